@@ -1,0 +1,66 @@
+/** What goes to a port in one go: an arena of frames, laid out as they leave, and where each begins. Written by the engine (or the switch), taken by a port. */
+
+export const BURST_BYTES = 1 << 20;
+export const BURST_FRAMES = 256;
+/** A super-frame, with all its headers, stays under the 64 KiB that an IP packet and one GSO send can hold. */
+export const SUPER_FRAME_BYTES = 65_000;
+/** The kernel's UDP_MAX_SEGMENTS is 64 before 6.9, 128 after. */
+export const SUPER_FRAME_SEGMENTS = 64;
+
+export class TransmitBurst {
+  /** A SharedArrayBuffer, so that native code sees it at one address for ever. */
+  readonly bytes: Uint8Array;
+  readonly view: DataView;
+  /** Octet at which frame i begins, and its octets, headers and ICRC included. */
+  readonly at: Int32Array;
+  readonly frameBytes: Int32Array;
+  /** 0 for a single frame. Otherwise octets of one segment: of what follows the shared headers (HEADER_ONCE), or of a whole segment (HEADER_EACH). */
+  readonly segmentBytes: Int32Array;
+  /** HEADER_ONCE: octets of the shared headers. */
+  readonly headerBytes: Int32Array;
+  /** `Path.destination` of frame i. */
+  readonly destination: Int32Array;
+  count = 0;
+  /** First free octet of the arena. */
+  end = 0;
+  /** First frame that the port has not taken yet. */
+  sent = 0;
+
+  constructor(arenaBytes = BURST_BYTES, frames = BURST_FRAMES) {
+    const memory = new SharedArrayBuffer(arenaBytes);
+    this.bytes = new Uint8Array(memory);
+    this.view = new DataView(memory);
+    this.at = new Int32Array(frames);
+    this.frameBytes = new Int32Array(frames);
+    this.segmentBytes = new Int32Array(frames);
+    this.headerBytes = new Int32Array(frames);
+    this.destination = new Int32Array(frames);
+  }
+
+  reset(): void {
+    this.count = 0;
+    this.end = 0;
+    this.sent = 0;
+  }
+}
+
+/** What a port read in one go. Same layout; `source` names the outer sender (a VTEP index) where there is one. */
+export class ReceiveBurst {
+  readonly bytes: Uint8Array;
+  readonly view: DataView;
+  readonly at: Int32Array;
+  readonly frameBytes: Int32Array;
+  readonly segmentBytes: Int32Array;
+  readonly source: Int32Array;
+  count = 0;
+
+  constructor(arenaBytes = BURST_BYTES, frames = BURST_FRAMES) {
+    const memory = new SharedArrayBuffer(arenaBytes);
+    this.bytes = new Uint8Array(memory);
+    this.view = new DataView(memory);
+    this.at = new Int32Array(frames);
+    this.frameBytes = new Int32Array(frames);
+    this.segmentBytes = new Int32Array(frames);
+    this.source = new Int32Array(frames);
+  }
+}

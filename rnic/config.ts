@@ -1,0 +1,81 @@
+/** What one vRNIC is told at birth: who it is on the network, and how much it may hold. */
+
+export interface GidEntry {
+  /** 16 octets: an IPv6 address, or an IPv4-mapped one (::ffff:a.b.c.d). */
+  readonly gid: Uint8Array;
+}
+
+/** Every table has an end; reaching it is ENOMEM for that vRNIC alone. */
+export interface RnicLimits {
+  contexts: number;
+  pds: number;
+  qps: number;
+  cqs: number;
+  srqs: number;
+  mrs: number;
+  mws: number;
+  ahs: number;
+  channels: number;
+  /** Work requests of one queue, completions of one CQ. */
+  queueDepth: number;
+  cqDepth: number;
+  /** Octets registered at once. */
+  registeredBytes: number;
+  rdAtomic: number;
+  multicastGroups: number;
+  multicastMembers: number;
+  /** Asynchronous events waiting to be read, per context. */
+  asyncEvents: number;
+  /** Out-of-order packets held, per vRNIC. */
+  reorderPackets: number;
+  /** Wrong keys or ranges that one QP may present before it goes to ERR even on UC (SPEC-CHECKLIST T-06). */
+  violations: number;
+}
+
+export const DEFAULT_LIMITS: RnicLimits = {
+  contexts: 1024,
+  pds: 32_768,
+  qps: 131_072,
+  cqs: 131_072,
+  srqs: 32_768,
+  mrs: 262_144,
+  mws: 262_144,
+  ahs: 32_767,
+  channels: 32_768,
+  queueDepth: 16_384,
+  cqDepth: 32_767,
+  registeredBytes: 2 ** 46,
+  rdAtomic: 128,
+  multicastGroups: 8192,
+  multicastMembers: 56,
+  asyncEvents: 256,
+  reorderPackets: 4096,
+  violations: 16,
+};
+
+export interface RnicConfig {
+  readonly name: string;
+  /** 6 octets. */
+  readonly mac: Uint8Array;
+  /** Index = sgid_index. Entry 0 is the link-local IPv6 GID, as rxe has it. */
+  gids: GidEntry[];
+  /** IP MTU of the port; the path MTU is the largest enum ibv_mtu that fits with the headers. */
+  mtu: number;
+  /** QPNs are drawn at random from [qpnBase, qpnBase + qpnCount). The daemon keeps these ranges apart so that a QPN names its vRNIC. */
+  readonly qpnBase: number;
+  readonly qpnCount: number;
+  readonly limits: RnicLimits;
+  /** SPEC-CHECKLIST §6: `false` uses the RTT-based timer inside the spec's bound, `true` waits T … 4T as the spec says. */
+  readonly strictTimers: boolean;
+  /** Out-of-order packets a QP may hold (0 = plain go-back-N). */
+  readonly reorderWindow: number;
+}
+
+/** What the engine asks of its surroundings. Everything else comes in as input. */
+export interface RnicHost {
+  /** 32 unpredictable bits: keys, QPNs and PSNs come from here. The simulator gives a seeded one. */
+  random32(): number;
+  /** Zeroed memory for a queue, shared with the application of `context`; undefined when there is none left. */
+  allocateQueue(context: number, bytes: number): import('./queue/ring.ts').QueueMemory | undefined;
+  freeQueue(context: number, memory: import('./queue/ring.ts').QueueMemory): void;
+}

@@ -1,0 +1,25 @@
+/** What a memory region is backed by: octets that the engine may read and write, wherever they live. */
+
+/**
+ * `offset` and `length` are octets inside the backing, already checked against the region by the caller; a backing still never
+ * goes outside itself. `false` means that the memory is no longer there (a dead process, an unmapped page): nothing is promised about
+ * what was copied, and the caller answers with a protection error.
+ */
+export interface Memory {
+  readonly byteLength: number;
+  /** Copies memory[offset …) to target[at …). */
+  read(offset: number, target: Uint8Array, at: number, length: number): boolean;
+  /** Copies source[at …) to memory[offset …). */
+  write(offset: number, source: Uint8Array, at: number, length: number): boolean;
+  /** 64-bit compare and swap at an aligned offset; the old value goes to `old` (old[0] low, old[1] high). Values are host integers. */
+  compareSwap(
+    offset: number,
+    compareHi: number,
+    compareLo: number,
+    swapHi: number,
+    swapLo: number,
+    old: Uint32Array,
+  ): boolean;
+  /** 64-bit fetch and add at an aligned offset, modulo 2^64; the old value goes to `old`. */
+  fetchAdd(offset: number, addHi: number, addLo: number, old: Uint32Array): boolean;
+}

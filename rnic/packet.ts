@@ -1,0 +1,22 @@
+/** One received RoCEv2 packet, as the worker hands it to the engine: places inside a receive arena. One object, reused. */
+export interface ReceivedPacket {
+  /** The arena. The same few arenas for the life of the worker. */
+  bytes: Uint8Array;
+  view: DataView;
+  /** Ethernet header, or -1 where there is none. Replies to datagrams go back to its source. */
+  ethernetAt: number;
+  ipAt: number;
+  udpAt: number;
+  bthAt: number;
+  /** One past the last octet of the ICRC. In a super-frame, of this segment's. */
+  end: number;
+  isIpv6: boolean;
+  /** IPv4 identification of this packet (a super-frame's header holds only the first one's). */
+  ipId: number;
+  /** The port it came in by. */
+  port: number;
+  /** Outer source (VTEP index) when it came encapsulated; 0 otherwise. */
+  source: number;
+  /** True when the packet never left this host's memory and carries no ICRC. */
+  icrcElided: boolean;
+}

@@ -1,0 +1,103 @@
+/** Deadlines of a vRNIC's QPs: a hashed wheel, looked at by the loop. Arming stores a deadline; a timer that moved later is put where it belongs only when its slot comes round. */
+import type { Micros } from '../wire/types.ts';
+
+/** Whoever has a deadline. Send and receive machines each embed one. */
+export interface Timer {
+  /** When it should fire; Infinity = not armed. Written by arm and disarm only. */
+  deadline: Micros;
+  /** Slot of the wheel that holds it, -1 = none. The wheel's own. */
+  slot: number;
+  /** Called once when the deadline has passed; the timer is disarmed by then. */
+  handleTimeout(now: Micros): void;
+}
+
+const SLOT_MICROS = 64;
+const SLOTS = 4096;
+
+export class Timers {
+  readonly #wheel: Timer[][] = Array.from({ length: SLOTS }, () => []);
+  #tick = 0;
+  #held = 0;
+
+  constructor(now: Micros = 0) {
+    this.#tick = Math.floor(now / SLOT_MICROS);
+  }
+
+  arm(timer: Timer, deadline: Micros): void {
+    const earlier = deadline < timer.deadline;
+    timer.deadline = deadline;
+    if (timer.slot === -1) this.#insert(timer);
+    else if (earlier) this.#moveEarlier(timer);
+  }
+
+  disarm(timer: Timer): void {
+    timer.deadline = Number.POSITIVE_INFINITY;
+  }
+
+  /** Fires what is due. */
+  handleTimeout(now: Micros): void {
+    const last = Math.floor(now / SLOT_MICROS);
+    if (this.#held === 0) {
+      this.#tick = Math.max(this.#tick, last);
+      return;
+    }
+    const first = Math.max(this.#tick, last - SLOTS + 1);
+    for (let tick = first; tick <= last; tick++) this.#turn(tick & (SLOTS - 1), now);
+    this.#tick = Math.max(this.#tick, last);
+  }
+
+  /** The earliest moment at which something may be due; Infinity when nothing is armed. */
+  nextDeadline(): Micros {
+    if (this.#held === 0) return Number.POSITIVE_INFINITY;
+    let later = Number.POSITIVE_INFINITY;
+    for (let step = 0; step < SLOTS; step++) {
+      for (const timer of this.#wheel[(this.#tick + step) & (SLOTS - 1)]!) {
+        if (Math.floor(timer.deadline / SLOT_MICROS) <= this.#tick + step) return timer.deadline;
+        later = Math.min(later, timer.deadline);
+      }
+    }
+    return later;
+  }
+
+  /** Forgets a timer whose owner is going away. */
+  remove(timer: Timer): void {
+    timer.deadline = Number.POSITIVE_INFINITY;
+    if (timer.slot === -1) return;
+    const slot = this.#wheel[timer.slot]!;
+    const index = slot.indexOf(timer);
+    slot[index] = slot[slot.length - 1]!;
+    slot.pop();
+    timer.slot = -1;
+    this.#held--;
+  }
+
+  #insert(timer: Timer): void {
+    const tick = Math.min(Math.max(Math.floor(timer.deadline / SLOT_MICROS), this.#tick), this.#tick + SLOTS - 1);
+    timer.slot = tick & (SLOTS - 1);
+    this.#wheel[timer.slot]!.push(timer);
+    this.#held++;
+  }
+
+  #moveEarlier(timer: Timer): void {
+    const deadline = timer.deadline;
+    this.remove(timer);
+    timer.deadline = deadline;
+    this.#insert(timer);
+  }
+
+  #turn(index: number, now: Micros): void {
+    const slot = this.#wheel[index]!;
+    for (let i = slot.length - 1; i >= 0; i--) {
+      const timer = slot[i]!;
+      if (timer.deadline > now && Math.floor(timer.deadline / SLOT_MICROS) === Math.floor(now / SLOT_MICROS)) continue;
+      slot[i] = slot[slot.length - 1]!;
+      slot.pop();
+      timer.slot = -1;
+      this.#held--;
+      if (timer.deadline <= now) {
+        timer.deadline = Number.POSITIVE_INFINITY;
+        timer.handleTimeout(now);
+      } else if (timer.deadline !== Number.POSITIVE_INFINITY) this.#insert(timer);
+    }
+  }
+}

@@ -1,0 +1,22 @@
+/** The numbers of the protocol, branded so that one cannot be given for another. */
+
+type Brand<Name extends string> = number & { readonly __brand: Name };
+
+/** 24-bit packet sequence number. */
+export type Psn = Brand<'Psn'>;
+/** 24-bit queue pair number. */
+export type Qpn = Brand<'Qpn'>;
+/** The BTH's OpCode octet. */
+export type OpCode = Brand<'OpCode'>;
+/** What an OpCode means: bits of opcode.ts. */
+export type OpFlags = Brand<'OpFlags'>;
+/** 32-bit remote key. */
+export type RKey = Brand<'RKey'>;
+/** 32-bit local key. */
+export type LKey = Brand<'LKey'>;
+/** 32-bit queue key. */
+export type QKey = Brand<'QKey'>;
+/** 16-bit partition key. */
+export type PKey = Brand<'PKey'>;
+/** Microseconds of a monotonic clock, a double. Deadlines and durations too. */
+export type Micros = number;

@@ -1,0 +1,41 @@
+/** A port: where frames come from and go to. AF_PACKET, a VXLAN socket, cap, raw-socket, a pcap file, memory … all look like this to the worker loop. */
+import type { ReceiveBurst, TransmitBurst } from '../rnic/burst.ts';
+import type { Framing } from '../rnic/path.ts';
+
+export interface PortCounters {
+  rxFrames: number;
+  rxBytes: number;
+  txFrames: number;
+  txBytes: number;
+  /** System calls each way (bursts). */
+  rxCalls: number;
+  txCalls: number;
+  /** Frames that the kernel or the medium dropped before we read them. */
+  rxDropped: number;
+  /** Times that the port had to be asked again (full socket buffer). */
+  txBusy: number;
+  /** Frames that the port refused for good (too long, interface gone). */
+  txErrors: number;
+}
+
+export interface Port {
+  /** `af_packet:eth0`, `pcap:trace.pcapng` … */
+  readonly name: string;
+  /** What a frame begins with. `vxlan`: the VXLAN header (the outer headers are the socket's). `ip`: no link header. */
+  readonly link: 'ethernet' | 'vxlan' | 'ip';
+  /** Largest IP packet it carries. */
+  readonly mtu: number;
+  /** Super-frames that it takes. */
+  readonly framing: Framing;
+  /** To sleep on with poll(2); -1 when the port needs the event loop instead (`cap`, `raw-socket`). */
+  readonly fileDescriptor: number;
+  readonly counters: PortCounters;
+  /** Fills `burst` from its start (never more than it holds). Returns the frames read; 0 when there are none. Never blocks. */
+  receive(burst: ReceiveBurst): number;
+  /** Sends frames `burst.sent` … `burst.count` and moves `burst.sent` past those that were taken. False when some are left: ask again later. Never blocks. */
+  transmit(burst: TransmitBurst): boolean;
+  /** Event-loop ports: calls `wake` when frames arrive. Others ignore it. */
+  onReadable(wake: () => void): void;
+  /** Gives everything back. Idempotent. */
+  close(): void;
+}

@@ -5,7 +5,7 @@ import * as Slice from './crc32-slice.ts';
 export { registerArena };
 
 /** Below this many octets JavaScript is done before a library is reached (bench/crc32.ts). */
-const SHORT_BYTES = 64;
+const SHORT_BYTES = 48;
 /** The check value of CRC-32: the CRC of the digits 1 to 9. */
 const CHECK = 0xcbf4_3926 | 0;
 

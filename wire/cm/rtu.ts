@@ -1,0 +1,13 @@
+/** RTU: the connection is made on both sides. IBA Vol. 1, §12.6.9. */
+import { type Layout, message, octets, u32, type Values } from './layout.ts';
+
+const LAYOUT = {
+  localCommId: u32(0),
+  remoteCommId: u32(4),
+  privateData: octets(8, 224),
+} as const satisfies Layout;
+
+export const PRIVATE_DATA_BYTES = 224;
+
+export type Fields = Values<typeof LAYOUT>;
+export const { read, write } = message(LAYOUT);

@@ -1,0 +1,51 @@
+/** What an application holds of a vRNIC: commands go in, answers and events come out, doorbells are shared memory. The verbs stand on nothing else. */
+import type { Command, CommandOf, Handle, Result } from '../rnic/commands.ts';
+import type { AsyncEvent } from '../rnic/constants.ts';
+import type { DoorbellPage } from '../rnic/queue/doorbell.ts';
+
+/** Memory that an application of this process registers: octets `byteOffset` … of a buffer that the worker can see too. */
+export interface SharedMemoryName {
+  readonly sab: SharedArrayBuffer;
+  readonly byteOffset: number;
+}
+
+type WithName<C> = C extends { memory: unknown }
+  ? Omit<C, 'memory'> & { memory: SharedMemoryName }
+  : C extends { memory?: unknown }
+    ? Omit<C, 'memory'> & { memory?: SharedMemoryName }
+    : C;
+type WithoutPath<C> = C extends { path?: unknown } ? Omit<C, 'path'> : C;
+
+/** A command as an application gives it: memory by name (`start` counts from `byteOffset`), never a path (the worker resolves it). */
+export type LinkCommand<Op extends Command['op'] = Command['op']> = Op extends Command['op']
+  ? WithoutPath<WithName<CommandOf<Op>>>
+  : never;
+
+export type LinkEvent =
+  /** CQ `cq` completed something while armed. One for each arming. */
+  | { readonly kind: 'completion'; readonly channel: Handle; readonly cq: Handle; readonly cookie: bigint }
+  | { readonly kind: 'async'; readonly code: AsyncEvent; readonly handle: Handle; readonly cookie: bigint }
+  /** The worker is gone: nothing of this link works any more, every later call is refused with EIO. The last event. */
+  | { readonly kind: 'fatal'; readonly reason: string };
+
+export interface DeviceLink {
+  readonly deviceName: string;
+  /** One control verb. Never rejects: a refusal is a value (EIO once the link is closed or the worker gone). A command may overtake one that still waits for a neighbour. */
+  call<Op extends Command['op']>(command: LinkCommand<Op> & { op: Op }): Promise<Result<Op>>;
+  readonly doorbell: DoorbellPage;
+  /** To be called when `doorbell.ring()` said that the worker sleeps. One write to an eventfd. */
+  wake(): void;
+  onEvent: ((event: LinkEvent) => void) | null;
+  /** Destroys everything that the link's context owned. Idempotent. */
+  close(): Promise<void>;
+}
+
+/** The half of a link that crosses threads: give it to one thread by postMessage with `port` in the transfer list, then `connect` there. */
+export interface LinkEndpoint {
+  readonly deviceName: string;
+  readonly port: import('node:worker_threads').MessagePort;
+  /** The worker's bell (workers/bell.ts). */
+  readonly bell: SharedArrayBuffer;
+  /** A duplicate of the worker's eventfd; belongs to whoever connects, who closes it with the link. */
+  readonly wakeFd: number;
+}

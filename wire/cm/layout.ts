@@ -23,7 +23,7 @@ export interface OctetField {
 
 export type Layout = Readonly<Record<string, BitField | OctetField>>;
 export type Values<L extends Layout> = {
-  readonly [K in keyof L]: L[K] extends OctetField ? Uint8Array : number;
+  readonly [K in keyof L]: L[K] extends OctetField ? Uint8Array : L[K] extends BitField ? number : number | Uint8Array;
 };
 
 /** What a message module offers: `at` is the octet after the MAD header. */

@@ -1,0 +1,45 @@
+/**
+ * The C library calls that the workers make, bound once. Pointers are plain numbers (addresses of an Arena): a call allocates nothing.
+ * They answer as in C: -1 and `errno()`. `check` turns that into an exception where there is no data path to disturb.
+ */
+import koffi from 'koffi';
+import { SystemError } from './system-error.ts';
+
+type Call = (...args: number[]) => number;
+
+const library = koffi.load(null);
+const bind = (name: string, result: string, ...parameters: string[]): Call =>
+  library.func(name, result, parameters) as unknown as Call;
+
+export const errno = (): number => koffi.errno();
+
+export const socket = bind('socket', 'int', 'int', 'int', 'int');
+export const close = bind('close', 'int', 'int');
+export const bindSocket = bind('bind', 'int', 'int', 'uint64_t', 'uint32_t');
+export const setsockopt = bind('setsockopt', 'int', 'int', 'int', 'int', 'uint64_t', 'uint32_t');
+export const getsockopt = bind('getsockopt', 'int', 'int', 'int', 'int', 'uint64_t', 'uint64_t');
+export const getsockname = bind('getsockname', 'int', 'int', 'uint64_t', 'uint64_t');
+/** (fd, mmsghdr *, count, flags, timespec *) */
+export const recvmmsg = bind('recvmmsg', 'int', 'int', 'uint64_t', 'uint32_t', 'int', 'uint64_t');
+/** (fd, mmsghdr *, count, flags) */
+export const sendmmsg = bind('sendmmsg', 'int', 'int', 'uint64_t', 'uint32_t', 'int');
+/** (pollfd *, count, timespec *, sigset *) */
+export const ppoll = bind('ppoll', 'int', 'uint64_t', 'uint64_t', 'uint64_t', 'uint64_t');
+export const eventfd = bind('eventfd', 'int', 'uint32_t', 'int');
+export const read = bind('read', 'int64_t', 'int', 'uint64_t', 'uint64_t');
+export const write = bind('write', 'int64_t', 'int', 'uint64_t', 'uint64_t');
+export const fcntl = bind('fcntl', 'int', 'int', 'int', 'int64_t');
+export const ioctl = bind('ioctl', 'int', 'int', 'uint64_t', 'uint64_t');
+export const setns = bind('setns', 'int', 'int', 'int');
+export const mmap = bind('mmap', 'int64_t', 'uint64_t', 'uint64_t', 'int', 'int', 'int', 'int64_t');
+export const ftruncate = bind('ftruncate', 'int', 'int', 'int64_t');
+/** (name in a zero-terminated arena, flags) */
+export const memfdCreate = bind('memfd_create', 'int', 'uint64_t', 'uint32_t');
+/** 0 when there is no such interface in this thread's network namespace. */
+export const ifNameToIndex = library.func('if_nametoindex', 'uint32_t', ['str']) as unknown as (name: string) => number;
+
+/** Throws SystemError when a call answered -1. @param what names the call and what it was about, for the message. */
+export function check(result: number, what: string): number {
+  if (result === -1) throw new SystemError(what, errno());
+  return result;
+}

@@ -1,0 +1,229 @@
+/**
+ * Frames of a network interface by an AF_PACKET socket with virtio headers: up to 64 KiB of equal packets in one frame, both ways (packet(7), PACKET_VNET_HDR).
+ *
+ *     virtio_net_hdr:  0 flags │ 1 gso_type │ 2 hdr_len │ 4 gso_size │ 6 csum_start │ 8 csum_offset      (10 octets, little endian)
+ */
+import { release } from 'node:os';
+import type { ReceiveBurst, TransmitBurst } from '../../rnic/burst.ts';
+import { Framing } from '../../rnic/path.ts';
+import * as Checksum from '../../wire/checksum.ts';
+import * as Ethernet from '../../wire/ethernet.ts';
+import { addressOf } from '../linux/arena.ts';
+import * as Linux from '../linux/constants.ts';
+import * as Libc from '../linux/libc.ts';
+import { MessageBatch } from '../linux/message-batch.ts';
+import { type Netdev, readNetdev } from '../linux/netdev.ts';
+import { type RoceFilter, roceFilter } from '../linux/roce-filter.ts';
+import * as Socket from '../linux/socket.ts';
+import type { Port, PortCounters } from '../port.ts';
+import { newPortCounters } from './port-counters.ts';
+import { segmentCount, setLengths, sharedHeaderBytes } from './super-frame.ts';
+import { guardUdpPort, releaseGuards } from './udp-guard.ts';
+
+export interface AfPacketOptions extends RoceFilter {
+  readonly netdev: string;
+  /** Asks the interface for frames to other MACs: for a vRNIC whose MAC is not the interface's. */
+  readonly promiscuous?: boolean;
+  /** False: single frames only, as on a kernel without UDP segmentation. */
+  readonly superFrames?: boolean;
+  readonly receiveBufferBytes?: number;
+}
+
+const VIRTIO_BYTES = 10;
+const SEND_BATCH = 64;
+/** An IP packet of 64 KiB and its Ethernet header. */
+const SLOT_BYTES_MIN = 65_536 + 64;
+const BUFFER_BYTES = 16 << 20;
+const UDP_CHECKSUM_OFFSET = 6;
+const IPPROTO_UDP = 17;
+
+/** Linux took VIRTIO_NET_HDR_GSO_UDP_L4 from packet sockets in 6.2. */
+function kernelTakesSuperFrames(): boolean {
+  const [major = 0, minor = 0] = release().split('.').map(Number);
+  return major > 6 || (major === 6 && minor >= 2);
+}
+
+export class AfPacketPort implements Port {
+  readonly name: string;
+  readonly link = 'ethernet';
+  readonly mtu: number;
+  readonly framing: Framing;
+  readonly netdev: Netdev;
+  readonly #headBytes: number;
+  readonly #counters = newPortCounters();
+  readonly #out: MessageBatch;
+  #fd: number;
+  #guards: number[] = [];
+  #in: MessageBatch;
+  #slotBytes = 0;
+  #receiving: ReceiveBurst | null = null;
+  #sending: TransmitBurst | null = null;
+  #sendingAddress = 0;
+
+  /** @throws Error: no such interface; SystemError: no CAP_NET_RAW, … */
+  constructor(options: AfPacketOptions) {
+    this.netdev = readNetdev(options.netdev);
+    this.name = `af_packet:${options.netdev}`;
+    this.mtu = this.netdev.mtu;
+    let hasVirtio = false;
+    this.#fd = Socket.openSocket(Linux.AF_PACKET, Linux.SOCK_RAW, 0, (fd) => {
+      hasVirtio = this.#prepare(fd, options);
+    });
+    this.#headBytes = hasVirtio ? VIRTIO_BYTES : 0;
+    this.framing = hasVirtio && kernelTakesSuperFrames() ? Framing.HEADER_ONCE : Framing.SINGLE;
+    this.#out = new MessageBatch(SEND_BATCH, this.#headBytes, 0, 0);
+    this.#in = new MessageBatch(1, this.#headBytes, 0, 0);
+    this.#guard(options.addresses);
+  }
+
+  get fileDescriptor(): number {
+    return this.#fd;
+  }
+
+  get counters(): PortCounters {
+    if (this.#fd >= 0) this.#counters.rxDropped += Socket.packetDrops(this.#fd);
+    return this.#counters;
+  }
+
+  /** The addresses of the vRNIC changed. */
+  setFilter(filter: RoceFilter): void {
+    roceFilter(filter).attach(this.#fd);
+    releaseGuards(this.#guards);
+    this.#guard(filter.addresses);
+  }
+
+  receive(burst: ReceiveBurst): number {
+    burst.count = 0;
+    if (this.#fd < 0) return 0;
+    if (burst !== this.#receiving) this.#adopt(burst);
+    this.#counters.rxCalls++;
+    const count = this.#in.receive(this.#fd, this.#in.count, Linux.MSG_DONTWAIT);
+    for (let i = 0; i < count; i++) this.#describe(burst, i);
+    return burst.count;
+  }
+
+  transmit(burst: TransmitBurst): boolean {
+    if (burst !== this.#sending) {
+      this.#sending = burst;
+      this.#sendingAddress = addressOf(burst.bytes);
+    }
+    while (burst.sent < burst.count) {
+      const asked = Math.min(SEND_BATCH, burst.count - burst.sent);
+      for (let i = 0; i < asked; i++) this.#layOut(burst, burst.sent + i, i);
+      this.#counters.txCalls++;
+      const taken = this.#out.send(this.#fd, asked, Linux.MSG_DONTWAIT);
+      for (let i = 0; i < taken; i++) this.#countSent(burst, burst.sent + i);
+      if (taken > 0) burst.sent += taken;
+      else if (this.#mustWait(burst)) return false;
+    }
+    return true;
+  }
+
+  onReadable(): void {}
+
+  close(): void {
+    if (this.#fd < 0) return;
+    this.#counters.rxDropped += Socket.packetDrops(this.#fd);
+    Libc.close(this.#fd);
+    this.#fd = -1;
+    releaseGuards(this.#guards);
+    this.#guards = [];
+    this.#receiving = null;
+    this.#sending = null;
+  }
+
+  /** Everything before bind: no frame may come in unfiltered. */
+  #prepare(fd: number, options: AfPacketOptions): boolean {
+    roceFilter(options).attach(fd);
+    Socket.requireOption(fd, Linux.SOL_PACKET, Linux.PACKET_IGNORE_OUTGOING, 1, 'PACKET_IGNORE_OUTGOING');
+    const buffer = options.receiveBufferBytes ?? BUFFER_BYTES;
+    Socket.setBuffers(fd, buffer, BUFFER_BYTES);
+    const wants = options.superFrames !== false;
+    const hasVirtio = wants && Socket.setOption(fd, Linux.SOL_PACKET, Linux.PACKET_VNET_HDR, 1);
+    Socket.joinPackets(fd, this.netdev.index, Linux.PACKET_MR_ALLMULTI);
+    if (options.promiscuous) Socket.joinPackets(fd, this.netdev.index, Linux.PACKET_MR_PROMISC);
+    Socket.bindPacket(fd, this.netdev.index);
+    return hasVirtio;
+  }
+
+  #guard(addresses: readonly Uint8Array[]): void {
+    this.#guards = addresses.map((address) => guardUdpPort(address, this.netdev.index));
+  }
+
+  /** One slot of 64 KiB for each message: what arrives may be a super-frame. */
+  #adopt(burst: ReceiveBurst): void {
+    const count = Math.max(1, Math.min(burst.at.length, Math.floor(burst.bytes.length / SLOT_BYTES_MIN)));
+    this.#slotBytes = Math.floor(burst.bytes.length / count) & ~63;
+    this.#in = new MessageBatch(count, this.#headBytes, 0, 0);
+    const address = addressOf(burst.bytes);
+    for (let i = 0; i < count; i++) this.#in.setData(i, address + i * this.#slotBytes, this.#slotBytes);
+    this.#receiving = burst;
+  }
+
+  #describe(burst: ReceiveBurst, i: number): void {
+    const bytes = this.#in.byteLength(i) - this.#headBytes;
+    const head = this.#in.headAt(i);
+    const isSuper = this.#headBytes > 0 && this.#in.memory.view.getUint8(head + 1) === Linux.VIRTIO_NET_HDR_GSO_UDP_L4;
+    const segment = isSuper ? this.#in.memory.view.getUint16(head + 4, true) : 0;
+    const at = i * this.#slotBytes;
+    burst.at[i] = at;
+    burst.frameBytes[i] = bytes;
+    burst.segmentBytes[i] = segment;
+    burst.source[i] = 0;
+    burst.count = i + 1;
+    this.#counters.rxBytes += bytes;
+    this.#counters.rxFrames += segment === 0 ? 1 : segmentCount(bytes, segment, sharedHeaderBytes(burst.view, at));
+  }
+
+  #layOut(burst: TransmitBurst, frame: number, i: number): void {
+    this.#out.setData(i, this.#sendingAddress + burst.at[frame]!, burst.frameBytes[frame]!);
+    if (this.#headBytes === 0) return;
+    const { view } = this.#out.memory;
+    const head = this.#out.headAt(i);
+    view.setUint32(head, 0);
+    view.setUint32(head + 4, 0);
+    view.setUint16(head + 8, 0);
+    if (burst.segmentBytes[frame] !== 0) this.#layOutSuperFrame(burst, frame, view, head);
+  }
+
+  #layOutSuperFrame(burst: TransmitBurst, frame: number, view: DataView, head: number): void {
+    const at = burst.at[frame]!;
+    const headerBytes = burst.headerBytes[frame]!;
+    view.setUint8(head, Linux.VIRTIO_NET_HDR_F_NEEDS_CSUM);
+    view.setUint8(head + 1, Linux.VIRTIO_NET_HDR_GSO_UDP_L4);
+    view.setUint16(head + 2, headerBytes, true);
+    view.setUint16(head + 4, burst.segmentBytes[frame]!, true);
+    view.setUint16(head + 6, headerBytes - 8, true);
+    view.setUint16(head + 8, UDP_CHECKSUM_OFFSET, true);
+    finishSharedHeader(burst.view, at, headerBytes, burst.frameBytes[frame]!);
+  }
+
+  #countSent(burst: TransmitBurst, frame: number): void {
+    const bytes = burst.frameBytes[frame]!;
+    this.#counters.txBytes += bytes;
+    this.#counters.txFrames += segmentCount(bytes, burst.segmentBytes[frame]!, burst.headerBytes[frame]!);
+  }
+
+  /** The first frame was refused. A full buffer or queue: later. Anything else: that frame is lost, as on a wire that is cut. */
+  #mustWait(burst: TransmitBurst): boolean {
+    const errno = Libc.errno();
+    if (errno === Linux.EAGAIN || errno === Linux.ENOBUFS) {
+      this.#counters.txBusy++;
+      return true;
+    }
+    this.#counters.txErrors++;
+    burst.sent++;
+    return false;
+  }
+}
+
+/** The kernel finishes each segment's headers from the whole's: lengths of the whole, and the pseudo-header's sum where the UDP checksum goes. */
+function finishSharedHeader(view: DataView, at: number, headerBytes: number, frameBytes: number): void {
+  const udpAt = at + headerBytes - 8;
+  const ipAt = at + Ethernet.headerBytes(view, at);
+  const udpBytes = frameBytes - headerBytes + 8;
+  setLengths(view, udpAt, ipAt, udpBytes - 8, 0);
+  const addressesAt = view.getUint8(ipAt) >> 4 === 6 ? ipAt + 8 : ipAt + 12;
+  const sum = Checksum.sum(view, addressesAt, udpAt, IPPROTO_UDP + udpBytes);
+  view.setUint16(udpAt + 6, ~Checksum.finish(sum) & 0xffff);
+}

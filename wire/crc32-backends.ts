@@ -39,6 +39,8 @@ function loadLibdeflate(): Crc32 {
   let lastBytes: Uint8Array | undefined;
   let lastAddress = 0;
   return (bytes, start, end, seed) => {
+    // Behind an address nobody checks bounds but us.
+    if (start < 0 || end < start || end > bytes.length) throw new RangeError('CRC-32 beyond the end of its memory');
     if (bytes !== lastBytes) {
       const address = addresses.get(bytes);
       if (address === undefined) return Slice.crc32(bytes, start, end, seed);

@@ -56,6 +56,21 @@ t.test('CRC-32: the chosen function agrees with the definition, over registered 
   t.end();
 });
 
+t.test('CRC-32: libdeflate reads nothing beyond the memory it was told of', (t) => {
+  const [libdeflate] = BACKENDS;
+  const crc32 = tryLoad(libdeflate?.load as () => Crc32);
+  if (typeof crc32 === 'string') t.comment(`libdeflate is not on this machine: ${crc32}`);
+  else {
+    const arena = new Uint8Array(new SharedArrayBuffer(4096));
+    registerArena(arena);
+    t.throws(() => crc32(arena, 0, 4097, 0), RangeError);
+    t.throws(() => crc32(arena, -1, 64, 0), RangeError);
+    t.throws(() => crc32(arena, 65, 64, 0), RangeError);
+    t.doesNotThrow(() => crc32(arena, 4096, 4096, 0));
+  }
+  t.end();
+});
+
 t.test('CRC-32: a backend that is missing or wrong gives way to the next', (t) => {
   const missing = {
     name: 'missing',

@@ -104,6 +104,21 @@ t.test('decode: says what is malformed', (t) => {
   t.end();
 });
 
+t.test('decode: a CNP captured on a ConnectX-4 Lx reads as scapy reads it, and re-encodes', (t) => {
+  const frame = Uint8Array.from(
+    Buffer.from(
+      'e41d2dab2bc27cfe90643b32080045c2003c718c4000401191610a0011010a001201000012b7002800008100ffff40000118' +
+        `${'00'.repeat(20)}82fd002a`,
+      'hex',
+    ),
+  );
+  const described = describe(decode(frame));
+  t.match(described, { opcode: 'CNP', destQp: 0x118, psn: 0, flags: ['becn'], ecn: 2, sourcePort: 0, icrc: 'ok' });
+  t.equal(described.malformed, undefined);
+  t.ok(survives(frame));
+  t.end();
+});
+
 t.test('describe: VXLAN is looked through, its outside kept beside', (t) => {
   const frames = capture('vxlan_write_bw.pcap').frames.map((octets) => describe(decode(octets)));
   const write = frames.find(({ opcode }) => opcode === 'RC_RDMA_WRITE_FIRST');

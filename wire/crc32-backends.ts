@@ -36,6 +36,7 @@ function loadLibdeflate(): Crc32 {
   // The pointer is declared a number: an address plus an offset costs nothing to make, a subarray 65 ns.
   const native = koffi.load(LIBDEFLATE).func('libdeflate_crc32', 'int32_t', ['int32_t', 'uintptr_t', 'size_t']);
   addressOf = koffi.address;
+  const unannounced = loadZlib();
   let lastBytes: Uint8Array | undefined;
   let lastAddress = 0;
   return (bytes, start, end, seed) => {
@@ -43,7 +44,7 @@ function loadLibdeflate(): Crc32 {
     if (start < 0 || end < start || end > bytes.length) throw new RangeError('CRC-32 beyond the end of its memory');
     if (bytes !== lastBytes) {
       const address = addresses.get(bytes);
-      if (address === undefined) return Slice.crc32(bytes, start, end, seed);
+      if (address === undefined) return unannounced(bytes, start, end, seed);
       lastBytes = bytes;
       lastAddress = address;
     }

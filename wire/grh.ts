@@ -1,5 +1,5 @@
 /**
- * GRH: Global Route Header. RoCEv2 sends an IP header in its place; a UD receiver finds one in its first 40 octets. IBA Vol. 1, §8.3.
+ * GRH: Global Route Header. RoCEv2 sends an IP header in its place; a UD receiver finds one in its first 40 octets. IBA Vol. 1, ch. 8.
  *
  *     +-------+---------------+---------------------------------------+
  *   0 | IPVer |    TClass     |              Flow Label               |

@@ -1,5 +1,5 @@
 /**
- * MAD: Management Datagram, 256 octets of which these 24 are common to all classes. IBA Vol. 1, §13.4.
+ * MAD: Management Datagram, 256 octets of which these 24 are common to all classes. IBA Vol. 1, ch. 13.
  *
  *     +---------------+---------------+---------------+---------------+
  *   0 |  BaseVersion  |   MgmtClass   | ClassVersion  |R|   Method    |

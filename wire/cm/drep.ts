@@ -1,4 +1,4 @@
-/** DREP: agrees that the connection is over. IBA Vol. 1, §12.6.11. */
+/** DREP: agrees that the connection is over. IBA Vol. 1, ch. 12, table 113. */
 import { type Layout, message, octets, u32, type Values } from './layout.ts';
 
 const LAYOUT = {

@@ -1,4 +1,4 @@
-/** DREQ: asks to end a connection. IBA Vol. 1, §12.6.10. */
+/** DREQ: asks to end a connection. IBA Vol. 1, ch. 12, table 112. */
 import { type Layout, message, octets, u24, u32, type Values } from './layout.ts';
 
 const LAYOUT = {

@@ -1,4 +1,4 @@
-/** The connection management messages by attribute ID. IBA Vol. 1, §12.6, §12.11. */
+/** The connection management messages by attribute ID. IBA Vol. 1, ch. 12. */
 import * as Drep from './drep.ts';
 import * as Dreq from './dreq.ts';
 import type { Layout, Message } from './layout.ts';

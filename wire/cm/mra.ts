@@ -1,4 +1,4 @@
-/** MRA: the answer will take longer; wait this much more. IBA Vol. 1, §12.6.6. */
+/** MRA: the answer will take longer; wait this much more. IBA Vol. 1, ch. 12, table 107. */
 import { bits, type Layout, message, octets, u32, type Values } from './layout.ts';
 
 const LAYOUT = {

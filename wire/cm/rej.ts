@@ -1,4 +1,4 @@
-/** REJ: refuses a connection, or gives up on one. IBA Vol. 1, §12.6.7. */
+/** REJ: refuses a connection, or gives up on one. IBA Vol. 1, ch. 12, table 108. */
 import { bits, type Layout, message, octets, u16, u32, type Values } from './layout.ts';
 
 const LAYOUT = {

@@ -1,4 +1,4 @@
-/** REP: accepts a connection. IBA Vol. 1, §12.6.8. */
+/** REP: accepts a connection. IBA Vol. 1, ch. 12, table 110. */
 import { bits, type Layout, message, octets, u8, u24, u32, type Values } from './layout.ts';
 
 const LAYOUT = {

@@ -1,4 +1,4 @@
-/** REQ: asks for a connection. IBA Vol. 1, §12.6.5. Fields of the primary path, then of the alternate one, then private data. */
+/** REQ: asks for a connection. IBA Vol. 1, ch. 12, table 106. Fields of the primary path, then of the alternate one, then private data. */
 import { bits, type Layout, message, octets, u8, u16, u24, u32, type Values } from './layout.ts';
 
 const LAYOUT = {

@@ -1,4 +1,4 @@
-/** RTU: the connection is made on both sides. IBA Vol. 1, §12.6.9. */
+/** RTU: the connection is made on both sides. IBA Vol. 1, ch. 12, table 111. */
 import { type Layout, message, octets, u32, type Values } from './layout.ts';
 
 const LAYOUT = {

@@ -1,4 +1,4 @@
-/** SIDR_REP: names the QP and Q_Key of a datagram service, or says why not. IBA Vol. 1, §12.11.2. */
+/** SIDR_REP: names the QP and Q_Key of a datagram service, or says why not. IBA Vol. 1, ch. 12, table 120. */
 import { type Layout, message, octets, u8, u24, u32, type Values } from './layout.ts';
 
 const LAYOUT = {

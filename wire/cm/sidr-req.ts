@@ -1,4 +1,4 @@
-/** SIDR_REQ: asks which QP serves a service ID with datagrams. IBA Vol. 1, §12.11.1. */
+/** SIDR_REQ: asks which QP serves a service ID with datagrams. IBA Vol. 1, ch. 12, table 119. */
 import { type Layout, message, octets, u16, u32, type Values } from './layout.ts';
 
 const LAYOUT = {

@@ -25,6 +25,8 @@ export class TransmitBurst {
   end = 0;
   /** First frame that the port has not taken yet. */
   sent = 0;
+  /** Counts the resets: whoever remembers a frame sees by it that the frame has gone. */
+  generation = 0;
 
   constructor(arenaBytes = BURST_BYTES, frames = BURST_FRAMES) {
     const memory = new SharedArrayBuffer(arenaBytes);
@@ -41,6 +43,7 @@ export class TransmitBurst {
     this.count = 0;
     this.end = 0;
     this.sent = 0;
+    this.generation++;
   }
 }
 

@@ -12,6 +12,7 @@ import type { ReceivedPacket } from './packet.ts';
 import type { PacketWriter } from './packet-writer.ts';
 import type { AddressVector, Path } from './path.ts';
 import type { Ring } from './queue/ring.ts';
+import type { ReorderPool } from './reorder-pool.ts';
 import type { Timers } from './timers.ts';
 
 export interface Pd {
@@ -132,7 +133,7 @@ export interface Sender {
 
 export interface Responder {
   handlePacket(packet: ReceivedPacket, now: Micros): void;
-  handleTimeout(now: Micros): void;
+  /** In ERR too, until the NAK that tells the requester why has left. */
   pollTransmit(out: PacketWriter, now: Micros, quantumBytes: number): boolean;
   reset(): void;
   /** ERR: flushes the receive queue (its own, never an SRQ's; a WQE already taken from an SRQ is flushed too). */
@@ -190,6 +191,8 @@ export interface EngineCore {
   readonly counters: Counters;
   readonly regions: Regions;
   readonly timers: Timers;
+  /** Out-of-order packets of all QPs: `new ReorderPool(config.limits.reorderPackets)`. */
+  readonly reorderPool: ReorderPool;
   /** Puts the QP on the list that `Rnic.pollTransmit` walks (round robin). Idempotent. */
   schedule(qp: Qp): void;
   /** The machine met a fatal condition: the QP goes to ERR, `status` completes the sender's oldest WR, everything else is flushed, `event` (if any) is raised. */

@@ -1,24 +1,198 @@
-/** Lays packets out in a transmit burst as they leave: headers from the path, payload copied once, ICRC last; joins equal-sized neighbours into super-frames. */
+/** Lays packets out in the transmit bursts as they leave: headers from the path, payload copied once, ICRC last; joins equal-sized neighbours into super-frames. */
+
+import * as Bth from '../wire/bth.ts';
+import { crc32, registerArena } from '../wire/crc32.ts';
+import * as Icrc from '../wire/icrc.ts';
+import * as Ipv4 from '../wire/ipv4.ts';
+import * as Ipv6 from '../wire/ipv6.ts';
+import * as Udp from '../wire/udp.ts';
+import { SUPER_FRAME_BYTES, SUPER_FRAME_SEGMENTS, type TransmitBurst } from './burst.ts';
 import type { Memory } from './memory/memory.ts';
-import type { Path } from './path.ts';
+import { Framing, type Path } from './path.ts';
+
+/** Up to here a loop is faster than making a view for `set`. */
+const SHORT_COPY_BYTES = 64;
+
+/** What the writer remembers of a port: the frame that the next packet may join. */
+class PortState {
+  readonly burst: TransmitBurst;
+  /** Path of the frame that is open, null when none is. */
+  path: Path | null = null;
+  frame = -1;
+  generation = -1;
+  /** Octets from BTH to ICRC of every segment but the last. */
+  segmentBytes = 0;
+  segments = 0;
+  /** IPv4 identification of the next packet. */
+  nextId: number;
+  /** Sum of the words of the frame's IPv4 header that do not change, for its checksum. */
+  ipSum = 0;
+
+  constructor(burst: TransmitBurst, firstId: number) {
+    this.burst = burst;
+    this.nextId = firstId & 0xffff;
+  }
+
+  /** True when a packet of `packetBytes` (BTH to ICRC) may stand behind the last one in the same super-frame. */
+  joins(path: Path, packetBytes: number): boolean {
+    const { burst, frame } = this;
+    if (this.path !== path || path.framing === Framing.SINGLE) return false;
+    if (this.generation !== burst.generation || frame !== burst.count - 1 || frame < burst.sent) return false;
+    if (packetBytes > this.segmentBytes || this.segments >= SUPER_FRAME_SEGMENTS) return false;
+    return burst.frameBytes[frame]! + path.template.length + packetBytes <= SUPER_FRAME_BYTES;
+  }
+}
 
 /**
- * One packet at a time: `begin`, write the BTH and extension headers at `bthAt` of `view`, put the payload, `end`. Whatever is not ended is forgotten by the
- * next `begin`. One writer per port; the worker flushes its burst.
+ * One packet at a time: `begin`, write the BTH (its pad count too) and extension headers at `bthAt` of `view`, put the payload, `end`. What was begun and not
+ * ended leaves no trace. One writer serves all ports of a worker; the worker sends the bursts and resets them.
  */
-export interface PacketWriter {
-  readonly view: DataView;
-  readonly bytes: Uint8Array;
+export class PacketWriter {
+  /** Over the arena of the packet that was begun. */
+  view: DataView;
+  bytes: Uint8Array;
   /** Where the BTH of the packet that was begun goes. */
-  readonly bthAt: number;
-  /** True when a packet of this size still fits. False: the caller stops, the burst is sent first. */
-  hasRoom(path: Path, packetBytes: number): boolean;
-  /** `headerBytes`: BTH + extension headers. Payload goes at bthAt + headerBytes. */
-  begin(path: Path, headerBytes: number): void;
+  bthAt = 0;
+  readonly #ports: PortState[];
+  #port: PortState;
+  #path: Path | null = null;
+  #joins = false;
+  #packetBytes = 0;
+  #putAt = 0;
+
+  /** @param bursts one for each port: `Path.port` is the index. */
+  constructor(bursts: readonly TransmitBurst[], firstIpId = 0) {
+    this.#ports = bursts.map((burst) => new PortState(burst, firstIpId));
+    const first = this.#ports[0];
+    if (first === undefined) throw new RangeError('a packet writer needs a port');
+    this.#port = first;
+    this.view = first.burst.view;
+    this.bytes = first.burst.bytes;
+    for (const burst of bursts) registerArena(burst.bytes);
+  }
+
+  /**
+   * Begins a packet of `headerBytes` (BTH and extension headers) and `payloadBytes`; pad and ICRC are added. False when the burst of the path's port has no
+   * room for it: the caller stops, and comes back when the burst has been sent.
+   */
+  begin(path: Path, headerBytes: number, payloadBytes: number): boolean {
+    const port = this.#ports[path.port]!;
+    const { burst } = port;
+    const packetBytes = headerBytes + payloadBytes + (-payloadBytes & 3) + Icrc.BYTES;
+    const joins = port.joins(path, packetBytes);
+    if (!joins && burst.count === burst.at.length) return false;
+    const prefixBytes = joins && path.framing === Framing.HEADER_ONCE ? 0 : path.template.length;
+    if (burst.end + prefixBytes + packetBytes > burst.bytes.length) return false;
+    if (prefixBytes !== 0) burst.bytes.set(path.template, burst.end);
+    this.#port = port;
+    this.#path = path;
+    this.#joins = joins;
+    this.#packetBytes = packetBytes;
+    this.view = burst.view;
+    this.bytes = burst.bytes;
+    this.bthAt = burst.end + prefixBytes;
+    this.#putAt = this.bthAt + headerBytes;
+    return true;
+  }
+
   /** Copies payload from a region, after what was put before. False when the memory is gone. */
-  putPayload(memory: Memory, offset: number, length: number): boolean;
-  /** Copies payload from octets (inline data, atomics). */
-  putBytes(source: Uint8Array, at: number, length: number): void;
-  /** Pads (the caller has set PadCnt in the BTH), appends the ICRC, closes the packet. Returns its octets from BTH to ICRC. */
-  end(): number;
+  putPayload(memory: Memory, offset: number, length: number): boolean {
+    const at = this.#putAt;
+    this.#putAt = at + length;
+    return memory.read(offset, this.bytes, at, length);
+  }
+
+  /** Copies payload from octets (inline data). */
+  putBytes(source: Uint8Array, at: number, length: number): void {
+    const { bytes } = this;
+    const to = this.#putAt;
+    if (length > SHORT_COPY_BYTES) bytes.set(source.subarray(at, at + length), to);
+    else for (let i = 0; i < length; i++) bytes[to + i] = source[at + i]!;
+    this.#putAt = to + length;
+  }
+
+  /** Pads, writes lengths, IPv4 identification and ICRC, closes the packet. Returns its octets from BTH to ICRC. */
+  end(): number {
+    const port = this.#port;
+    const path = this.#path!;
+    const { burst } = port;
+    const packetBytes = this.#packetBytes;
+    const icrcAt = this.bthAt + packetBytes - Icrc.BYTES;
+    for (let at = this.#putAt; at < icrcAt; at++) this.view.setUint8(at, 0);
+    if (this.#joins) this.#join(port, path);
+    else this.#open(port, path);
+    const frameAt = burst.at[port.frame]!;
+    const ownHeader = path.framing === Framing.HEADER_EACH;
+    const headerAt = ownHeader ? this.bthAt - path.template.length : frameAt;
+    this.#writeIcrc(port, path, headerAt, icrcAt);
+    burst.end = icrcAt + Icrc.BYTES;
+    burst.frameBytes[port.frame] = burst.end - frameAt;
+    this.#writeLengths(port, path, headerAt, burst.end - headerAt - path.udpAt);
+    port.nextId = (port.nextId + 1) & 0xffff;
+    if (packetBytes < port.segmentBytes) port.path = null;
+    return packetBytes;
+  }
+
+  #open(port: PortState, path: Path): void {
+    const { burst } = port;
+    const frame = burst.count++;
+    burst.at[frame] = burst.end;
+    burst.segmentBytes[frame] = 0;
+    burst.headerBytes[frame] = path.framing === Framing.HEADER_ONCE ? path.template.length : 0;
+    burst.destination[frame] = path.destination;
+    port.path = path;
+    port.frame = frame;
+    port.generation = burst.generation;
+    port.segmentBytes = this.#packetBytes;
+    port.segments = 1;
+    if (!path.isIpv6) port.ipSum = sumOfFixedWords(burst.view, burst.end + path.ipAt);
+  }
+
+  #join(port: PortState, path: Path): void {
+    const each = path.framing === Framing.HEADER_EACH ? path.template.length : 0;
+    port.burst.segmentBytes[port.frame] = each + port.segmentBytes;
+    port.segments++;
+  }
+
+  /** The kernel numbers the segments of a super-frame upwards from the identification in its one header; so does `nextId`. */
+  #writeIcrc(port: PortState, path: Path, headerAt: number, icrcAt: number): void {
+    const { view } = this;
+    if (path.icrcElided) {
+      view.setUint32(icrcAt, 0);
+      return;
+    }
+    const udpBytes = Udp.BYTES + this.#packetBytes;
+    const ipBytes = path.isIpv6 ? udpBytes : Ipv4.BYTES + udpBytes;
+    const ipAt = headerAt + path.ipAt;
+    const udpAt = headerAt + path.udpAt;
+    const header = Icrc.headerCrc(view, ipAt, path.isIpv6, udpAt, this.bthAt, port.nextId, ipBytes, udpBytes);
+    Icrc.write(view, icrcAt, crc32(this.bytes, this.bthAt + Bth.BYTES, icrcAt, header));
+  }
+
+  /** `udpBytes`: of the whole frame where its headers stand once, else of this packet. */
+  #writeLengths(port: PortState, path: Path, headerAt: number, udpBytes: number): void {
+    const { view } = this;
+    const ipAt = headerAt + path.ipAt;
+    view.setUint16(headerAt + path.udpAt + 4, udpBytes);
+    if (path.isIpv6) {
+      view.setUint16(ipAt + 4, udpBytes + path.udpAt - path.ipAt - Ipv6.BYTES);
+      return;
+    }
+    const totalBytes = udpBytes + path.udpAt - path.ipAt;
+    const once = this.#joins && path.framing === Framing.HEADER_ONCE;
+    const id = once ? view.getUint16(ipAt + 4) : port.nextId;
+    let sum = port.ipSum + totalBytes + id;
+    sum = (sum & 0xffff) + (sum >>> 16);
+    sum = (sum & 0xffff) + (sum >>> 16);
+    view.setUint16(ipAt + 2, totalBytes);
+    view.setUint16(ipAt + 4, id);
+    view.setUint16(ipAt + 10, ~sum & 0xffff);
+  }
+}
+
+/** Words of an IPv4 header without length, identification and checksum. */
+function sumOfFixedWords(view: DataView, at: number): number {
+  let sum = view.getUint16(at) + view.getUint16(at + 6) + view.getUint16(at + 8);
+  for (let i = 12; i < Ipv4.BYTES; i += 2) sum += view.getUint16(at + i);
+  return sum;
 }

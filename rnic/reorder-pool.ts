@@ -1,0 +1,90 @@
+/**
+ * Packets that came too early, kept until the gap before them closes (SPEC-CHECKLIST §6): one pool per vRNIC, so that no tenant holds more than its limit. Slots
+ * come in slabs, made when they are first needed and kept.
+ */
+import type { ReceivedPacket } from './packet.ts';
+
+/** Room for a packet from its IP header to its ICRC: 40 + 8 + 12 + 32 + 4096 + 4, rounded up. */
+const SLOT_BYTES = 4224;
+const SLAB_SLOTS = 64;
+
+export class ReorderPool {
+  readonly #limit: number;
+  readonly #slabs: ReceivedPacket[] = [];
+  #free: Int32Array = new Int32Array(0);
+  #freeCount = 0;
+  /** Octets from IP header to ICRC of each slot; the IP header is at the slot's start. */
+  #packetBytes: Int32Array = new Int32Array(0);
+  #headerBytes: Int32Array = new Int32Array(0);
+
+  /** @param limit packets held at once. */
+  constructor(limit: number) {
+    this.#limit = limit;
+  }
+
+  /** Slots in use. */
+  get held(): number {
+    return this.#slabs.length * SLAB_SLOTS - this.#freeCount;
+  }
+
+  /** Copies a packet; its slot, or -1 when the pool is full. */
+  hold(packet: ReceivedPacket): number {
+    const byteLength = packet.end - packet.ipAt;
+    if (byteLength > SLOT_BYTES || this.held >= this.#limit) return -1;
+    if (this.#freeCount === 0) this.#grow();
+    const slot = this.#free[--this.#freeCount]!;
+    const to = (slot % SLAB_SLOTS) * SLOT_BYTES;
+    this.#slabs[Math.floor(slot / SLAB_SLOTS)]!.bytes.set(packet.bytes.subarray(packet.ipAt, packet.end), to);
+    this.#packetBytes[slot] = byteLength;
+    this.#headerBytes[slot] = packet.bthAt - packet.ipAt;
+    return slot;
+  }
+
+  /** The packet in a slot, as a place to read; good until the next `open` of the same slab. */
+  open(slot: number): ReceivedPacket {
+    const packet = this.#slabs[Math.floor(slot / SLAB_SLOTS)]!;
+    packet.ipAt = (slot % SLAB_SLOTS) * SLOT_BYTES;
+    packet.bthAt = packet.ipAt + this.#headerBytes[slot]!;
+    packet.udpAt = packet.bthAt - 8;
+    packet.end = packet.ipAt + this.#packetBytes[slot]!;
+    return packet;
+  }
+
+  release(slot: number): void {
+    this.#free[this.#freeCount++] = slot;
+  }
+
+  #grow(): void {
+    const slots = this.#slabs.length * SLAB_SLOTS;
+    this.#slabs.push(emptySlab());
+    this.#free = new Int32Array(slots + SLAB_SLOTS);
+    for (let i = 0; i < SLAB_SLOTS; i++) this.#free[i] = slots + SLAB_SLOTS - 1 - i;
+    this.#freeCount = SLAB_SLOTS;
+    this.#packetBytes = grown(this.#packetBytes, slots + SLAB_SLOTS);
+    this.#headerBytes = grown(this.#headerBytes, slots + SLAB_SLOTS);
+  }
+}
+
+function emptySlab(): ReceivedPacket {
+  const memory = new ArrayBuffer(SLAB_SLOTS * SLOT_BYTES);
+  return {
+    bytes: new Uint8Array(memory),
+    view: new DataView(memory),
+    ethernetAt: -1,
+    ipAt: 0,
+    udpAt: 0,
+    bthAt: 0,
+    end: 0,
+    isIpv6: false,
+    ipId: 0,
+    port: 0,
+    source: 0,
+    icrcElided: false,
+  };
+}
+
+function grown(array: Int32Array, length: number): Int32Array {
+  const larger = new Int32Array(length);
+  larger.set(array);
+  return larger;
+}

@@ -1,0 +1,64 @@
+/** The referee judged: real rxe captures pass, and each kind of tampering is found. */
+import { join } from 'node:path';
+import t from 'tap';
+import { ROOT } from '../support/root.ts';
+import { seePacket } from './packet.ts';
+import { readFrames, type TracedFrame } from './pcap-frames.ts';
+import { type JudgedConnection, judge } from './referee.ts';
+
+const golden = (name: string): TracedFrame[] => readFrames(join(ROOT, 'test/golden', name));
+/** write_bw_mtu256.pcap is left out: its capture lost 32 packets in the middle, which the referee rightly reports. */
+const MTU: Record<string, number> = {
+  'rc_pingpong.pcap': 1024,
+  'write_bw_mtu1024.pcap': 1024,
+  'write_bw_mtu4096.pcap': 4096,
+  'read_bw_9000.pcap': 1024,
+  'atomic_cs.pcap': 4096,
+};
+
+/** The one RC connection of a capture: the two (address, QPN) pairs that RC packets go to. */
+function connectionOf(frames: TracedFrame[], mtu: number): JudgedConnection {
+  const ends = new Map<string, { address: string; qpn: number }>();
+  frames.forEach((frame, index) => {
+    const packet = seePacket(frame.octets, index, frame.timeMicros);
+    if (packet && packet.opcode < 0x20)
+      ends.set(`${packet.destination}/${packet.destQpn}`, { address: packet.destination, qpn: packet.destQpn });
+  });
+  const [a, b, ...others] = [...ends.values()];
+  if (!a || !b || others.length > 0) throw new Error(`${ends.size} ends in the capture, not two`);
+  return { a, b, mtu };
+}
+
+t.test('referee: finds nothing wrong with what Linux rxe says to itself', async (t) => {
+  for (const [name, mtu] of Object.entries(MTU)) {
+    const frames = golden(name);
+    const judgement = judge(frames, [connectionOf(frames, mtu)]);
+    t.strictSame(judgement.violations, [], name);
+    t.ok(judgement.packets > 0, `${name}: ${judgement.packets} packets judged`);
+  }
+});
+
+t.test('referee: a changed octet is a wrong ICRC', async (t) => {
+  const frames = golden('write_bw_mtu1024.pcap');
+  const octets = Buffer.from(frames[4]!.octets);
+  octets[octets.length - 20]! ^= 1;
+  const judgement = judge(
+    [...frames.slice(0, 4), { ...frames[4]!, octets }, ...frames.slice(5)],
+    [connectionOf(frames, 1024)],
+  );
+  t.match(judgement.violations.join('\n'), /packet 4 .*wrong ICRC/);
+});
+
+t.test('referee: a missing request is a skipped PSN', async (t) => {
+  const frames = golden('write_bw_mtu1024.pcap');
+  const judgement = judge([...frames.slice(0, 3), ...frames.slice(4)], [connectionOf(frames, 1024)]);
+  t.match(judgement.violations.join('\n'), /skips 1 never sent/);
+});
+
+t.test('referee: an acknowledgement that comes before its request is for a PSN never sent', async (t) => {
+  const frames = golden('rc_pingpong.pcap');
+  const connection = connectionOf(frames, 1024);
+  const ack = frames.findIndex((frame, index) => seePacket(frame.octets, index, 0)?.opcode === 17);
+  const judgement = judge([frames[0]!, frames[ack]!, ...frames.slice(1)], [connection]);
+  t.match(judgement.violations.join('\n'), /never sent|nothing was asked/);
+});

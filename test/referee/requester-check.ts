@@ -1,0 +1,110 @@
+/** Judges one direction's requests of an RC connection: PSNs without gaps, messages whole, retransmissions equal to the original (SPEC R-030 … R-036, R-069 … R-073). */
+import type { SeenPacket } from './packet.ts';
+import { after, distance } from './sequence.ts';
+
+const FIRST = new Set([0, 6]);
+const MIDDLE = new Set([1, 7]);
+const LAST = new Set([2, 3, 8, 9, 22]);
+const WRITES = new Set([6, 7, 8, 9, 10, 11]);
+const READ_REQUEST = 12;
+const ATOMICS = new Set([19, 20]);
+
+/** A READ as first requested, or an atomic: what the responder may answer. */
+export interface Asked {
+  readonly psn: number;
+  readonly span: number;
+  readonly length: number;
+  readonly address: bigint;
+  readonly rKey: number;
+}
+
+export class RequesterCheck {
+  readonly reads: Asked[] = [];
+  readonly atomics = new Set<number>();
+  /** First PSN not yet sent; -1 before the first packet. */
+  nextNew = -1;
+  packets = 0;
+  retransmissions = 0;
+  readonly #sent = new Map<number, Buffer>();
+  readonly #violate: (packet: SeenPacket, text: string) => void;
+  readonly #mtu: number;
+  #insideSend = false;
+  #insideWrite = false;
+  #writeLeft = 0;
+
+  constructor(mtu: number, violate: (packet: SeenPacket, text: string) => void) {
+    this.#mtu = mtu;
+    this.#violate = violate;
+  }
+
+  request(packet: SeenPacket): void {
+    this.packets++;
+    if (this.nextNew === -1) this.nextNew = packet.psn;
+    const ahead = distance(packet.psn, this.nextNew);
+    if (ahead > 0) this.#violate(packet, `PSN ${packet.psn} skips ${ahead} never sent before it`);
+    if (ahead < 0) this.#again(packet);
+    else this.#fresh(packet);
+  }
+
+  #fresh(packet: SeenPacket): void {
+    const span = packet.opcode === READ_REQUEST ? Math.max(1, Math.ceil(packet.reth!.length / this.#mtu)) : 1;
+    this.#sent.set(packet.psn, withoutAckRequest(packet.transport));
+    if (packet.opcode === READ_REQUEST) this.reads.push({ psn: packet.psn, span, ...packet.reth! });
+    if (ATOMICS.has(packet.opcode)) this.atomics.add(packet.psn);
+    this.nextNew = after(packet.psn, span);
+    this.#message(packet);
+  }
+
+  #message(packet: SeenPacket): void {
+    const { opcode, payload } = packet;
+    const inside = this.#insideSend || this.#insideWrite;
+    const continues = MIDDLE.has(opcode) || LAST.has(opcode);
+    if (continues && !(WRITES.has(opcode) ? this.#insideWrite : this.#insideSend))
+      this.#violate(packet, 'continues a message that was not begun');
+    if (!continues && inside) this.#violate(packet, 'begins a message inside another');
+    if ((FIRST.has(opcode) || MIDDLE.has(opcode)) && payload.length !== this.#mtu)
+      this.#violate(packet, `carries ${payload.length} octets, not the path MTU`);
+    if (payload.length > this.#mtu) this.#violate(packet, 'is longer than the path MTU');
+    if (packet.padCount !== (-payload.length & 3))
+      this.#violate(packet, `pads ${packet.padCount} octets after ${payload.length}`);
+    if (WRITES.has(opcode)) this.#countWrite(packet);
+    this.#insideSend = opcode === 0 || (opcode === 1 && this.#insideSend);
+    this.#insideWrite = opcode === 6 || (opcode === 7 && this.#insideWrite);
+  }
+
+  #countWrite(packet: SeenPacket): void {
+    if (packet.reth) this.#writeLeft = packet.reth.length;
+    this.#writeLeft -= packet.payload.length;
+    const ends = !FIRST.has(packet.opcode) && !MIDDLE.has(packet.opcode);
+    if (ends && this.#writeLeft !== 0)
+      this.#violate(packet, `ends a WRITE ${this.#writeLeft} octets short of its RETH`);
+  }
+
+  #again(packet: SeenPacket): void {
+    this.retransmissions++;
+    if (packet.opcode === READ_REQUEST) return this.#readAgain(packet);
+    const original = this.#sent.get(packet.psn);
+    if (!original)
+      return this.#violate(packet, `repeats PSN ${packet.psn}, which this referee never saw begin a packet`);
+    if (!original.equals(withoutAckRequest(packet.transport)))
+      this.#violate(packet, `repeats PSN ${packet.psn} with other octets`);
+  }
+
+  #readAgain(packet: SeenPacket): void {
+    const { address, length, rKey } = packet.reth!;
+    const read = this.reads.findLast(
+      (asked) => distance(packet.psn, asked.psn) >= 0 && distance(packet.psn, asked.psn) < asked.span,
+    );
+    if (!read) return this.#violate(packet, `repeats a READ at PSN ${packet.psn}, where none was`);
+    const skipped = distance(packet.psn, read.psn) * this.#mtu;
+    const fits = address === read.address + BigInt(skipped) && length === read.length - skipped && rKey === read.rKey;
+    if (!fits) this.#violate(packet, 'repeats a READ with another range than the one it asked for');
+  }
+}
+
+function withoutAckRequest(transport: Buffer): Buffer {
+  const copy = Buffer.from(transport);
+  copy[8] = copy[8]! & 0x7f;
+  copy[4] = 0; // FECN, BECN: set by the network.
+  return copy;
+}

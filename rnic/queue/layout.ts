@@ -36,6 +36,15 @@ export const Send = {
   UD_QPN: 24,
   UD_QKEY: 28,
   UD_AH_NUM: 36,
+  /** ATOMIC_WRITE: RDMA_RKEY as for a WRITE, the 8 octets at SGE whatever DMA says. FLUSH (rxe's `flush`). */
+  FLUSH_LENGTH: 32,
+  FLUSH_RKEY: 36,
+  FLUSH_TYPE: 40,
+  FLUSH_LEVEL: 41,
+  /**
+   * BIND_MW, and REG_MR in the same octets: MW_ADDR and MW_LENGTH are the range, MW_MR_LKEY the region registered anew, MW_RKEY its new key, MW_ACCESS
+   * the rights.
+   */
   MW_ADDR: 24,
   MW_LENGTH: 32,
   MW_MR_LKEY: 40,

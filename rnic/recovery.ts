@@ -1,0 +1,121 @@
+/**
+ * When an RC sender sends again, and when it gives up. SPEC-CHECKLIST §6, R-101 … R-107.
+ *
+ * T is the local ACK timeout, 4.096 µs × 2^timeout. Strict: the timer runs for T, each expiry costs a retry. Otherwise it runs for SRTT + 4 RTTVAR (RFC 6298),
+ * doubled at each expiry, at most T; what counts is the time without progress, so that giving up takes T × (retry_cnt + 1) either way.
+ */
+import * as PsnMath from '../wire/psn.ts';
+import type { Micros, Psn } from '../wire/types.ts';
+import type { Qp } from './core.ts';
+
+const TIMEOUT_UNIT: Micros = 4.096;
+/** The timer before the first measurement, and its bounds: a peer in software may not be scheduled for a millisecond. */
+const FIRST_INTERVAL: Micros = 10_000;
+const LEAST_INTERVAL: Micros = 1000;
+/** Where `timeout` 0 sets no bound. */
+const GREATEST_INTERVAL: Micros = 1_000_000;
+/** Repeated NAKs that come sooner than this part of a round trip are copies of one. */
+const REPEAT_SHARE = 0.5;
+/** `rnr_retry` 7: for ever. */
+const RNR_FOREVER = 7;
+
+export class Recovery {
+  /** Smoothed round trip; 0 before the first measurement. */
+  smoothed: Micros = 0;
+  #variation: Micros = 0;
+  /** Doublings of the timer since the last progress. */
+  #doublings = 0;
+  /** PSN whose answer is being timed, -1 when none is, and when it left. */
+  #timedPsn = -1;
+  #timedAt: Micros = 0;
+  /** Since when nothing has moved. */
+  #stalledSince: Micros = 0;
+  /** NAKs and RNR NAKs since the last progress. */
+  #naks = 0;
+  #rnrNaks = 0;
+  #wentBackAt: Micros = 0;
+  #wentBackTo = -1;
+
+  /** A packet that was never sent before leaves. */
+  sent(psn: Psn, now: Micros): void {
+    if (this.#timedPsn !== -1) return;
+    this.#timedPsn = psn;
+    this.#timedAt = now;
+  }
+
+  /** Something is outstanding from now on. */
+  start(now: Micros): void {
+    this.#stalledSince = now;
+  }
+
+  /** Everything before `una` is acknowledged. */
+  progressed(una: Psn, now: Micros): void {
+    this.#stalledSince = now;
+    this.#naks = 0;
+    this.#rnrNaks = 0;
+    this.#doublings = 0;
+    if (this.#timedPsn === -1 || PsnMath.difference(una, this.#timedPsn as Psn) <= 0) return;
+    this.#measure(now - this.#timedAt);
+    this.#timedPsn = -1;
+  }
+
+  /** Octets are sent again from `una`: what is being timed no longer tells anything (Karn). */
+  wentBack(una: Psn, now: Micros): void {
+    this.#timedPsn = -1;
+    this.#wentBackAt = now;
+    this.#wentBackTo = una;
+  }
+
+  /** True for a NAK that only repeats what was just acted upon. */
+  isRepeated(una: Psn, now: Micros): boolean {
+    return this.#wentBackTo === una && now - this.#wentBackAt < this.smoothed * REPEAT_SHARE;
+  }
+
+  /** A NAK asked for `una` again. False when the retries are used up (R-106). */
+  mayRetry(qp: Qp): boolean {
+    return ++this.#naks <= qp.retryCount;
+  }
+
+  /** An RNR NAK came. False when the RNR retries are used up (R-107). */
+  mayWait(qp: Qp): boolean {
+    return qp.rnrRetry === RNR_FOREVER || ++this.#rnrNaks <= qp.rnrRetry;
+  }
+
+  /** The timer ran out. False when the time for all retries has passed (R-103, R-104). */
+  expired(qp: Qp, strict: boolean, now: Micros): boolean {
+    if (now >= this.#giveUpAt(qp, strict)) return false;
+    this.#doublings++;
+    return true;
+  }
+
+  /** When the timer is due that starts now; Infinity for never. */
+  deadline(qp: Qp, strict: boolean, now: Micros): Micros {
+    const timeout = ackTimeout(qp.timeout, strict);
+    if (strict) return now + timeout;
+    const measured = this.smoothed === 0 ? FIRST_INTERVAL : this.smoothed + 4 * this.#variation;
+    const interval = Math.max(measured, LEAST_INTERVAL) * 2 ** Math.min(this.#doublings, 20);
+    const due = now + Math.min(interval, timeout, GREATEST_INTERVAL);
+    return Math.min(due, Math.max(this.#giveUpAt(qp, strict), now));
+  }
+
+  #giveUpAt(qp: Qp, strict: boolean): Micros {
+    return this.#stalledSince + ackTimeout(qp.timeout, strict) * Math.max(qp.retryCount + 1 - this.#naks, 0);
+  }
+
+  #measure(sample: Micros): void {
+    if (this.smoothed === 0) {
+      this.smoothed = sample;
+      this.#variation = sample / 2;
+      return;
+    }
+    this.#variation += (Math.abs(this.smoothed - sample) - this.#variation) / 4;
+    this.smoothed += (sample - this.smoothed) / 8;
+  }
+}
+
+/** T. Below a millisecond software cannot tell loss from a busy processor: only strict timers go there. `timeout` 0: never. */
+function ackTimeout(timeout: number, strict: boolean): Micros {
+  if (timeout === 0) return Number.POSITIVE_INFINITY;
+  const exact = TIMEOUT_UNIT * 2 ** timeout;
+  return strict ? exact : Math.max(exact, LEAST_INTERVAL);
+}

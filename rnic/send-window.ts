@@ -1,0 +1,139 @@
+/**
+ * Work requests that an RC sender has taken from its queue and not completed, and the PSNs between them.
+ *
+ *       una                    cursor               high
+ *        │ sent, not answered    │ to be sent again   │ never sent
+ *     ───┼───────────────────────┼────────────────────┼──────────
+ *        in the oldest work      in work `cursorAt`
+ *
+ * Going back moves the cursor to `una`; an acknowledgement that passes the cursor moves it forward: what the receiver has is not sent twice (R-041).
+ */
+import * as PsnMath from '../wire/psn.ts';
+import type { Psn } from '../wire/types.ts';
+import { SendWork } from './send-work.ts';
+
+/** What a packet costs of the window besides its payload: headers, and the work of taking it. */
+export const PACKET_COST_BYTES = 64;
+const FIRST_SLOTS = 4;
+
+export class SendWindow {
+  una: Psn;
+  cursor: Psn;
+  high: Psn;
+  /** Octets (payload and a share for each packet) between `una` and `cursor`: sent, or for a READ asked for, and not answered. */
+  inFlightBytes = 0;
+  /** READ, atomic and other requests with a response of their own, between `una` and `cursor`. */
+  responsesDue = 0;
+  /** Works held. */
+  count = 0;
+  #works: SendWork[] = [];
+  #head = 0;
+  /** Work in which the cursor lies, counted from the oldest; equal to `count` at the end. */
+  #cursorAt = 0;
+  readonly #mtu: number;
+
+  constructor(psn: Psn, mtu: number) {
+    this.una = psn;
+    this.cursor = psn;
+    this.high = psn;
+    this.#mtu = mtu;
+    for (let i = 0; i < FIRST_SLOTS; i++) this.#works.push(new SendWork());
+  }
+
+  /** PSNs sent at any time and not acknowledged. */
+  get outstanding(): number {
+    return (this.high - this.una) & PsnMath.MASK;
+  }
+
+  get isResending(): boolean {
+    return this.cursor !== this.high;
+  }
+
+  oldest(): SendWork | null {
+    return this.count === 0 ? null : this.#works[this.#head]!;
+  }
+
+  /** The work that the cursor lies in; null when all that was taken has been sent. */
+  current(): SendWork | null {
+    return this.#cursorAt === this.count ? null : this.at(this.#cursorAt);
+  }
+
+  /** Work `index`, counted from the oldest. */
+  at(index: number): SendWork {
+    return this.#works[(this.#head + index) & (this.#works.length - 1)]!;
+  }
+
+  /** A place for one more work, at the end. */
+  add(): SendWork {
+    if (this.count === this.#works.length) this.#grow();
+    return this.at(this.count++);
+  }
+
+  /** The current work starts now: its PSNs begin at the cursor. */
+  start(work: SendWork, packets: number): void {
+    work.isStarted = true;
+    work.firstPsn = this.cursor;
+    work.packets = packets;
+  }
+
+  /** Packet of `work` at which a PSN lies. */
+  indexOf(work: SendWork, psn: Psn): number {
+    return (psn - work.firstPsn) & PsnMath.MASK;
+  }
+
+  /** `packets` PSNs of the current work have left. */
+  sent(work: SendWork, packets: number): void {
+    const index = this.indexOf(work, this.cursor);
+    this.inFlightBytes += this.cost(work, index, packets);
+    this.cursor = PsnMath.add(this.cursor, packets);
+    if (PsnMath.difference(this.cursor, this.high) > 0) this.high = this.cursor;
+    if (index + packets === work.packets) this.#cursorAt++;
+  }
+
+  /** The current work has no packets (any more): on to the next. */
+  skip(): void {
+    this.#cursorAt++;
+  }
+
+  /** `packets` PSNs of the oldest work, from `una`, are acknowledged. True when that was all of it. */
+  acknowledge(work: SendWork, packets: number): boolean {
+    const index = this.indexOf(work, this.una);
+    const ahead = (this.cursor - this.una) & PsnMath.MASK;
+    this.inFlightBytes -= this.cost(work, index, Math.min(packets, ahead));
+    this.una = PsnMath.add(this.una, packets);
+    if (packets > ahead) this.cursor = this.una;
+    const isWhole = index + packets === work.packets;
+    if (isWhole && packets > ahead && this.#cursorAt === 0) this.#cursorAt = 1;
+    return isWhole;
+  }
+
+  /** Forgets the oldest work. */
+  pop(): void {
+    this.#head = (this.#head + 1) & (this.#works.length - 1);
+    this.count--;
+    if (this.#cursorAt > 0) this.#cursorAt--;
+  }
+
+  goBack(): void {
+    this.cursor = this.una;
+    this.#cursorAt = 0;
+    this.inFlightBytes = 0;
+    this.responsesDue = 0;
+  }
+
+  /** Octets that `packets` segments of a work from `index` cost of the window. */
+  cost(work: SendWork, index: number, packets: number): number {
+    if (packets === 0) return 0;
+    const to = index + packets;
+    const payload = to === work.packets ? work.length - index * this.#mtu : packets * this.#mtu;
+    return payload + packets * PACKET_COST_BYTES;
+  }
+
+  #grow(): void {
+    const works: SendWork[] = [];
+    for (let i = 0; i < this.count; i++) works.push(this.at(i));
+    while (works.length < this.count * 2) works.push(new SendWork());
+    this.#works = works;
+    this.#head = 0;
+  }
+}

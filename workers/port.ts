@@ -36,6 +36,8 @@ export interface Port {
   transmit(burst: TransmitBurst): boolean;
   /** Event-loop ports: calls `wake` when frames arrive. Others ignore it. */
   onReadable(wake: () => void): void;
+  /** Shared-memory ports: told before the worker sleeps (true) and when it woke (false). Answers false when frames have come meanwhile: no sleep then. */
+  setSleeping?(asleep: boolean): boolean;
   /** Gives everything back. Idempotent. */
   close(): void;
 }

@@ -1,0 +1,113 @@
+/** One application of a vRNIC, worker side: its message port, its context, and its commands that wait for a neighbour. */
+import type { MessagePort } from 'node:worker_threads';
+import { type Command, Errno, type Refusal, type Result } from '../rnic/commands.ts';
+import { QpAttr } from '../rnic/constants.ts';
+import { SharedMemory } from '../rnic/memory/shared-memory.ts';
+import type { AddressVector, Path } from '../rnic/path.ts';
+import type { DoorbellPage } from '../rnic/queue/doorbell.ts';
+import type { Micros } from '../wire/types.ts';
+import type { LinkCommand, LinkEvent } from './device-link.ts';
+import type { LinkReply } from './messages.ts';
+
+/** What an application needs of its vRNIC. */
+export interface CommandTarget {
+  execute(context: number, command: Command, now: Micros): Result;
+  resolve(av: AddressVector, localQpn: number, remoteQpn: number, now: Micros): { path: Path } | Refusal | null;
+}
+
+interface Waiting {
+  readonly id: number;
+  readonly command: LinkCommand;
+}
+
+/** Commands of one application that wait for neighbours at once. */
+const WAITING_COUNT_MAX = 4096;
+
+export class Application {
+  readonly port: MessagePort;
+  readonly context: number;
+  readonly doorbell: DoorbellPage;
+  readonly #target: CommandTarget;
+  #waiting: Waiting[] = [];
+
+  constructor(port: MessagePort, context: number, doorbell: DoorbellPage, target: CommandTarget) {
+    this.port = port;
+    this.context = context;
+    this.doorbell = doorbell;
+    this.#target = target;
+  }
+
+  get isWaiting(): boolean {
+    return this.#waiting.length > 0;
+  }
+
+  reply(message: LinkReply): void {
+    this.port.postMessage(message);
+  }
+
+  notify(event: LinkEvent): void {
+    this.reply({ kind: 'event', event });
+  }
+
+  /** Runs a command and answers it, now or when the neighbour is known. */
+  handleCommand(id: number, command: LinkCommand, now: Micros): void {
+    const result = this.#run(command, now);
+    if (result) this.reply({ kind: 'result', id, result });
+    else if (this.#waiting.length < WAITING_COUNT_MAX) this.#waiting.push({ id, command });
+    else this.reply({ kind: 'result', id, result: refusal(Errno.EAGAIN, 'too many commands wait for neighbours') });
+  }
+
+  /** The neighbour table changed. */
+  retry(now: Micros): void {
+    const waiting = this.#waiting;
+    this.#waiting = [];
+    for (const { id, command } of waiting) this.handleCommand(id, command, now);
+  }
+
+  /** `null`: waits. Whatever a stranger's message makes throw is its own refusal, never the worker's end. */
+  #run(command: LinkCommand, now: Micros): Result | null {
+    try {
+      return this.#translate(command, now);
+    } catch (error) {
+      return refusal(Errno.EINVAL, `malformed command: ${error instanceof Error ? error.message : String(error)}`);
+    }
+  }
+
+  #translate(command: LinkCommand, now: Micros): Result | null {
+    switch (command.op) {
+      case 'regMr': {
+        const memory = new SharedMemory(command.memory.sab, command.memory.byteOffset);
+        return this.#execute({ ...command, memory }, now);
+      }
+      case 'reregMr': {
+        const { memory, ...others } = command;
+        return this.#execute(memory ? { ...others, memory: new SharedMemory(memory.sab, memory.byteOffset) } : others, now);
+      }
+      case 'modifyQp':
+        return (command.mask & QpAttr.AV) !== 0 ? this.#connect(command, now) : this.#execute(command, now);
+      case 'createAh': {
+        const found = this.#target.resolve(command.av, 0, 0, now);
+        return found === null || 'ok' in found ? found : this.#execute({ ...command, path: found.path }, now);
+      }
+      default:
+        return this.#execute(command as Command, now);
+    }
+  }
+
+  #connect(command: LinkCommand<'modifyQp'>, now: Micros): Result | null {
+    const { av, destQpNum } = command.attributes;
+    if (!av) return this.#execute(command, now);
+    const queried = this.#target.execute(this.context, { op: 'queryQp', qp: command.qp }, now);
+    if (!queried.ok) return queried;
+    const { qpNum, attributes } = queried as Extract<Result<'queryQp'>, { ok: true }>;
+    const hasPeer = (command.mask & QpAttr.DEST_QPN) !== 0;
+    const found = this.#target.resolve(av, qpNum, (hasPeer ? destQpNum : attributes.destQpNum) ?? 0, now);
+    return found === null || 'ok' in found ? found : this.#execute({ ...command, path: found.path }, now);
+  }
+
+  #execute(command: Command, now: Micros): Result {
+    return this.#target.execute(this.context, command, now);
+  }
+}
+
+const refusal = (errno: number, reason: string): Refusal => ({ ok: false, errno, reason });

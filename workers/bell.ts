@@ -1,0 +1,71 @@
+/**
+ * How anybody wakes a worker without a system call while it is awake. Two words in shared memory and an eventfd:
+ *
+ *     word 0  MAIL      1: a message waits in one of the worker's ports
+ *     word 16 SLEEPING  1: the worker sleeps in ppoll, or is about to: ring the eventfd too
+ *
+ * The poster puts its message, sets MAIL, then looks at SLEEPING. The worker sets SLEEPING, then looks at MAIL once more, then sleeps: one of them sees the other.
+ */
+import { Arena } from './linux/arena.ts';
+import * as Linux from './linux/constants.ts';
+import * as Libc from './linux/libc.ts';
+
+const MAIL = 0;
+const SLEEPING = 16;
+const BELL_BYTES = 128;
+const EVENT_BYTES = 8;
+
+export const newBellMemory = (): SharedArrayBuffer => new SharedArrayBuffer(BELL_BYTES);
+/** @throws SystemError */
+export const newWakeDescriptor = (): number =>
+  Libc.check(Libc.eventfd(0, Linux.EFD_NONBLOCK | Linux.EFD_CLOEXEC), 'eventfd');
+/** One's own descriptor for the same eventfd, so that nobody's close can turn a wake-up into a write to a stranger's file. @throws SystemError */
+export const duplicateDescriptor = (fd: number): number =>
+  Libc.check(Libc.fcntl(fd, Linux.F_DUPFD_CLOEXEC, 0), 'dup of an eventfd');
+
+export class Bell {
+  readonly memory: SharedArrayBuffer;
+  readonly fileDescriptor: number;
+  readonly #words: Int32Array;
+  readonly #event = new Arena(EVENT_BYTES);
+
+  constructor(memory: SharedArrayBuffer, fileDescriptor: number) {
+    this.memory = memory;
+    this.fileDescriptor = fileDescriptor;
+    this.#words = new Int32Array(memory);
+  }
+
+  /** Anybody: a message was posted. */
+  announceMail(): void {
+    Atomics.store(this.#words, MAIL, 1);
+    if (Atomics.load(this.#words, SLEEPING) !== 0) this.wake();
+  }
+
+  /** Anybody: writes to the eventfd. A full one (EAGAIN) wakes as well. */
+  wake(): void {
+    this.#event.view.setUint32(0, 1, true);
+    Libc.write(this.fileDescriptor, this.#event.address, EVENT_BYTES);
+  }
+
+  /** The worker: whether there is mail; asks no twice. */
+  takeMail(): boolean {
+    return Atomics.load(this.#words, MAIL) !== 0 && Atomics.exchange(this.#words, MAIL, 0) !== 0;
+  }
+
+  hasMail(): boolean {
+    return Atomics.load(this.#words, MAIL) !== 0;
+  }
+
+  setSleeping(asleep: boolean): void {
+    Atomics.store(this.#words, SLEEPING, asleep ? 1 : 0);
+  }
+
+  /** The worker, awake again: empties the eventfd. */
+  drain(): void {
+    Libc.read(this.fileDescriptor, this.#event.address, EVENT_BYTES);
+  }
+
+  close(): void {
+    Libc.close(this.fileDescriptor);
+  }
+}

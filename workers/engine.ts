@@ -1,0 +1,24 @@
+/** The engine as the worker drives it (ARCHITECTURE.md, "The engine's contract"): one input, then every poll, then the next input. */
+import type { Command, EngineEvent, Result } from '../rnic/commands.ts';
+import type { GidEntry, RnicConfig, RnicHost } from '../rnic/config.ts';
+import type { Counters } from '../rnic/counters.ts';
+import type { ReceivedPacket } from '../rnic/packet.ts';
+import type { PacketWriter } from '../rnic/packet-writer.ts';
+import type { DoorbellPage } from '../rnic/queue/doorbell.ts';
+import type { Micros } from '../wire/types.ts';
+
+export interface Engine {
+  openContext(doorbell: DoorbellPage): number;
+  closeContext(context: number, now: Micros): void;
+  execute(context: number, command: Command, now: Micros): Result;
+  handlePacket(packet: ReceivedPacket, now: Micros): void;
+  handleDoorbells(now: Micros): void;
+  handleTimeout(now: Micros): void;
+  pollTransmit(out: PacketWriter, now: Micros): boolean;
+  pollEvent(out: EngineEvent): boolean;
+  pollTimeout(): Micros;
+  setGids(gids: GidEntry[]): void;
+  readonly counters: Counters;
+}
+
+export type NewEngine = (config: RnicConfig, host: RnicHost) => Engine;

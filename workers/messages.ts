@@ -1,0 +1,41 @@
+/**
+ * What threads say to a worker and it to them, by MessagePort. Whoever posts rings the bell after it (workers/bell.ts); the worker never waits for an answer.
+ *
+ *     supervisor ⇄ worker    ControlMessage → ControlAnswer with the same id
+ *     application ⇄ worker   open → opened; LinkRequest → LinkAnswer with the same id, in any order; LinkNotice at any time; `close` ends it
+ */
+import type { Result } from '../rnic/commands.ts';
+import type { LinkCommand, LinkEvent } from './device-link.ts';
+import type { VrnicConfig } from './vrnic-config.ts';
+
+export type ControlMessage =
+  | { readonly id: number; readonly kind: 'start'; readonly config: VrnicConfig }
+  | { readonly id: number; readonly kind: 'stop'; readonly name: string }
+  /** `port` speaks LinkMessage from now on. */
+  | {
+      readonly id: number;
+      readonly kind: 'attach';
+      readonly name: string;
+      readonly port: import('node:worker_threads').MessagePort;
+    }
+  | { readonly id: number; readonly kind: 'statistics'; readonly name: string }
+  /** The GID table changed; index = sgid_index. */
+  | { readonly id: number; readonly kind: 'setGids'; readonly name: string; readonly gids: Uint8Array[] }
+  | { readonly id: number; readonly kind: 'shutdown' };
+
+export type ControlAnswer =
+  | { readonly id: number; readonly ok: true; readonly value?: unknown }
+  | { readonly id: number; readonly ok: false; readonly reason: string };
+
+export type LinkMessage =
+  | { readonly kind: 'open' }
+  | { readonly kind: 'command'; readonly id: number; readonly command: LinkCommand }
+  | { readonly kind: 'close' };
+
+export type LinkReply =
+  /** The context is open: its doorbell page, for `slots` QPs. */
+  | { readonly kind: 'opened'; readonly context: number; readonly doorbell: SharedArrayBuffer; readonly slots: number }
+  | { readonly kind: 'result'; readonly id: number; readonly result: Result }
+  | { readonly kind: 'event'; readonly event: LinkEvent }
+  | { readonly kind: 'refused'; readonly reason: string }
+  | { readonly kind: 'closed' };

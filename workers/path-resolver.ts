@@ -1,0 +1,102 @@
+/** From an address vector to a path: GID table, route, neighbour, headers. Answers at once, or says that it waits for a neighbour. */
+import { Errno, type Refusal } from '../rnic/commands.ts';
+import type { GidEntry } from '../rnic/config.ts';
+import type { AddressVector, Path } from '../rnic/path.ts';
+import type { Micros } from '../wire/types.ts';
+import { gidText } from './linux/netdev.ts';
+import { nextHop } from './linux/routes.ts';
+import { multicastMac, type Neighbours, Resolution } from './neighbours.ts';
+import { buildPath, familyMismatch, redirect } from './path-builder.ts';
+import type { Port } from './port.ts';
+
+/** Index of the vRNIC's ports. */
+export const WIRE_PORT = 0;
+export const LOOPBACK_PORT = 1;
+
+export interface PathResolverOptions {
+  readonly mac: Uint8Array;
+  readonly gids: readonly GidEntry[];
+  readonly ports: readonly Port[];
+  readonly neighbours: Neighbours;
+  /** Whose routes lead to gateways; absent: everything is on the link. */
+  readonly netdev?: string;
+}
+
+const refuse = (errno: number, reason: string, argument: string): Refusal => ({ ok: false, errno, reason, argument });
+const isZero = (gid: Uint8Array): boolean => gid.every((octet) => octet === 0);
+const equal = (a: Uint8Array, b: Uint8Array): boolean => a.every((octet, i) => octet === b[i]);
+
+export class PathResolver {
+  readonly #options: PathResolverOptions;
+  #gids: readonly GidEntry[];
+  /** Paths that go by a neighbour, so that they follow it when its MAC changes. */
+  readonly #users = new Map<string, WeakRef<Path>[]>();
+
+  constructor(options: PathResolverOptions) {
+    this.#options = options;
+    this.#gids = options.gids;
+    options.neighbours.onMove = (gid, mac) => this.#follow(gid, mac);
+  }
+
+  setGids(gids: readonly GidEntry[]): void {
+    this.#gids = gids;
+  }
+
+  /** `null`: ask again when the neighbour table has changed. */
+  resolve(av: AddressVector, localQpn: number, remoteQpn: number, now: Micros): { path: Path } | Refusal | null {
+    const sgid = this.#gids[av.sgidIndex]?.gid;
+    if (!sgid || isZero(sgid)) return refuse(Errno.EINVAL, `no GID at sgid_index ${av.sgidIndex}`, 'av.sgidIndex');
+    if (av.dgid.length !== 16 || isZero(av.dgid)) return refuse(Errno.EINVAL, 'dgid is no address', 'av.dgid');
+    const mismatch = familyMismatch(sgid, av.dgid);
+    if (mismatch) return refuse(Errno.ENETUNREACH, mismatch, 'av.dgid');
+    if (this.#gids.some(({ gid }) => equal(gid, av.dgid))) return this.#build(av, sgid, localQpn, remoteQpn, LOOPBACK_PORT, this.#options.mac);
+    const group = multicastMac(av.dgid);
+    if (group) return this.#build(av, sgid, localQpn, remoteQpn, WIRE_PORT, group);
+    if (this.#options.ports[WIRE_PORT]!.link === 'ip') return this.#build(av, sgid, localQpn, remoteQpn, WIRE_PORT, group ?? this.#options.mac);
+    return this.#resolveNeighbour(av, sgid, localQpn, remoteQpn, now);
+  }
+
+  #resolveNeighbour(av: AddressVector, sgid: Uint8Array, localQpn: number, remoteQpn: number, now: Micros): { path: Path } | Refusal | null {
+    const { netdev, neighbours } = this.#options;
+    const hop = netdev === undefined ? av.dgid : nextHop(netdev, av.dgid);
+    if (!hop) return refuse(Errno.ENETUNREACH, `no route to ${gidText(av.dgid)} by ${netdev}`, 'av.dgid');
+    const state = neighbours.resolve(hop, sgid, now);
+    if (state === Resolution.PENDING) return null;
+    const mac = neighbours.macOf(hop);
+    if (!mac) return refuse(Errno.EHOSTUNREACH, neighbours.failureText(hop), 'av.dgid');
+    const built = this.#build(av, sgid, localQpn, remoteQpn, WIRE_PORT, mac);
+    this.#remember(hop, built.path);
+    return built;
+  }
+
+  #build(av: AddressVector, sgid: Uint8Array, localQpn: number, remoteQpn: number, portIndex: number, mac: Uint8Array): { path: Path } {
+    const path = buildPath({
+      av,
+      sgid,
+      sourceMac: this.#options.mac,
+      destinationMac: mac,
+      localQpn,
+      remoteQpn,
+      portIndex,
+      port: this.#options.ports[portIndex]!,
+      icrcElided: portIndex === LOOPBACK_PORT,
+    });
+    return { path };
+  }
+
+  #remember(hop: Uint8Array, path: Path): void {
+    const key = gidText(hop);
+    const users = this.#users.get(key) ?? [];
+    users.push(new WeakRef(path));
+    // Doubling sizes only: each path pays for a sweep once.
+    const isPowerOfTwo = (users.length & (users.length - 1)) === 0;
+    this.#users.set(key, isPowerOfTwo ? users.filter((user) => user.deref() !== undefined) : users);
+  }
+
+  #follow(gid: Uint8Array, mac: Uint8Array): void {
+    for (const user of this.#users.get(gidText(gid)) ?? []) {
+      const path = user.deref();
+      if (path) redirect(path, mac);
+    }
+  }
+}

@@ -1,0 +1,115 @@
+/** Finds the RoCEv2 packets in a burst of frames and hands them to an engine, one reused object at a time; ARP and neighbour discovery go to the neighbour table. */
+import type { ReceiveBurst } from '../rnic/burst.ts';
+import { Counter, type Counters } from '../rnic/counters.ts';
+import type { ReceivedPacket } from '../rnic/packet.ts';
+import * as Bth from '../wire/bth.ts';
+import * as Ethernet from '../wire/ethernet.ts';
+import * as Icrc from '../wire/icrc.ts';
+import * as Ipv4 from '../wire/ipv4.ts';
+import * as Ipv6 from '../wire/ipv6.ts';
+import type { Micros } from '../wire/types.ts';
+import * as Udp from '../wire/udp.ts';
+import type { Neighbours } from './neighbours.ts';
+import type { Port } from './port.ts';
+
+/** The shortest packet behind the UDP header. */
+const ROCE_BYTES_MIN = Bth.BYTES + Icrc.BYTES;
+
+export interface PacketSink {
+  readonly counters: Counters;
+  handlePacket(packet: ReceivedPacket, now: Micros): void;
+}
+
+export class Receiver {
+  readonly #sink: PacketSink;
+  readonly #neighbours: Neighbours | null;
+  readonly #packet: ReceivedPacket;
+
+  constructor(sink: PacketSink, neighbours: Neighbours | null, first: ReceiveBurst) {
+    this.#sink = sink;
+    this.#neighbours = neighbours;
+    this.#packet = {
+      bytes: first.bytes,
+      view: first.view,
+      ethernetAt: -1,
+      ipAt: 0,
+      udpAt: 0,
+      bthAt: 0,
+      end: 0,
+      isIpv6: false,
+      ipId: 0,
+      port: 0,
+      source: 0,
+      icrcElided: false,
+    };
+  }
+
+  /** @param portIndex of `port` among the vRNIC's. @param icrcElided true for a port whose frames never left this host's memory. */
+  handleBurst(burst: ReceiveBurst, port: Port, portIndex: number, icrcElided: boolean, now: Micros): void {
+    const packet = this.#packet;
+    packet.bytes = burst.bytes;
+    packet.view = burst.view;
+    packet.port = portIndex;
+    packet.icrcElided = icrcElided;
+    for (let i = 0; i < burst.count; i++) {
+      packet.source = burst.source[i]!;
+      this.#handleFrame(burst.at[i]!, burst.frameBytes[i]!, burst.segmentBytes[i]!, port.link === 'ip', now);
+    }
+  }
+
+  #handleFrame(at: number, bytes: number, segmentBytes: number, isIp: boolean, now: Micros): void {
+    const { view } = this.#packet;
+    const end = at + bytes;
+    this.#packet.ethernetAt = isIp ? -1 : at;
+    if (isIp) this.#handleIp(view, at, end, segmentBytes, view.getUint8(at) >> 4 === 6, now);
+    else if (bytes >= Ethernet.BYTES) this.#handleEthernet(view, at, end, segmentBytes, now);
+    else this.#drop(Counter.drop_short);
+  }
+
+  #handleEthernet(view: DataView, at: number, end: number, segmentBytes: number, now: Micros): void {
+    const type = view.getUint16(at + 12);
+    const ipAt = at + Ethernet.BYTES;
+    if (type === Ethernet.ETHER_TYPE_IPV4) this.#handleIp(view, ipAt, end, segmentBytes, false, now);
+    else if (type === Ethernet.ETHER_TYPE_ARP) this.#neighbours?.handleFrame(view, at, end, now);
+    else if (type === Ethernet.ETHER_TYPE_IPV6) {
+      const isNd = end - ipAt > Ipv6.BYTES && Ipv6.nextHeader(view, ipAt) === Ipv6.NEXT_HEADER_ICMPV6;
+      if (isNd) this.#neighbours?.handleFrame(view, at, end, now);
+      else this.#handleIp(view, ipAt, end, segmentBytes, true, now);
+    }
+  }
+
+  #handleIp(view: DataView, ipAt: number, end: number, segment: number, isIpv6: boolean, now: Micros): void {
+    const packet = this.#packet;
+    const udpAt = ipAt + (isIpv6 ? Ipv6.BYTES : Ipv4.BYTES);
+    if (end - udpAt < Udp.BYTES + ROCE_BYTES_MIN) return this.#drop(Counter.drop_short);
+    const protocol = isIpv6 ? Ipv6.nextHeader(view, ipAt) : Ipv4.protocol(view, ipAt);
+    // R-017: no options, no fragments.
+    if (!isIpv6 && (view.getUint8(ipAt) !== 0x45 || Ipv4.isFragment(view, ipAt)))
+      return this.#drop(Counter.drop_fragment);
+    if (protocol !== Ipv4.PROTOCOL_UDP || Udp.destinationPort(view, udpAt) !== Udp.PORT_ROCE) return;
+    const packetEnd = udpAt + Udp.length(view, udpAt);
+    const ipEnd = isIpv6 ? udpAt + Ipv6.payloadLength(view, ipAt) : ipAt + Ipv4.totalLength(view, ipAt);
+    // R-004: both lengths agree; octets behind them are Ethernet's padding.
+    if (packetEnd !== ipEnd || packetEnd > end) return this.#drop(Counter.drop_length);
+    packet.ipAt = ipAt;
+    packet.udpAt = udpAt;
+    packet.isIpv6 = isIpv6;
+    packet.ipId = isIpv6 ? 0 : Ipv4.identification(view, ipAt);
+    this.#handleSegments(udpAt + Udp.BYTES, packetEnd, segment === 0 ? packetEnd - udpAt : segment, now);
+  }
+
+  #handleSegments(from: number, end: number, segmentBytes: number, now: Micros): void {
+    const packet = this.#packet;
+    for (let at = from; at < end; at += segmentBytes) {
+      packet.bthAt = at;
+      packet.end = Math.min(at + segmentBytes, end);
+      if (packet.end - at < ROCE_BYTES_MIN) this.#drop(Counter.drop_short);
+      else this.#sink.handlePacket(packet, now);
+      packet.ipId = (packet.ipId + 1) & 0xffff;
+    }
+  }
+
+  #drop(counter: number): void {
+    this.#sink.counters.add(counter);
+  }
+}

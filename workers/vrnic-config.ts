@@ -1,0 +1,38 @@
+/** What a worker is told about a vRNIC and its ports: plain values that cross threads. */
+import type { RnicLimits } from '../rnic/config.ts';
+import type { AfPacketOptions } from './ports/af-packet.ts';
+import type { FaultOptions } from './ports/faulty.ts';
+import type { MemoryEnd } from './ports/memory.ts';
+
+type OfVrnic = 'addresses' | 'qpns';
+
+export type PortConfig = (
+  | ({ readonly kind: 'af_packet' } & Omit<AfPacketOptions, OfVrnic>)
+  | { readonly kind: 'cap'; readonly netdev: string }
+  | { readonly kind: 'raw_socket'; readonly netdev: string }
+  | { readonly kind: 'memory'; readonly end: MemoryEnd }
+  | { readonly kind: 'pcap_file'; readonly read?: string; readonly write?: string; readonly mtu?: number }
+) & {
+  /** Loses, repeats, reorders and spoils frames, from a seed. */
+  readonly faults?: FaultOptions;
+};
+
+export interface VrnicConfig {
+  readonly name: string;
+  readonly port: PortConfig;
+  /** Network namespace to enter before the port is opened, for instance /var/run/netns/blue. Counts for the worker thread: one namespace for all its vRNICs. */
+  readonly namespace?: string;
+  /** 6 octets; the netdev's by default. */
+  readonly mac?: Uint8Array;
+  /** 16 octets each, index = sgid_index; the netdev's addresses by default (and then the kernel answers ARP for them). */
+  readonly gids?: readonly Uint8Array[];
+  /** QPNs are drawn from this range; by default from all. */
+  readonly qpnBase?: number;
+  readonly qpnCount?: number;
+  readonly limits?: Partial<RnicLimits>;
+  readonly strictTimers?: boolean;
+  readonly reorderWindow?: number;
+}
+
+/** How long a worker polls before it sleeps: microseconds, or for ever. */
+export type Spin = number | 'always';

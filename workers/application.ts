@@ -2,7 +2,7 @@
 import type { MessagePort } from 'node:worker_threads';
 import { type Command, Errno, type Refusal, type Result } from '../rnic/commands.ts';
 import { QpAttr } from '../rnic/constants.ts';
-import { SharedMemory } from '../rnic/memory/shared-memory.ts';
+import type { Memory } from '../rnic/memory/memory.ts';
 import type { AddressVector, Path } from '../rnic/path.ts';
 import type { DoorbellPage } from '../rnic/queue/doorbell.ts';
 import type { Micros } from '../wire/types.ts';
@@ -12,6 +12,7 @@ import type { LinkReply } from './messages.ts';
 /** What an application needs of its vRNIC. */
 export interface CommandTarget {
   execute(context: number, command: Command, now: Micros): Result;
+  newMemory(buffer: SharedArrayBuffer, byteOffset: number): Memory;
   resolve(av: AddressVector, localQpn: number, remoteQpn: number, now: Micros): { path: Path } | Refusal | null;
 }
 
@@ -76,12 +77,15 @@ export class Application {
   #translate(command: LinkCommand, now: Micros): Result | null {
     switch (command.op) {
       case 'regMr': {
-        const memory = new SharedMemory(command.memory.sab, command.memory.byteOffset);
+        const memory = this.#target.newMemory(command.memory.sab, command.memory.byteOffset);
         return this.#execute({ ...command, memory }, now);
       }
       case 'reregMr': {
         const { memory, ...others } = command;
-        return this.#execute(memory ? { ...others, memory: new SharedMemory(memory.sab, memory.byteOffset) } : others, now);
+        return this.#execute(
+          memory ? { ...others, memory: this.#target.newMemory(memory.sab, memory.byteOffset) } : others,
+          now,
+        );
       }
       case 'modifyQp':
         return (command.mask & QpAttr.AV) !== 0 ? this.#connect(command, now) : this.#execute(command, now);

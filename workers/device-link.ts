@@ -31,7 +31,7 @@ export type LinkEvent =
 export interface DeviceLink {
   readonly deviceName: string;
   /** One control verb. Never rejects: a refusal is a value (EIO once the link is closed or the worker gone). A command may overtake one that still waits for a neighbour. */
-  call<Op extends Command['op']>(command: LinkCommand<Op> & { op: Op }): Promise<Result<Op>>;
+  call<C extends LinkCommand>(command: C): Promise<Result<C['op']>>;
   readonly doorbell: DoorbellPage;
   /** To be called when `doorbell.ring()` said that the worker sleeps. One write to an eventfd. */
   wake(): void;

@@ -2,6 +2,7 @@
 import type { Command, EngineEvent, Result } from '../rnic/commands.ts';
 import type { GidEntry, RnicConfig, RnicHost } from '../rnic/config.ts';
 import type { Counters } from '../rnic/counters.ts';
+import type { Memory } from '../rnic/memory/memory.ts';
 import type { ReceivedPacket } from '../rnic/packet.ts';
 import type { PacketWriter } from '../rnic/packet-writer.ts';
 import type { DoorbellPage } from '../rnic/queue/doorbell.ts';
@@ -21,4 +22,9 @@ export interface Engine {
   readonly counters: Counters;
 }
 
-export type NewEngine = (config: RnicConfig, host: RnicHost) => Engine;
+/** What the worker is given to build vRNICs with. */
+export interface EngineParts {
+  newEngine(config: RnicConfig, host: RnicHost): Engine;
+  /** A region over octets of this process, from `byteOffset` to the buffer's end. */
+  newMemory(buffer: SharedArrayBuffer, byteOffset: number): Memory;
+}

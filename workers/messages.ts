@@ -19,6 +19,8 @@ export type ControlMessage =
       readonly port: import('node:worker_threads').MessagePort;
     }
   | { readonly id: number; readonly kind: 'statistics'; readonly name: string }
+  /** Writes all frames of the wire port to a pcapng file from now on; no file: ends that. */
+  | { readonly id: number; readonly kind: 'capture'; readonly name: string; readonly file?: string }
   /** The GID table changed; index = sgid_index. */
   | { readonly id: number; readonly kind: 'setGids'; readonly name: string; readonly gids: Uint8Array[] }
   | { readonly id: number; readonly kind: 'shutdown' };

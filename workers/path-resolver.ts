@@ -49,14 +49,22 @@ export class PathResolver {
     if (av.dgid.length !== 16 || isZero(av.dgid)) return refuse(Errno.EINVAL, 'dgid is no address', 'av.dgid');
     const mismatch = familyMismatch(sgid, av.dgid);
     if (mismatch) return refuse(Errno.ENETUNREACH, mismatch, 'av.dgid');
-    if (this.#gids.some(({ gid }) => equal(gid, av.dgid))) return this.#build(av, sgid, localQpn, remoteQpn, LOOPBACK_PORT, this.#options.mac);
+    if (this.#gids.some(({ gid }) => equal(gid, av.dgid)))
+      return this.#build(av, sgid, localQpn, remoteQpn, LOOPBACK_PORT, this.#options.mac);
     const group = multicastMac(av.dgid);
     if (group) return this.#build(av, sgid, localQpn, remoteQpn, WIRE_PORT, group);
-    if (this.#options.ports[WIRE_PORT]!.link === 'ip') return this.#build(av, sgid, localQpn, remoteQpn, WIRE_PORT, group ?? this.#options.mac);
+    if (this.#options.ports[WIRE_PORT]!.link === 'ip')
+      return this.#build(av, sgid, localQpn, remoteQpn, WIRE_PORT, group ?? this.#options.mac);
     return this.#resolveNeighbour(av, sgid, localQpn, remoteQpn, now);
   }
 
-  #resolveNeighbour(av: AddressVector, sgid: Uint8Array, localQpn: number, remoteQpn: number, now: Micros): { path: Path } | Refusal | null {
+  #resolveNeighbour(
+    av: AddressVector,
+    sgid: Uint8Array,
+    localQpn: number,
+    remoteQpn: number,
+    now: Micros,
+  ): { path: Path } | Refusal | null {
     const { netdev, neighbours } = this.#options;
     const hop = netdev === undefined ? av.dgid : nextHop(netdev, av.dgid);
     if (!hop) return refuse(Errno.ENETUNREACH, `no route to ${gidText(av.dgid)} by ${netdev}`, 'av.dgid');
@@ -69,7 +77,14 @@ export class PathResolver {
     return built;
   }
 
-  #build(av: AddressVector, sgid: Uint8Array, localQpn: number, remoteQpn: number, portIndex: number, mac: Uint8Array): { path: Path } {
+  #build(
+    av: AddressVector,
+    sgid: Uint8Array,
+    localQpn: number,
+    remoteQpn: number,
+    portIndex: number,
+    mac: Uint8Array,
+  ): { path: Path } {
     const path = buildPath({
       av,
       sgid,

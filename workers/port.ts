@@ -27,15 +27,17 @@ export interface Port {
   readonly mtu: number;
   /** Super-frames that it takes. */
   readonly framing: Framing;
-  /** To sleep on with poll(2); -1 when the port needs the event loop instead (`cap`, `raw-socket`). */
+  /** To sleep on with poll(2); -1 when there is none: the port calls back (`cap`, `raw-socket`: main thread only, see workers/bridge.ts), or a file. */
   readonly fileDescriptor: number;
   readonly counters: PortCounters;
   /** Fills `burst` from its start (never more than it holds). Returns the frames read; 0 when there are none. Never blocks. */
   receive(burst: ReceiveBurst): number;
   /** Sends frames `burst.sent` … `burst.count` and moves `burst.sent` past those that were taken. False when some are left: ask again later. Never blocks. */
   transmit(burst: TransmitBurst): boolean;
-  /** Event-loop ports: calls `wake` when frames arrive. Others ignore it. */
+  /** Ports that are called back: `wake` is called when frames arrive, and when a full port takes frames again. Others ignore it. */
   onReadable(wake: () => void): void;
+  /** Ports that filter by address: the vRNIC's addresses have changed (16 octets each). */
+  setAddresses?(addresses: readonly Uint8Array[]): void;
   /** Shared-memory ports: told before the worker sleeps (true) and when it woke (false). Answers false when frames have come meanwhile: no sleep then. */
   setSleeping?(asleep: boolean): boolean;
   /** Gives everything back. Idempotent. */

@@ -8,9 +8,11 @@ type OfVrnic = 'addresses' | 'qpns';
 
 export type PortConfig = (
   | ({ readonly kind: 'af_packet' } & Omit<AfPacketOptions, OfVrnic>)
+  /** Packages that live in the main thread: the supervisor puts a bridge in their place. */
   | { readonly kind: 'cap'; readonly netdev: string }
   | { readonly kind: 'raw_socket'; readonly netdev: string }
-  | { readonly kind: 'memory'; readonly end: MemoryEnd }
+  /** `netdev` where the other end leads to one. */
+  | { readonly kind: 'memory'; readonly end: MemoryEnd; readonly netdev?: string }
   | { readonly kind: 'pcap_file'; readonly read?: string; readonly write?: string; readonly mtu?: number }
 ) & {
   /** Loses, repeats, reorders and spoils frames, from a seed. */

@@ -17,14 +17,14 @@ import { type RoceFilter, roceFilter } from '../linux/roce-filter.ts';
 import * as Socket from '../linux/socket.ts';
 import type { Port, PortCounters } from '../port.ts';
 import { newPortCounters } from './port-counters.ts';
-import { segmentCount, setLengths, sharedHeaderBytes } from './super-frame.ts';
+import { segmentCount, sharedHeaderBytes } from './super-frame.ts';
 import { guardUdpPort, releaseGuards } from './udp-guard.ts';
 
 export interface AfPacketOptions extends RoceFilter {
   readonly netdev: string;
   /** Asks the interface for frames to other MACs: for a vRNIC whose MAC is not the interface's. */
   readonly promiscuous?: boolean;
-  /** False: single frames only, as on a kernel without UDP segmentation. */
+  /** False: sends single frames only, as on a kernel without UDP segmentation. */
   readonly superFrames?: boolean;
   readonly receiveBufferBytes?: number;
 }
@@ -49,6 +49,7 @@ export class AfPacketPort implements Port {
   readonly mtu: number;
   readonly framing: Framing;
   readonly netdev: Netdev;
+  readonly #options: AfPacketOptions;
   readonly #headBytes: number;
   readonly #counters = newPortCounters();
   readonly #out: MessageBatch;
@@ -62,6 +63,7 @@ export class AfPacketPort implements Port {
 
   /** @throws Error: no such interface; SystemError: no CAP_NET_RAW, … */
   constructor(options: AfPacketOptions) {
+    this.#options = options;
     this.netdev = readNetdev(options.netdev);
     this.name = `af_packet:${options.netdev}`;
     this.mtu = this.netdev.mtu;
@@ -70,7 +72,8 @@ export class AfPacketPort implements Port {
       hasVirtio = this.#prepare(fd, options);
     });
     this.#headBytes = hasVirtio ? VIRTIO_BYTES : 0;
-    this.framing = hasVirtio && kernelTakesSuperFrames() ? Framing.HEADER_ONCE : Framing.SINGLE;
+    const sendsSuper = hasVirtio && options.superFrames !== false && kernelTakesSuperFrames();
+    this.framing = sendsSuper ? Framing.HEADER_ONCE : Framing.SINGLE;
     this.#out = new MessageBatch(SEND_BATCH, this.#headBytes, 0, 0);
     this.#in = new MessageBatch(1, this.#headBytes, 0, 0);
     this.#guard(options.addresses);
@@ -85,11 +88,10 @@ export class AfPacketPort implements Port {
     return this.#counters;
   }
 
-  /** The addresses of the vRNIC changed. */
-  setFilter(filter: RoceFilter): void {
-    roceFilter(filter).attach(this.#fd);
+  setAddresses(addresses: readonly Uint8Array[]): void {
+    roceFilter({ ...this.#options, addresses }).attach(this.#fd);
     releaseGuards(this.#guards);
-    this.#guard(filter.addresses);
+    this.#guard(addresses);
   }
 
   receive(burst: ReceiveBurst): number {
@@ -138,8 +140,7 @@ export class AfPacketPort implements Port {
     Socket.requireOption(fd, Linux.SOL_PACKET, Linux.PACKET_IGNORE_OUTGOING, 1, 'PACKET_IGNORE_OUTGOING');
     const buffer = options.receiveBufferBytes ?? BUFFER_BYTES;
     Socket.setBuffers(fd, buffer, BUFFER_BYTES);
-    const wants = options.superFrames !== false;
-    const hasVirtio = wants && Socket.setOption(fd, Linux.SOL_PACKET, Linux.PACKET_VNET_HDR, 1);
+    const hasVirtio = Socket.setOption(fd, Linux.SOL_PACKET, Linux.PACKET_VNET_HDR, 1);
     Socket.joinPackets(fd, this.netdev.index, Linux.PACKET_MR_ALLMULTI);
     if (options.promiscuous) Socket.joinPackets(fd, this.netdev.index, Linux.PACKET_MR_PROMISC);
     Socket.bindPacket(fd, this.netdev.index);
@@ -217,12 +218,11 @@ export class AfPacketPort implements Port {
   }
 }
 
-/** The kernel finishes each segment's headers from the whole's: lengths of the whole, and the pseudo-header's sum where the UDP checksum goes. */
+/** The kernel finishes each segment's UDP checksum from the pseudo-header's sum, which it expects in the checksum field; lengths stand there already. */
 function finishSharedHeader(view: DataView, at: number, headerBytes: number, frameBytes: number): void {
   const udpAt = at + headerBytes - 8;
   const ipAt = at + Ethernet.headerBytes(view, at);
   const udpBytes = frameBytes - headerBytes + 8;
-  setLengths(view, udpAt, ipAt, udpBytes - 8, 0);
   const addressesAt = view.getUint8(ipAt) >> 4 === 6 ? ipAt + 8 : ipAt + 12;
   const sum = Checksum.sum(view, addressesAt, udpAt, IPPROTO_UDP + udpBytes);
   view.setUint16(udpAt + 6, ~Checksum.finish(sum) & 0xffff);

@@ -1,9 +1,10 @@
-/** Makes a vRNIC's port from its configuration. Packages that are optional are loaded only when asked for. */
+/** Makes the port of a vRNIC in its worker from its configuration. */
 import type { Port } from '../port.ts';
 import type { PortConfig } from '../vrnic-config.ts';
 import { AfPacketPort } from './af-packet.ts';
 import { FaultyPort } from './faulty.ts';
 import { MemoryPort } from './memory.ts';
+import { PcapFilePort } from './pcap-file.ts';
 
 /** What the vRNIC adds to its port's configuration. */
 export interface PortOwner {
@@ -11,23 +12,21 @@ export interface PortOwner {
   readonly qpns?: { readonly base: number; readonly count: number };
 }
 
-/** @throws Error that says what is missing: interface, right, package, file. */
-export async function createPort(config: PortConfig, owner: PortOwner): Promise<Port> {
-  const port = await createPlain(config, owner);
+/** @throws Error that says what is missing: interface, right, file. */
+export function createPort(config: PortConfig, owner: PortOwner): Port {
+  const port = createPlain(config, owner);
   return config.faults ? new FaultyPort(port, config.faults) : port;
 }
 
-async function createPlain(config: PortConfig, owner: PortOwner): Promise<Port> {
+function createPlain(config: PortConfig, owner: PortOwner): Port {
   switch (config.kind) {
     case 'af_packet':
       return new AfPacketPort({ ...config, ...owner });
     case 'memory':
       return new MemoryPort(config.end);
-    case 'cap':
-      return (await import('./cap.ts')).openCapPort(config.netdev, owner);
-    case 'raw_socket':
-      return (await import('./raw-socket.ts')).openRawSocketPort(config.netdev, owner);
     case 'pcap_file':
-      return new (await import('./pcap-file.ts')).PcapFilePort(config);
+      return new PcapFilePort(config);
+    default:
+      throw new Error(`a ${config.kind} port lives in the main thread: bridge it (workers/bridge.ts)`);
   }
 }

@@ -100,6 +100,10 @@ export class FaultyPort implements Port {
     this.#inner.onReadable(wake);
   }
 
+  setAddresses(addresses: readonly Uint8Array[]): void {
+    this.#inner.setAddresses?.(addresses);
+  }
+
   setSleeping(asleep: boolean): boolean {
     return this.#inner.setSleeping?.(asleep) ?? true;
   }

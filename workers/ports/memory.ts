@@ -12,6 +12,9 @@ import { segmentCount } from './super-frame.ts';
 export interface MemoryEnd {
   readonly name: string;
   readonly mtu: number;
+  readonly link: Port['link'];
+  /** SINGLE where the other end cannot take super-frames. */
+  readonly framing: Framing;
   readonly outgoing: SharedArrayBuffer;
   readonly incoming: SharedArrayBuffer;
   /** eventfd that this end sleeps on, and its own duplicate of the other end's. */
@@ -19,13 +22,39 @@ export interface MemoryEnd {
   readonly peerFd: number;
 }
 
+export interface MemoryOptions extends Partial<Pick<MemoryEnd, 'mtu' | 'link' | 'framing'>> {
+  /** Octets in flight each way, a power of two; 1 MiB by default. */
+  readonly ringBytes?: number;
+}
+
+const MTU = 9000;
+
 /** @throws SystemError when descriptors run out. */
-export function newMemoryPair(name: string, mtu = 9000, ringBytes?: number): [MemoryEnd, MemoryEnd] {
+export function newMemoryPair(name: string, options: MemoryOptions = {}): [MemoryEnd, MemoryEnd] {
+  const { ringBytes, mtu = MTU, link = 'ethernet', framing = Framing.HEADER_ONCE } = options;
   const [there, back] = [newFrameRingMemory(ringBytes), newFrameRingMemory(ringBytes)];
   const [left, right] = [newWakeDescriptor(), newWakeDescriptor()];
   return [
-    { name: `${name}:0`, mtu, outgoing: there, incoming: back, sleepFd: left, peerFd: duplicateDescriptor(right) },
-    { name: `${name}:1`, mtu, outgoing: back, incoming: there, sleepFd: right, peerFd: duplicateDescriptor(left) },
+    {
+      name: `${name}:0`,
+      mtu,
+      link,
+      framing,
+      outgoing: there,
+      incoming: back,
+      sleepFd: left,
+      peerFd: duplicateDescriptor(right),
+    },
+    {
+      name: `${name}:1`,
+      mtu,
+      link,
+      framing,
+      outgoing: back,
+      incoming: there,
+      sleepFd: right,
+      peerFd: duplicateDescriptor(left),
+    },
   ];
 }
 
@@ -33,14 +62,23 @@ export function newMemoryPair(name: string, mtu = 9000, ringBytes?: number): [Me
 export function newLoopback(mtu: number, ringBytes?: number): MemoryEnd {
   const ring = newFrameRingMemory(ringBytes);
   const fd = newWakeDescriptor();
-  return { name: 'loopback', mtu, outgoing: ring, incoming: ring, sleepFd: fd, peerFd: duplicateDescriptor(fd) };
+  return {
+    name: 'loopback',
+    mtu,
+    link: 'ethernet',
+    framing: Framing.HEADER_ONCE,
+    outgoing: ring,
+    incoming: ring,
+    sleepFd: fd,
+    peerFd: duplicateDescriptor(fd),
+  };
 }
 
 export class MemoryPort implements Port {
   readonly name: string;
-  readonly link = 'ethernet';
+  readonly link: Port['link'];
   readonly mtu: number;
-  readonly framing = Framing.HEADER_ONCE;
+  readonly framing: Framing;
   readonly counters = newPortCounters();
   readonly #outgoing: FrameRing;
   readonly #incoming: FrameRing;
@@ -55,6 +93,8 @@ export class MemoryPort implements Port {
   constructor(end: MemoryEnd) {
     this.name = `memory:${end.name}`;
     this.mtu = end.mtu;
+    this.link = end.link;
+    this.framing = end.framing;
     this.#outgoing = new FrameRing(end.outgoing, 'writer');
     this.#incoming = new FrameRing(end.incoming, 'reader');
     this.#own = new Bell(newBellMemory(), end.sleepFd);

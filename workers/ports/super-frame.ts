@@ -17,13 +17,13 @@ export function sharedHeaderBytes(view: DataView, at: number): number {
   return ipAt - at + (isIpv6 ? Ipv6.BYTES : Ipv4.headerBytes(view, ipAt)) + Udp.BYTES;
 }
 
-/** IP and UDP lengths, IPv4 identification and checksum of a HEADER_ONCE frame, set for `payloadBytes` after the UDP header. */
-export function setLengths(view: DataView, udpAt: number, ipAt: number, payloadBytes: number, ipIdStep: number): void {
+/** IP and UDP lengths, IPv4 identification and checksum of a HEADER_ONCE frame, set for segment `index` of `payloadBytes`. */
+function setLengths(view: DataView, udpAt: number, ipAt: number, payloadBytes: number, index: number): void {
   const udpBytes = Udp.BYTES + payloadBytes;
   view.setUint16(udpAt + 4, udpBytes);
   if (view.getUint8(ipAt) >> 4 === 6) view.setUint16(ipAt + 4, udpBytes);
   else {
-    const identification = (Ipv4.identification(view, ipAt) + ipIdStep) & 0xffff;
+    const identification = (Ipv4.identification(view, ipAt) + index) & 0xffff;
     Ipv4.renumber(view, ipAt, udpAt - ipAt + udpBytes, identification);
   }
 }
@@ -33,15 +33,27 @@ export function setLengths(view: DataView, udpAt: number, ipAt: number, payloadB
  * HEADER_ONCE frames (headerBytes > 0) get the header with lengths, identification and checksum of the segment, UDP checksum 0.
  */
 export function copySegment(burst: TransmitBurst, frame: number, index: number, target: DataView, at: number): number {
-  const start = burst.at[frame]!;
-  const frameBytes = burst.frameBytes[frame]!;
-  const segmentBytes = burst.segmentBytes[frame]!;
-  if (segmentBytes === 0) return copy(burst.bytes, start, frameBytes, target, at);
-  const headerBytes = burst.headerBytes[frame]!;
+  const from = burst.at[frame]!;
+  const bytes = burst.frameBytes[frame]!;
+  return copyPart(burst.bytes, from, bytes, burst.segmentBytes[frame]!, burst.headerBytes[frame]!, index, target, at);
+}
+
+/** The same for `frameBytes` octets from `from` on, wherever they came from. */
+export function copyPart(
+  source: Uint8Array,
+  from: number,
+  frameBytes: number,
+  segmentBytes: number,
+  headerBytes: number,
+  index: number,
+  target: DataView,
+  at: number,
+): number {
+  if (segmentBytes === 0) return copy(source, from, frameBytes, target, at);
   const offset = headerBytes + index * segmentBytes;
   const bytes = Math.min(segmentBytes, frameBytes - offset);
-  copy(burst.bytes, start, headerBytes, target, at);
-  copy(burst.bytes, start + offset, bytes, target, at + headerBytes);
+  copy(source, from, headerBytes, target, at);
+  copy(source, from + offset, bytes, target, at + headerBytes);
   if (headerBytes === 0) return bytes;
   const udpAt = at + headerBytes - Udp.BYTES;
   setLengths(target, udpAt, at + Ethernet.headerBytes(target, at), bytes, index);

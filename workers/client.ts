@@ -1,0 +1,102 @@
+/** The application's half of a link: usable from any thread of the process that holds its LinkEndpoint. */
+import type { MessagePort } from 'node:worker_threads';
+import { Errno, type Refusal, type Result } from '../rnic/commands.ts';
+import { DoorbellPage } from '../rnic/queue/doorbell.ts';
+import { Bell } from './bell.ts';
+import type { DeviceLink, LinkCommand, LinkEndpoint, LinkEvent } from './device-link.ts';
+import type { LinkMessage, LinkReply } from './messages.ts';
+
+type Opened = Extract<LinkReply, { kind: 'opened' }>;
+
+/** Opens a context on the vRNIC that the endpoint leads to. @throws Error when it is full or its worker is gone. */
+export function connect(endpoint: LinkEndpoint): Promise<DeviceLink> {
+  const { port } = endpoint;
+  const bell = new Bell(endpoint.bell, endpoint.wakeFd);
+  return new Promise((resolve, reject) => {
+    const fail = (reason: string): void => {
+      bell.close();
+      port.close();
+      reject(new Error(`${endpoint.deviceName}: ${reason}`));
+    };
+    const onClose = (): void => fail('the worker is gone');
+    port.once('close', onClose);
+    port.once('message', (reply: LinkReply) => {
+      port.off('close', onClose);
+      if (reply.kind === 'opened') resolve(new Client(endpoint.deviceName, port, bell, reply));
+      else fail(reply.kind === 'refused' ? reply.reason : `unexpected reply ${reply.kind}`);
+    });
+    port.postMessage({ kind: 'open' } satisfies LinkMessage);
+    bell.announceMail();
+  });
+}
+
+class Client implements DeviceLink {
+  readonly deviceName: string;
+  readonly doorbell: DoorbellPage;
+  onEvent: ((event: LinkEvent) => void) | null = null;
+  readonly #port: MessagePort;
+  readonly #bell: Bell;
+  readonly #calls = new Map<number, (result: Result) => void>();
+  #nextId = 1;
+  #isOpen = true;
+  #closing: Promise<void> | null = null;
+  #closed: () => void = () => {};
+
+  constructor(deviceName: string, port: MessagePort, bell: Bell, opened: Opened) {
+    this.deviceName = deviceName;
+    this.#port = port;
+    this.#bell = bell;
+    this.doorbell = new DoorbellPage(new Int32Array(opened.doorbell), opened.slots);
+    port.on('message', (reply: LinkReply) => this.#handleReply(reply));
+    port.once('close', () => this.#handleClose());
+  }
+
+  call<C extends LinkCommand>(command: C): Promise<Result<C['op']>> {
+    if (!this.#isOpen || this.#closing) return Promise.resolve(gone(this.deviceName));
+    return new Promise((resolve) => {
+      const id = this.#nextId++;
+      this.#calls.set(id, resolve as (result: Result) => void);
+      this.#post({ kind: 'command', id, command });
+    });
+  }
+
+  wake(): void {
+    if (this.#isOpen) this.#bell.wake();
+  }
+
+  close(): Promise<void> {
+    if (!this.#isOpen) return Promise.resolve();
+    this.#closing ??= new Promise((resolve) => {
+      this.#closed = resolve;
+      this.#post({ kind: 'close' });
+    });
+    return this.#closing;
+  }
+
+  #post(message: LinkMessage): void {
+    this.#port.postMessage(message);
+    this.#bell.announceMail();
+  }
+
+  #handleReply(reply: LinkReply): void {
+    if (reply.kind === 'event') this.onEvent?.(reply.event);
+    else if (reply.kind === 'closed') this.#port.close();
+    else if (reply.kind === 'result') {
+      const settle = this.#calls.get(reply.id);
+      this.#calls.delete(reply.id);
+      settle?.(reply.result);
+    }
+  }
+
+  /** Our own close has been answered, or the worker ended. */
+  #handleClose(): void {
+    this.#isOpen = false;
+    this.#bell.close();
+    for (const settle of this.#calls.values()) settle(gone(this.deviceName));
+    this.#calls.clear();
+    if (this.#closing) this.#closed();
+    else this.onEvent?.({ kind: 'fatal', reason: `${this.deviceName}: the vRNIC or its worker has ended` });
+  }
+}
+
+const gone = (name: string): Refusal => ({ ok: false, errno: Errno.EIO, reason: `${name}: this link is closed` });

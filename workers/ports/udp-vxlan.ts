@@ -1,0 +1,257 @@
+/**
+ * VXLAN by a UDP socket (RFC 7348): a frame is what follows the outer UDP header, VXLAN header first. Equal frames to one VTEP leave in one call (UDP_SEGMENT)
+ * and arrive in one (UDP_GRO, udp(7)). Frames name VTEPs by index; whoever is not in the table is not heard.
+ */
+import type { ReceiveBurst, TransmitBurst } from '../../rnic/burst.ts';
+import { Framing } from '../../rnic/path.ts';
+import { addressOf } from '../linux/arena.ts';
+import * as Linux from '../linux/constants.ts';
+import * as Libc from '../linux/libc.ts';
+import { MessageBatch } from '../linux/message-batch.ts';
+import { isMappedIpv4 } from '../linux/netdev.ts';
+import * as Socket from '../linux/socket.ts';
+import type { Port } from '../port.ts';
+import { newPortCounters } from './port-counters.ts';
+import { segmentCount } from './super-frame.ts';
+
+export interface UdpVxlanOptions {
+  /** The VTEP's own address, 16 octets; IPv4 as IPv4-mapped. */
+  readonly local: Uint8Array;
+  /** 4789 by default; 0 takes any. */
+  readonly udpPort?: number;
+  /** Largest inner IP packet. */
+  readonly mtu: number;
+  /** Several sockets share the port; the kernel or a filter spreads what arrives. */
+  readonly reusePort?: boolean;
+  readonly receiveBufferBytes?: number;
+}
+
+const VXLAN_PORT = 4789;
+const BUFFER_BYTES = 16 << 20;
+const SEND_BATCH = 64;
+const SLOT_BYTES_MIN = 65_536 + 64;
+const NAME_BYTES = 28;
+/** cmsghdr and an int, up to a multiple of 8. */
+const CONTROL_BYTES = 24;
+const CMSG_DATA = 16;
+const VTEP_COUNT_MAX = 65_536;
+
+interface Vtep {
+  readonly index: number;
+  readonly address: Uint8Array;
+  readonly name: Uint8Array;
+}
+
+export class UdpVxlanPort implements Port {
+  readonly name: string;
+  readonly link = 'vxlan';
+  readonly mtu: number;
+  readonly framing = Framing.HEADER_EACH;
+  readonly counters = newPortCounters();
+  /** The UDP port that it is bound to. */
+  readonly udpPort: number;
+  /** Datagrams of senders that are in no table. */
+  unknownSenders = 0;
+  readonly #isIpv4: boolean;
+  readonly #out = new MessageBatch(SEND_BATCH, 0, NAME_BYTES, CONTROL_BYTES);
+  readonly #vteps: (Vtep | undefined)[] = [];
+  /** By a hash of the address; equal hashes in a row. */
+  readonly #known = new Map<number, Vtep[]>();
+  #fd: number;
+  #in = new MessageBatch(1, 0, NAME_BYTES, CONTROL_BYTES);
+  #slotBytes = 0;
+  #receiving: ReceiveBurst | null = null;
+  #sending: TransmitBurst | null = null;
+  #sendingAddress = 0;
+
+  /** @throws SystemError: port taken, address not ours. */
+  constructor(options: UdpVxlanOptions) {
+    this.#isIpv4 = isMappedIpv4(options.local);
+    this.mtu = options.mtu;
+    this.#fd = Socket.openSocket(this.#isIpv4 ? Linux.AF_INET : Linux.AF_INET6, Linux.SOCK_DGRAM, 0, (fd) => {
+      if (options.reusePort) Socket.requireOption(fd, Linux.SOL_SOCKET, Linux.SO_REUSEPORT, 1, 'SO_REUSEPORT');
+      Socket.setBuffers(fd, options.receiveBufferBytes ?? BUFFER_BYTES, BUFFER_BYTES);
+      Socket.requireOption(fd, Linux.IPPROTO_UDP, Linux.UDP_GRO, 1, 'UDP_GRO');
+      const local = this.#isIpv4 ? options.local.subarray(12) : options.local;
+      Socket.bindInet(fd, local, options.udpPort ?? VXLAN_PORT);
+    });
+    this.udpPort = Socket.boundPort(this.#fd);
+    this.name = `udp_vxlan:${this.udpPort}`;
+  }
+
+  get fileDescriptor(): number {
+    return this.#fd;
+  }
+
+  /** Names a VTEP, 16 octets, of this port's family; `undefined` forgets it. @throws RangeError */
+  setVtep(index: number, address: Uint8Array | undefined, udpPort = VXLAN_PORT): void {
+    if (!(index >= 0 && index < VTEP_COUNT_MAX)) throw new RangeError(`VTEP index ${index}`);
+    if (address && isMappedIpv4(address) !== this.#isIpv4) throw new RangeError('a VTEP of the other address family');
+    this.#forget(index);
+    if (!address) return;
+    const plain = this.#isIpv4 ? address.slice(12) : address.slice();
+    const name = new Uint8Array(NAME_BYTES);
+    const bytes = Socket.writeInetAddress(new DataView(name.buffer), 0, plain, udpPort);
+    const vtep = { index, address: plain, name: name.slice(0, bytes) };
+    this.#vteps[index] = vtep;
+    const hash = hashOf(new DataView(plain.buffer), 0, plain.length);
+    this.#known.set(hash, [...(this.#known.get(hash) ?? []), vtep]);
+  }
+
+  receive(burst: ReceiveBurst): number {
+    burst.count = 0;
+    if (this.#fd < 0) return 0;
+    if (burst !== this.#receiving) this.#adopt(burst);
+    for (let i = 0; i < this.#in.count; i++) {
+      this.#in.setNameBytes(i, NAME_BYTES);
+      this.#in.setControlBytes(i, CONTROL_BYTES);
+    }
+    this.counters.rxCalls++;
+    const count = this.#in.receive(this.#fd, this.#in.count, Linux.MSG_DONTWAIT);
+    for (let i = 0; i < count; i++) this.#describe(burst, i);
+    return burst.count;
+  }
+
+  transmit(burst: TransmitBurst): boolean {
+    if (burst !== this.#sending) {
+      this.#sending = burst;
+      this.#sendingAddress = addressOf(burst.bytes);
+    }
+    while (burst.sent < burst.count) {
+      const asked = this.#fill(burst);
+      if (asked === 0) continue;
+      this.counters.txCalls++;
+      const taken = this.#out.send(this.#fd, asked, Linux.MSG_DONTWAIT);
+      for (let i = 0; i < taken; i++) this.#countSent(burst, burst.sent + i);
+      if (taken > 0) burst.sent += taken;
+      else if (this.#mustWait(burst)) return false;
+    }
+    return true;
+  }
+
+  onReadable(): void {}
+
+  close(): void {
+    if (this.#fd < 0) return;
+    Libc.close(this.#fd);
+    this.#fd = -1;
+    this.#receiving = null;
+    this.#sending = null;
+  }
+
+  #forget(index: number): void {
+    const old = this.#vteps[index];
+    if (!old) return;
+    this.#vteps[index] = undefined;
+    const hash = hashOf(new DataView(old.address.buffer), 0, old.address.length);
+    this.#known.set(
+      hash,
+      (this.#known.get(hash) ?? []).filter((vtep) => vtep !== old),
+    );
+  }
+
+  #adopt(burst: ReceiveBurst): void {
+    const count = Math.max(1, Math.min(burst.at.length, Math.floor(burst.bytes.length / SLOT_BYTES_MIN)));
+    this.#slotBytes = Math.floor(burst.bytes.length / count) & ~63;
+    this.#in = new MessageBatch(count, 0, NAME_BYTES, CONTROL_BYTES);
+    const address = addressOf(burst.bytes);
+    for (let i = 0; i < count; i++) this.#in.setData(i, address + i * this.#slotBytes, this.#slotBytes);
+    this.#receiving = burst;
+  }
+
+  #describe(burst: ReceiveBurst, slot: number): void {
+    const bytes = this.#in.byteLength(slot);
+    const source = this.#sourceOf(this.#in.memory.view, this.#in.nameAt(slot));
+    if (source < 0) {
+      this.unknownSenders++;
+      this.counters.rxDropped++;
+      return;
+    }
+    const i = burst.count++;
+    const segment = this.#segmentBytes(slot);
+    burst.at[i] = slot * this.#slotBytes;
+    burst.frameBytes[i] = bytes;
+    burst.segmentBytes[i] = segment < bytes ? segment : 0;
+    burst.source[i] = source;
+    this.counters.rxBytes += bytes;
+    this.counters.rxFrames += segmentCount(bytes, burst.segmentBytes[i]!, 0);
+  }
+
+  /** What UDP_GRO says of message i: octets of each of the joined datagrams. 0 when it stands alone. */
+  #segmentBytes(i: number): number {
+    const { view } = this.#in.memory;
+    const at = this.#in.controlAt(i);
+    const isGro = this.#in.controlBytes(i) >= CMSG_DATA + 4 && view.getInt32(at + 8, true) === Linux.IPPROTO_UDP;
+    return isGro && view.getInt32(at + 12, true) === Linux.UDP_GRO ? view.getInt32(at + CMSG_DATA, true) : 0;
+  }
+
+  #sourceOf(view: DataView, nameAt: number): number {
+    const at = nameAt + (this.#isIpv4 ? 4 : 8);
+    const candidates = this.#known.get(hashOf(view, at, this.#isIpv4 ? 4 : 16));
+    if (candidates === undefined) return -1;
+    for (let i = 0; i < candidates.length; i++) {
+      if (isSame(view, at, candidates[i]!.address)) return candidates[i]!.index;
+    }
+    return -1;
+  }
+
+  /** Lays out messages up to the first frame for nobody, which is passed over. */
+  #fill(burst: TransmitBurst): number {
+    const asked = Math.min(SEND_BATCH, burst.count - burst.sent);
+    for (let i = 0; i < asked; i++) {
+      const vtep = this.#vteps[burst.destination[burst.sent + i]!];
+      if (!vtep) {
+        if (i > 0) return i;
+        burst.sent++;
+        this.counters.txErrors++;
+        return 0;
+      }
+      this.#layOut(burst, burst.sent + i, i, vtep);
+    }
+    return asked;
+  }
+
+  #layOut(burst: TransmitBurst, frame: number, i: number, vtep: Vtep): void {
+    const out = this.#out;
+    out.setData(i, this.#sendingAddress + burst.at[frame]!, burst.frameBytes[frame]!);
+    out.memory.bytes.set(vtep.name, out.nameAt(i));
+    out.setNameBytes(i, vtep.name.length);
+    const segment = burst.segmentBytes[frame]!;
+    out.setControlBytes(i, segment === 0 ? 0 : CONTROL_BYTES);
+    if (segment === 0) return;
+    const { view } = out.memory;
+    const at = out.controlAt(i);
+    out.memory.setPointer(at, CMSG_DATA + 2);
+    view.setInt32(at + 8, Linux.IPPROTO_UDP, true);
+    view.setInt32(at + 12, Linux.UDP_SEGMENT, true);
+    view.setUint16(at + CMSG_DATA, segment, true);
+  }
+
+  #countSent(burst: TransmitBurst, frame: number): void {
+    const bytes = burst.frameBytes[frame]!;
+    this.counters.txBytes += bytes;
+    this.counters.txFrames += segmentCount(bytes, burst.segmentBytes[frame]!, 0);
+  }
+
+  #mustWait(burst: TransmitBurst): boolean {
+    const errno = Libc.errno();
+    if (errno === Linux.EAGAIN || errno === Linux.ENOBUFS) {
+      this.counters.txBusy++;
+      return true;
+    }
+    this.counters.txErrors++;
+    burst.sent++;
+    return false;
+  }
+}
+
+function hashOf(view: DataView, at: number, bytes: number): number {
+  let hash = 0;
+  for (let i = 0; i < bytes; i += 4) hash = (Math.imul(hash, 31) + view.getInt32(at + i)) | 0;
+  return hash;
+}
+
+function isSame(view: DataView, at: number, address: Uint8Array): boolean {
+  for (let i = 0; i < address.length; i++) if (view.getUint8(at + i) !== address[i]) return false;
+  return true;
+}

@@ -1,0 +1,221 @@
+/** Starts worker threads through piscina, one endless task each, spreads vRNICs over them, and notices when one ends. */
+import { fileURLToPath } from 'node:url';
+import { MessageChannel, type MessagePort } from 'node:worker_threads';
+import { Piscina } from 'piscina';
+import { Bell, duplicateDescriptor, newBellMemory, newWakeDescriptor } from './bell.ts';
+import { type Bridge, bridge } from './bridge.ts';
+import type { LinkEndpoint } from './device-link.ts';
+import type { ControlAnswer, ControlMessage } from './messages.ts';
+import type { Spin, VrnicConfig } from './vrnic-config.ts';
+import type { WorkerTask } from './worker-loop.ts';
+
+export interface SupervisorOptions {
+  /** Worker threads at most; vRNICs share them when there are more. 1 by default. */
+  readonly workers?: number;
+  /** How long an idle worker polls before it sleeps; 50 µs by default. */
+  readonly spin?: Spin;
+  /** Heap of one worker; piscina ends a worker that wants more, the others run on. */
+  readonly heapMegabytes?: number;
+  /** What the threads run; for tests that make a worker fail. */
+  readonly workerFile?: string;
+}
+
+const SPIN_MICROS = 50;
+
+type Body<M> = M extends { id: number } ? Omit<M, 'id'> : never;
+
+/** A worker thread as the supervisor sees it. */
+class WorkerHandle {
+  readonly names = new Set<string>();
+  readonly bell: Bell;
+  /** Settles when the thread's task has ended; with the reason if it failed. */
+  readonly ended: Promise<Error | null>;
+  readonly #control: MessagePort;
+  readonly #calls = new Map<number, { resolve(value: unknown): void; reject(error: Error): void }>();
+  #nextId = 1;
+  #hasEnded = false;
+
+  constructor(pool: Piscina, spin: Spin) {
+    const { port1, port2 } = new MessageChannel();
+    this.#control = port1;
+    this.bell = new Bell(newBellMemory(), newWakeDescriptor());
+    const wakeFd = duplicateDescriptor(this.bell.fileDescriptor);
+    const task: WorkerTask = { control: port2, bell: this.bell.memory, wakeFd, spin };
+    port1.on('message', (answer: ControlAnswer) => this.#settle(answer));
+    port1.unref();
+    this.ended = pool.run(task, { transferList: [port2] }).then(
+      () => this.#end(null),
+      (error: Error) => this.#end(error),
+    );
+  }
+
+  call(message: Body<ControlMessage>, transfer: MessagePort[] = []): Promise<unknown> {
+    if (this.#hasEnded) return Promise.reject(new Error('the worker has ended'));
+    return new Promise((resolve, reject) => {
+      const id = this.#nextId++;
+      this.#calls.set(id, { resolve, reject });
+      this.#control.postMessage({ ...message, id }, transfer);
+      this.bell.announceMail();
+    });
+  }
+
+  #settle(answer: ControlAnswer): void {
+    const call = this.#calls.get(answer.id);
+    this.#calls.delete(answer.id);
+    if (answer.ok) call?.resolve(answer.value);
+    else call?.reject(new Error(answer.reason));
+  }
+
+  #end(error: Error | null): Error | null {
+    this.#hasEnded = true;
+    this.#control.close();
+    this.bell.close();
+    for (const call of this.#calls.values()) call.reject(error ?? new Error('the worker has ended'));
+    this.#calls.clear();
+    return error;
+  }
+}
+
+export class Supervisor {
+  /** A worker failed: its vRNICs are down until they are started again. */
+  onFailure: ((names: string[], error: Error) => void) | null = null;
+  readonly #pool: Piscina;
+  readonly #spin: Spin;
+  readonly #workerCountMax: number;
+  readonly #workers = new Set<WorkerHandle>();
+  readonly #homes = new Map<string, WorkerHandle>();
+  readonly #bridges = new Map<string, Bridge>();
+  #isStopping = false;
+
+  constructor(options: SupervisorOptions = {}) {
+    this.#workerCountMax = options.workers ?? 1;
+    this.#spin = options.spin ?? SPIN_MICROS;
+    this.#pool = new Piscina({
+      filename: options.workerFile ?? fileURLToPath(new URL('./worker.js', import.meta.url)),
+      minThreads: 0,
+      maxThreads: this.#workerCountMax,
+      concurrentTasksPerWorker: 1,
+      idleTimeout: 0,
+      atomics: 'disabled', // a thread that sleeps in Atomics.wait would not see its ports
+      ...(options.heapMegabytes ? { resourceLimits: { maxOldGenerationSizeMb: options.heapMegabytes } } : {}),
+    });
+  }
+
+  /** Names of the vRNICs that run. */
+  get names(): string[] {
+    return [...this.#homes.keys()];
+  }
+
+  /** @throws Error that says why the vRNIC cannot run: interface, rights, name taken. */
+  async startVrnic(config: VrnicConfig): Promise<void> {
+    if (this.#isStopping) throw new Error('the supervisor is stopping');
+    if (this.#homes.has(config.name)) throw new Error(`there is a vRNIC named ${config.name} already`);
+    const plain = this.#bridged(config);
+    const worker = this.#roomiest();
+    this.#homes.set(config.name, worker);
+    worker.names.add(config.name);
+    try {
+      await worker.call({ kind: 'start', config: plain });
+    } catch (error) {
+      await this.#forget(config.name);
+      throw error;
+    }
+  }
+
+  /** Its applications get a fatal event. */
+  async stopVrnic(name: string): Promise<void> {
+    const worker = this.#homeOf(name);
+    await worker.call({ kind: 'stop', name });
+    await this.#forget(name);
+  }
+
+  /** A way to the vRNIC for one application; `connect` (workers/client.ts) opens it, in any thread. */
+  async endpoint(name: string): Promise<LinkEndpoint> {
+    const worker = this.#homeOf(name);
+    const { port1, port2 } = new MessageChannel();
+    await worker.call({ kind: 'attach', name, port: port2 }, [port2]);
+    const wakeFd = duplicateDescriptor(worker.bell.fileDescriptor);
+    return { deviceName: name, port: port1, bell: worker.bell.memory, wakeFd };
+  }
+
+  /** All frames of its wire port to a pcapng file; without a file: no longer. @throws the error of open. */
+  capture(name: string, file?: string): Promise<unknown> {
+    return this.#homeOf(name).call({ kind: 'capture', name, ...(file === undefined ? {} : { file }) });
+  }
+
+  setGids(name: string, gids: Uint8Array[]): Promise<unknown> {
+    return this.#homeOf(name).call({ kind: 'setGids', name, gids });
+  }
+
+  /** Counters of the vRNIC and of its ports, by name. */
+  async statistics(name: string): Promise<ReturnType<import('./vrnic.ts').Vrnic['statistics']>> {
+    const value = await this.#homeOf(name).call({ kind: 'statistics', name });
+    return value as ReturnType<import('./vrnic.ts').Vrnic['statistics']>;
+  }
+
+  /** Ends every vRNIC and worker. */
+  async stop(): Promise<void> {
+    this.#isStopping = true;
+    const workers = [...this.#workers];
+    await Promise.all(workers.map((worker) => this.#shutDown(worker)));
+    await this.#pool.destroy();
+  }
+
+  /** Packages that live on the main event loop stay here; the worker gets the other end of a bridge. */
+  #bridged(config: VrnicConfig): VrnicConfig {
+    const { port, name } = config;
+    if (port.kind !== 'cap' && port.kind !== 'raw_socket') return config;
+    if (config.namespace !== undefined) throw new Error(`a ${port.kind} port has the network namespace of the process`);
+    const made = bridge(config, port);
+    this.#bridges.set(name, made.bridge);
+    return made.config;
+  }
+
+  #closeBridge(name: string): void {
+    this.#bridges.get(name)?.close();
+    this.#bridges.delete(name);
+  }
+
+  /** A new worker while there may be one, else the one with the fewest vRNICs. */
+  #roomiest(): WorkerHandle {
+    if (this.#workers.size < this.#workerCountMax) return this.#newWorker();
+    return [...this.#workers].reduce((best, worker) => (worker.names.size < best.names.size ? worker : best));
+  }
+
+  #newWorker(): WorkerHandle {
+    const worker = new WorkerHandle(this.#pool, this.#spin);
+    this.#workers.add(worker);
+    worker.ended.then((error) => this.#handleEnd(worker, error));
+    return worker;
+  }
+
+  #handleEnd(worker: WorkerHandle, error: Error | null): void {
+    this.#workers.delete(worker);
+    for (const name of worker.names) {
+      this.#homes.delete(name);
+      this.#closeBridge(name);
+    }
+    if (error && !this.#isStopping) this.onFailure?.([...worker.names], error);
+  }
+
+  #homeOf(name: string): WorkerHandle {
+    const worker = this.#homes.get(name);
+    if (!worker) throw new Error(`no vRNIC named ${name} runs`);
+    return worker;
+  }
+
+  /** A worker without vRNICs has no work: its thread ends. */
+  async #forget(name: string): Promise<void> {
+    const worker = this.#homes.get(name);
+    this.#homes.delete(name);
+    worker?.names.delete(name);
+    this.#closeBridge(name);
+    if (worker && worker.names.size === 0) await this.#shutDown(worker);
+  }
+
+  async #shutDown(worker: WorkerHandle): Promise<void> {
+    this.#workers.delete(worker);
+    await worker.call({ kind: 'shutdown' }).catch(() => {}); // it may have ended by itself
+    await worker.ended;
+  }
+}

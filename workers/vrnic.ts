@@ -1,0 +1,273 @@
+/** One vRNIC in a worker: an engine, its ports, its neighbours and its applications. One breath moves what there is to move and never waits. */
+import { randomFillSync } from 'node:crypto';
+import type { MessagePort } from 'node:worker_threads';
+import { ReceiveBurst, TransmitBurst } from '../rnic/burst.ts';
+import { type EngineEvent, EventKind } from '../rnic/commands.ts';
+import { DEFAULT_LIMITS, type GidEntry, type RnicHost } from '../rnic/config.ts';
+import type { AsyncEvent } from '../rnic/constants.ts';
+import { PacketWriter } from '../rnic/packet-writer.ts';
+import { DoorbellPage, doorbellBytes } from '../rnic/queue/doorbell.ts';
+import { registerArena } from '../wire/crc32.ts';
+import type { Micros } from '../wire/types.ts';
+import { Application } from './application.ts';
+import type { Engine, EngineParts } from './engine.ts';
+import { type Netdev, readNetdev } from './linux/netdev.ts';
+import { Neighbours } from './neighbours.ts';
+import { LOOPBACK_PORT, PathResolver, WIRE_PORT } from './path-resolver.ts';
+import type { Port, PortCounters } from './port.ts';
+import { CapturePort } from './ports/capture.ts';
+import { CaptureFile } from './ports/capture-file.ts';
+import { createPort } from './ports/create-port.ts';
+import { MemoryPort, newLoopback } from './ports/memory.ts';
+import { QueueSlabs } from './queue-slabs.ts';
+import { Receiver } from './receive.ts';
+import type { VrnicConfig } from './vrnic-config.ts';
+
+/** QPNs 0 and 1 are special, 0xffffff is multicast. */
+const QPN_BASE = 2;
+const QPN_COUNT = 0xff_fffd;
+const REORDER_WINDOW = 128;
+const LOOPBACK_BURST_BYTES = 1 << 18;
+const RANDOM_WORDS = 64;
+
+/** Octets that a vRNIC's own address needs, and where they come from when the configuration leaves them out. */
+interface Identity {
+  readonly mac: Uint8Array;
+  readonly gids: GidEntry[];
+  readonly netdev: Netdev | null;
+}
+
+function identify(config: VrnicConfig): Identity {
+  const netdev = 'netdev' in config.port && config.port.netdev ? readNetdev(config.port.netdev) : null;
+  const addresses = config.gids ?? netdev?.addresses;
+  const mac = config.mac ?? netdev?.mac;
+  if (!mac || !addresses)
+    throw new Error(`vRNIC ${config.name}: mac and gids are needed with a port that has no netdev`);
+  if (addresses.length === 0) throw new Error(`vRNIC ${config.name}: ${netdev?.name} has no address`);
+  return { mac, gids: addresses.map((gid) => ({ gid })), netdev };
+}
+
+/** Opens the port and builds the vRNIC around it; nothing is left open when that fails. */
+export function openVrnic(config: VrnicConfig, parts: EngineParts): Vrnic {
+  const identity = identify(config);
+  const addresses = identity.gids.map(({ gid }) => gid);
+  const { qpnBase: base, qpnCount: count } = config;
+  const qpns = base !== undefined && count !== undefined ? { qpns: { base, count } } : {};
+  const wire = createPort(config.port, { addresses, ...qpns });
+  try {
+    return new Vrnic(config, identity, wire, parts);
+  } catch (error) {
+    wire.close();
+    throw error;
+  }
+}
+
+export class Vrnic {
+  readonly name: string;
+  readonly ports: Port[];
+  readonly engine: Engine;
+  /** QPs of one application: bits of a doorbell page. */
+  readonly #slots: number;
+  readonly #parts: EngineParts;
+  readonly #neighbours: Neighbours;
+  readonly #resolver: PathResolver;
+  readonly #receiver: Receiver;
+  readonly #receive = new ReceiveBurst();
+  readonly #bursts: readonly TransmitBurst[];
+  readonly #writer: PacketWriter;
+  /** By context; and in a row, for the loop. */
+  readonly #applications = new Map<number, Application>();
+  #applicationList: Application[] = [];
+  readonly #slabs = new QueueSlabs();
+  readonly #random = new Uint32Array(RANDOM_WORDS);
+  #randomLeft = 0;
+  #neighbourChanges = 0;
+  #hasMore = false;
+  readonly #event: EngineEvent = { kind: 0, context: 0, code: 0, handle: 0, channel: 0, cookie: 0n };
+
+  constructor(config: VrnicConfig, identity: Identity, wire: Port, parts: EngineParts) {
+    const { mac, gids, netdev } = identity;
+    this.name = config.name;
+    this.#parts = parts;
+    this.ports = [wire, new MemoryPort(newLoopback(wire.mtu))];
+    this.#bursts = [new TransmitBurst(), new TransmitBurst(LOOPBACK_BURST_BYTES)];
+    this.#writer = new PacketWriter(this.#bursts, this.#random32() & 0xffff);
+    registerArena(this.#receive.bytes);
+    const limits = { ...DEFAULT_LIMITS, ...config.limits };
+    this.#slots = limits.qps;
+    const addresses = gids.map(({ gid }) => gid);
+    this.#neighbours = new Neighbours({ mac, addresses, answers: config.gids !== undefined });
+    this.engine = parts.newEngine(
+      {
+        name: config.name,
+        mac,
+        gids,
+        mtu: wire.mtu,
+        qpnBase: config.qpnBase ?? QPN_BASE,
+        qpnCount: config.qpnCount ?? QPN_COUNT,
+        limits,
+        strictTimers: config.strictTimers ?? false,
+        reorderWindow: config.reorderWindow ?? REORDER_WINDOW,
+      },
+      this.#host(),
+    );
+    const routes = netdev && config.gids === undefined ? { netdev: netdev.name } : {};
+    this.#resolver = new PathResolver({ mac, gids, ports: this.ports, neighbours: this.#neighbours, ...routes });
+    this.#receiver = new Receiver(this.engine, this.#neighbours, this.#receive);
+  }
+
+  /** Doorbells, frames, timers, then everything that the engine has to say. True when there was something to do. */
+  breathe(now: Micros): boolean {
+    let busy = this.#takeDoorbells(now);
+    for (let i = 0; i < this.ports.length; i++) busy = this.#receiveFrom(i, now) || busy;
+    if (this.engine.pollTimeout() <= now) {
+      this.engine.handleTimeout(now);
+      busy = true;
+    }
+    this.#breatheNeighbours(now);
+    busy = this.#transmit(now) || busy;
+    while (this.engine.pollEvent(this.#event)) this.#deliver(this.#event);
+    return busy || this.#hasMore;
+  }
+
+  /** The moment at which something is due; Infinity when nothing is. */
+  pollTimeout(): Micros {
+    return Math.min(this.engine.pollTimeout(), this.#neighbours.pollTimeout());
+  }
+
+  /** Told before and after the worker sleeps. False: there is something to do, no sleep now. */
+  setSleeping(asleep: boolean): boolean {
+    let isQuiet = !this.#hasMore;
+    for (const application of this.#applicationList) {
+      application.doorbell.setSleeping(asleep);
+      if (application.doorbell.pending()) isQuiet = false;
+    }
+    for (const port of this.ports) if (port.setSleeping && !port.setSleeping(asleep)) isQuiet = false;
+    return isQuiet;
+  }
+
+  /** True when frames of port i wait for room in its socket. */
+  isBlocked(port: number): boolean {
+    const burst = this.#bursts[port]!;
+    return burst.sent < burst.count;
+  }
+
+  /** A new application. Undefined when the engine has no context left. */
+  attach(port: MessagePort): { application: Application; doorbell: SharedArrayBuffer; slots: number } | undefined {
+    const slots = this.#slots;
+    const doorbell = new SharedArrayBuffer(doorbellBytes(slots));
+    const page = new DoorbellPage(new Int32Array(doorbell), slots);
+    const context = this.engine.openContext(page);
+    if (context < 0) return undefined;
+    const application = new Application(port, context, page, {
+      execute: (id, command, now) => this.engine.execute(id, command, now),
+      newMemory: (buffer, byteOffset) => this.#parts.newMemory(buffer, byteOffset),
+      resolve: (av, local, remote, now) => this.#resolver.resolve(av, local, remote, now),
+    });
+    this.#applications.set(context, application);
+    this.#applicationList = [...this.#applications.values()];
+    return { application, doorbell, slots };
+  }
+
+  detach(application: Application, now: Micros): void {
+    if (!this.#applications.delete(application.context)) return;
+    this.#applicationList = [...this.#applications.values()];
+    this.engine.closeContext(application.context, now);
+    this.#slabs.close(application.context);
+  }
+
+  setGids(gids: readonly Uint8Array[]): void {
+    const entries = gids.map((gid) => ({ gid }));
+    this.engine.setGids(entries);
+    this.#resolver.setGids(entries);
+    this.#neighbours.setAddresses(gids);
+    this.ports[WIRE_PORT]!.setAddresses?.(gids);
+  }
+
+  /** @throws Error of open. */
+  capture(file: string | undefined): void {
+    const wire = this.ports[WIRE_PORT]!;
+    const plain = wire instanceof CapturePort ? wire.end() : wire;
+    this.ports[WIRE_PORT] = file === undefined ? plain : new CapturePort(plain, new CaptureFile(file, plain.name));
+  }
+
+  statistics(): { counters: Record<string, number>; ports: Record<string, PortCounters> } {
+    const ports = Object.fromEntries(this.ports.map((port) => [port.name, { ...port.counters }]));
+    return { counters: this.engine.counters.toObject(), ports };
+  }
+
+  close(now: Micros): void {
+    for (const application of this.#applications.values()) this.detach(application, now);
+    for (const port of this.ports) port.close();
+  }
+
+  #host(): RnicHost {
+    return {
+      random32: () => this.#random32(),
+      allocateQueue: (context, bytes) => this.#slabs.allocate(context, bytes),
+      freeQueue: (context, memory) => this.#slabs.free(context, memory),
+    };
+  }
+
+  #random32(): number {
+    if (this.#randomLeft === 0) {
+      randomFillSync(this.#random);
+      this.#randomLeft = RANDOM_WORDS;
+    }
+    return this.#random[--this.#randomLeft]!;
+  }
+
+  #takeDoorbells(now: Micros): boolean {
+    let rung = false;
+    for (const application of this.#applicationList) if (application.doorbell.pending()) rung = true;
+    if (rung) this.engine.handleDoorbells(now);
+    return rung;
+  }
+
+  #receiveFrom(index: number, now: Micros): boolean {
+    const port = this.ports[index]!;
+    if (port.receive(this.#receive) === 0) return false;
+    this.#receiver.handleBurst(this.#receive, port, index, index === LOOPBACK_PORT, now);
+    return true;
+  }
+
+  #breatheNeighbours(now: Micros): void {
+    const neighbours = this.#neighbours;
+    if (neighbours.pollTimeout() <= now) neighbours.handleTimeout(now);
+    if (neighbours.changes !== this.#neighbourChanges) {
+      this.#neighbourChanges = neighbours.changes;
+      for (const application of this.#applicationList) if (application.isWaiting) application.retry(now);
+    }
+    if (neighbours.burst.count > 0 && this.ports[WIRE_PORT]!.transmit(neighbours.burst)) neighbours.burst.reset();
+  }
+
+  /** One burst for each port: receiving gets its turn in between. */
+  #transmit(now: Micros): boolean {
+    const isFree = this.#flush();
+    if (isFree) this.#hasMore = this.engine.pollTransmit(this.#writer, now);
+    let sent = false;
+    for (const burst of this.#bursts) if (burst.count > 0) sent = true;
+    if (isFree && sent) this.#flush();
+    return sent;
+  }
+
+  /** True when every port has taken everything. */
+  #flush(): boolean {
+    let isFree = true;
+    for (let i = 0; i < this.#bursts.length; i++) {
+      const burst = this.#bursts[i]!;
+      if (burst.count === 0) continue;
+      if (this.ports[i]!.transmit(burst)) burst.reset();
+      else isFree = false;
+    }
+    return isFree;
+  }
+
+  #deliver(event: EngineEvent): void {
+    const application = this.#applications.get(event.context);
+    const { handle, cookie } = event;
+    if (event.kind === EventKind.COMPLETION) {
+      application?.notify({ kind: 'completion', channel: event.channel, cq: handle, cookie });
+    } else application?.notify({ kind: 'async', code: event.code as AsyncEvent, handle, cookie });
+  }
+}

@@ -1,0 +1,240 @@
+/** The loop of one worker thread: breathes for each of its vRNICs, reads its mail when the bell says so, spins, then sleeps. */
+import { performance } from 'node:perf_hooks';
+import { setImmediate as nextTurn } from 'node:timers/promises';
+import { type MessagePort, receiveMessageOnPort } from 'node:worker_threads';
+import type { Micros } from '../wire/types.ts';
+import type { Application } from './application.ts';
+import { Bell } from './bell.ts';
+import type { EngineParts } from './engine.ts';
+import { enterNetworkNamespace } from './linux/namespace.ts';
+import type { ControlAnswer, ControlMessage, LinkMessage } from './messages.ts';
+import { Sleeper } from './sleeper.ts';
+import { openVrnic, type Vrnic } from './vrnic.ts';
+import type { Spin, VrnicConfig } from './vrnic-config.ts';
+
+export interface WorkerTask {
+  readonly control: MessagePort;
+  readonly bell: SharedArrayBuffer;
+  /** The worker's own duplicate of its eventfd. */
+  readonly wakeFd: number;
+  readonly spin: Spin;
+}
+
+interface Attachment {
+  readonly vrnic: Vrnic;
+  readonly port: MessagePort;
+  /** Null until it says `open`. */
+  application: Application | null;
+}
+
+/** Node's event loop gets a turn this often: closed ports, console output, packages that load. */
+const TURN_MICROS = 500_000;
+/** Frames wait for room that no descriptor announces (a full qdisc). */
+const BLOCKED_MICROS = 500;
+/** Messages of one application in one breath: the data path waits for no control flood. */
+const MESSAGE_COUNT_MAX = 32;
+
+export class WorkerLoop {
+  readonly #control: MessagePort;
+  readonly #bell: Bell;
+  readonly #spinMicros: number;
+  readonly #parts: EngineParts;
+  readonly #vrnics: Vrnic[] = [];
+  readonly #attachments = new Map<MessagePort, Attachment>();
+  readonly #sleeper = new Sleeper();
+  #isStopped = false;
+  #busyAt: Micros = 0;
+  #namespace: string | undefined;
+
+  constructor(task: WorkerTask, parts: EngineParts) {
+    this.#control = task.control;
+    this.#bell = new Bell(task.bell, task.wakeFd);
+    this.#spinMicros = task.spin === 'always' ? Number.POSITIVE_INFINITY : task.spin;
+    this.#parts = parts;
+  }
+
+  /** Until `shutdown`. */
+  async run(): Promise<void> {
+    while (!this.#isStopped) {
+      this.#spin();
+      await nextTurn();
+    }
+  }
+
+  close(): void {
+    const now = clock();
+    for (const vrnic of this.#vrnics) vrnic.close(now);
+    for (const port of this.#attachments.keys()) port.close();
+    this.#control.close();
+    this.#bell.close();
+  }
+
+  /** Breathes and sleeps until the event loop is due. */
+  #spin(): void {
+    let now = clock();
+    const turnAt = now + TURN_MICROS;
+    while (!this.#isStopped && now < turnAt) {
+      const isBusy = this.#breathe(now);
+      if (isBusy) this.#busyAt = now;
+      if (!isBusy && now - this.#busyAt >= this.#spinMicros) this.#sleep(now, turnAt);
+      now = clock();
+    }
+  }
+
+  #breathe(now: Micros): boolean {
+    let isBusy = this.#bell.takeMail();
+    if (isBusy) this.#readMail(now);
+    for (const vrnic of this.#vrnics) if (vrnic.breathe(now)) isBusy = true;
+    return isBusy;
+  }
+
+  #sleep(now: Micros, until: Micros): void {
+    if (this.#settle()) {
+      this.#sleeper.reset();
+      this.#sleeper.add(this.#bell.fileDescriptor, false);
+      let deadline = until;
+      for (const vrnic of this.#vrnics) deadline = Math.min(deadline, this.#watch(vrnic, now));
+      if (deadline > now) this.#sleeper.sleep(deadline - now);
+    }
+    this.#wakeUp();
+  }
+
+  /** Says to everybody that this worker sleeps, then looks once more. True when there is nothing to do. */
+  #settle(): boolean {
+    this.#bell.setSleeping(true);
+    let isQuiet = !this.#bell.hasMail();
+    for (const vrnic of this.#vrnics) if (!vrnic.setSleeping(true)) isQuiet = false;
+    return isQuiet;
+  }
+
+  #wakeUp(): void {
+    this.#bell.setSleeping(false);
+    this.#bell.drain();
+    for (const vrnic of this.#vrnics) vrnic.setSleeping(false);
+  }
+
+  /** Adds a vRNIC's descriptors to the set; returns its next deadline. */
+  #watch(vrnic: Vrnic, now: Micros): Micros {
+    let deadline = vrnic.pollTimeout();
+    for (let i = 0; i < vrnic.ports.length; i++) {
+      const isBlocked = vrnic.isBlocked(i);
+      this.#sleeper.add(vrnic.ports[i]!.fileDescriptor, isBlocked);
+      if (isBlocked) deadline = Math.min(deadline, now + BLOCKED_MICROS);
+    }
+    return deadline;
+  }
+
+  #readMail(now: Micros): void {
+    for (let mail = receiveMessageOnPort(this.#control); mail; mail = receiveMessageOnPort(this.#control)) {
+      this.#handleControl(mail.message as ControlMessage, now);
+    }
+    for (const attachment of this.#attachments.values()) this.#readLink(attachment, now);
+  }
+
+  #readLink(attachment: Attachment, now: Micros): void {
+    for (let count = 0; count < MESSAGE_COUNT_MAX; count++) {
+      const mail = receiveMessageOnPort(attachment.port);
+      if (!mail) return;
+      this.#handleLink(attachment, mail.message as LinkMessage, now);
+    }
+    this.#bell.announceMail(); // there may be more: next breath
+  }
+
+  #handleLink(attachment: Attachment, message: LinkMessage, now: Micros): void {
+    if (message.kind === 'open') this.#open(attachment);
+    else if (message.kind === 'command') attachment.application?.handleCommand(message.id, message.command, now);
+    else if (message.kind === 'close') {
+      this.#detach(attachment, now);
+      attachment.port.postMessage({ kind: 'closed' });
+    }
+  }
+
+  #open(attachment: Attachment): void {
+    if (attachment.application) return;
+    const opened = attachment.vrnic.attach(attachment.port);
+    if (!opened) return attachment.port.postMessage({ kind: 'refused', reason: 'the vRNIC has no context left' });
+    attachment.application = opened.application;
+    const { context } = opened.application;
+    opened.application.reply({ kind: 'opened', context, doorbell: opened.doorbell, slots: opened.slots });
+  }
+
+  #detach(attachment: Attachment, now: Micros): void {
+    this.#attachments.delete(attachment.port);
+    if (attachment.application) attachment.vrnic.detach(attachment.application, now);
+    attachment.application = null;
+  }
+
+  #handleControl(message: ControlMessage, now: Micros): void {
+    try {
+      this.#answer({ id: message.id, ok: true, value: this.#obey(message, now) });
+    } catch (error) {
+      this.#answer({ id: message.id, ok: false, reason: error instanceof Error ? error.message : String(error) });
+    }
+  }
+
+  #obey(message: ControlMessage, now: Micros): unknown {
+    switch (message.kind) {
+      case 'shutdown':
+        this.#isStopped = true;
+        return undefined;
+      case 'start':
+        return this.#start(message.config);
+      case 'stop':
+        return this.#stop(this.#named(message.name), now);
+      case 'attach':
+        return this.#attach(this.#named(message.name), message.port);
+      case 'statistics':
+        return this.#named(message.name).statistics();
+      case 'setGids':
+        return this.#named(message.name).setGids(message.gids);
+      case 'capture':
+        return this.#named(message.name).capture(message.file);
+    }
+  }
+
+  #named(wanted: string): Vrnic {
+    const vrnic = this.#vrnics.find(({ name }) => name === wanted);
+    if (!vrnic) throw new Error(`no vRNIC named ${wanted} in this worker`);
+    return vrnic;
+  }
+
+  #start(config: VrnicConfig): void {
+    if (this.#vrnics.some(({ name }) => name === config.name)) throw new Error(`vRNIC ${config.name} runs already`);
+    this.#enter(config.namespace);
+    this.#vrnics.push(openVrnic(config, this.#parts));
+  }
+
+  #stop(vrnic: Vrnic, now: Micros): void {
+    for (const attachment of this.#attachments.values()) {
+      if (attachment.vrnic === vrnic) this.#end(attachment, now);
+    }
+    this.#vrnics.splice(this.#vrnics.indexOf(vrnic), 1);
+    vrnic.close(now);
+  }
+
+  #attach(vrnic: Vrnic, port: MessagePort): void {
+    const attachment: Attachment = { vrnic, port, application: null };
+    this.#attachments.set(port, attachment);
+    port.once('close', () => this.#detach(attachment, clock()));
+    this.#bell.announceMail(); // it may have spoken already
+  }
+
+  #end(attachment: Attachment, now: Micros): void {
+    this.#detach(attachment, now);
+    attachment.port.close();
+  }
+
+  #answer(answer: ControlAnswer): void {
+    this.#control.postMessage(answer);
+  }
+
+  #enter(namespace: string | undefined): void {
+    if (namespace === this.#namespace) return;
+    if (this.#vrnics.length > 0) throw new Error('vRNICs of different network namespaces cannot share a worker');
+    if (namespace === undefined) throw new Error('this worker has left its first network namespace');
+    enterNetworkNamespace(namespace);
+    this.#namespace = namespace;
+  }
+}
+
+const clock = (): Micros => performance.now() * 1000;

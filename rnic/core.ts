@@ -119,8 +119,6 @@ export interface Sender {
   handleDoorbell(now: Micros): void;
   /** An acknowledgement, a READ response, an atomic acknowledgement. ICRC, state and addresses were checked. */
   handlePacket(packet: ReceivedPacket, now: Micros): void;
-  /** The QP's send timer fired. */
-  handleTimeout(now: Micros): void;
   /** Writes packets while there are any, at most about `quantumBytes`. True when it has more to send now. */
   pollTransmit(out: PacketWriter, now: Micros, quantumBytes: number): boolean;
   /** RESET: as new. Outstanding work is forgotten without completions. */

@@ -1,0 +1,149 @@
+/** What senders without acknowledgements (UC, UD) share: one work request at a time, complete when its last packet is handed over (R-134). */
+import * as PsnMath from '../wire/psn.ts';
+import type { Micros, Psn } from '../wire/types.ts';
+import { AsyncEvent, QpState, WcStatus } from './constants.ts';
+import type { EngineCore, Qp, Sender } from './core.ts';
+import { Counter } from './counters.ts';
+import { runLocalWork } from './local-work.ts';
+import type { ReceivedPacket } from './packet.ts';
+import type { PacketWriter } from './packet-writer.ts';
+import { Put } from './request-packets.ts';
+import { completeSend, flushSendQueue } from './send-completion.ts';
+import { SendWork, WorkKind } from './send-work.ts';
+
+/** What local work counts for in a quantum. */
+const LOCAL_STEP_BYTES = 64;
+
+export abstract class OneWaySender implements Sender {
+  protected readonly qp: Qp;
+  protected readonly core: EngineCore;
+  /** The only place for a work request; made when the first one comes. */
+  #place: SendWork | null = null;
+  #current: SendWork | null = null;
+  /** Next packet of the current work. */
+  #index = 0;
+  #psn = 0 as Psn;
+  #fetchIndex = 0;
+  #hasStarted = false;
+  #drainReported = false;
+
+  constructor(qp: Qp, core: EngineCore) {
+    this.qp = qp;
+    this.core = core;
+  }
+
+  /** Packets of a work request whose copy is in order; its `status` is set when the transport refuses it. */
+  protected abstract packetsOf(work: SendWork): number;
+  /** Lays out packet `index`: octets, or what `Put` says. */
+  protected abstract put(out: PacketWriter, work: SendWork, index: number, psn: Psn): number;
+
+  handleDoorbell(_now: Micros): void {
+    const { state } = this.qp;
+    if (state === QpState.ERR || state === QpState.SQE) this.flush(WcStatus.SUCCESS);
+    else this.core.schedule(this.qp);
+  }
+
+  /** CNPs come here. There is nothing to slow down: whoever sends datagrams paces them. */
+  handlePacket(_packet: ReceivedPacket, _now: Micros): void {
+    this.core.counters.add(Counter.rp_cnp_ignored);
+  }
+
+  stateChanged(_now: Micros): void {
+    const { qp } = this;
+    if (qp.state === QpState.RTS) {
+      if (!this.#hasStarted) this.#psn = qp.sqPsn as Psn;
+      this.#hasStarted = true;
+      this.#drainReported = false;
+      this.core.schedule(qp);
+    } else this.#reportDrained();
+  }
+
+  reset(): void {
+    this.#place = null;
+    this.#current = null;
+    this.#fetchIndex = this.qp.sq.consumer();
+    this.#hasStarted = false;
+    this.#drainReported = false;
+  }
+
+  flush(status: WcStatus): void {
+    let next = status === WcStatus.SUCCESS ? WcStatus.WR_FLUSH_ERR : status;
+    if (this.#current !== null) {
+      completeSend(this.qp, this.core, this.#current, next);
+      this.#current = null;
+      next = WcStatus.WR_FLUSH_ERR;
+    }
+    this.#fetchIndex = flushSendQueue(this.qp, this.core, this.#fetchIndex, next);
+  }
+
+  pollTransmit(out: PacketWriter, _now: Micros, quantumBytes: number): boolean {
+    let budget = quantumBytes;
+    while (budget > 0) {
+      const work = this.#current ?? this.#fetch();
+      if (work === null) return false;
+      const octets = work.kind === WorkKind.LOCAL ? this.#runLocal(work) : this.#transmit(out, work);
+      if (octets === Put.FULL) return true;
+      budget -= octets;
+    }
+    return true;
+  }
+
+  /** Takes the next WQE; null when there is none or the QP's state says no. A bad one ends the send queue. */
+  #fetch(): SendWork | null {
+    const { qp } = this;
+    const slot = this.#fetchIndex;
+    if (qp.state !== QpState.RTS || slot === qp.sq.producer()) return null;
+    this.#place ??= new SendWork();
+    const work = this.#place;
+    work.load(qp, slot);
+    this.#fetchIndex = qp.sq.next(slot);
+    this.#current = work;
+    this.#index = 0;
+    if (work.status === WcStatus.SUCCESS && work.kind !== WorkKind.LOCAL) work.packets = this.packetsOf(work);
+    if (work.status === WcStatus.SUCCESS) return work;
+    this.core.counters.add(Counter.wqe_invalid);
+    this.#endQueue(work.status);
+    return null;
+  }
+
+  #transmit(out: PacketWriter, work: SendWork): number {
+    const put = this.put(out, work, this.#index, this.#psn);
+    if (put === Put.FULL) return Put.FULL;
+    if (put === Put.PROTECTION) {
+      this.core.counters.add(Counter.wqe_protection);
+      this.#endQueue(WcStatus.LOC_PROT_ERR);
+      return LOCAL_STEP_BYTES;
+    }
+    this.core.counters.add(Counter.sent_pkts);
+    this.core.counters.add(Counter.sent_bytes, put);
+    this.#psn = PsnMath.next(this.#psn);
+    if (++this.#index === work.packets) this.#complete(work);
+    return put;
+  }
+
+  #runLocal(work: SendWork): number {
+    const status = runLocalWork(this.qp, this.core, work);
+    if (status === WcStatus.SUCCESS) this.#complete(work);
+    else this.#endQueue(status);
+    return LOCAL_STEP_BYTES;
+  }
+
+  #complete(work: SendWork): void {
+    this.#current = null;
+    completeSend(this.qp, this.core, work, WcStatus.SUCCESS);
+    this.#reportDrained();
+  }
+
+  /** R-138: a send error stops the send queue only; receiving goes on, and SQE may go back to RTS. */
+  #endQueue(status: WcStatus): void {
+    this.qp.state = QpState.SQE;
+    this.flush(status);
+  }
+
+  /** R-124. */
+  #reportDrained(): void {
+    if (this.qp.state !== QpState.SQD || this.#drainReported || this.#current !== null) return;
+    this.#drainReported = true;
+    if (this.qp.sqdAsyncNotify) this.core.raise(this.qp, AsyncEvent.SQ_DRAINED);
+  }
+}

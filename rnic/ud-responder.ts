@@ -1,0 +1,120 @@
+/** Responder of a UD QP: a datagram goes behind 40 octets that hold its IP header. SPEC-CHECKLIST R-129 … R-136. */
+import * as Bth from '../wire/bth.ts';
+import * as Deth from '../wire/deth.ts';
+import * as Icrc from '../wire/icrc.ts';
+import * as Ipv4 from '../wire/ipv4.ts';
+import * as Opcode from '../wire/opcode.ts';
+import type { Micros } from '../wire/types.ts';
+import * as Udp from '../wire/udp.ts';
+import { Access, WcFlag, WcOpcode, WcStatus } from './constants.ts';
+import type { EngineCore, Qp, Responder } from './core.ts';
+import { Counter } from './counters.ts';
+import type { ReceivedPacket } from './packet.ts';
+import { flushReceiveQueue } from './receive-completion.ts';
+import { ReceiveWork } from './receive-work.ts';
+
+const GRH_BYTES = 40;
+/** IPv6's header, or 20 octets of zero and IPv4's. One for all: a datagram is placed before the next one comes. */
+const GRH = new Uint8Array(GRH_BYTES);
+const GRH_VIEW = new DataView(GRH.buffer);
+const IPV4_AT = GRH_BYTES - Ipv4.BYTES;
+
+export class UdResponder implements Responder {
+  readonly #qp: Qp;
+  readonly #core: EngineCore;
+  #receive: ReceiveWork | null = null;
+
+  constructor(qp: Qp, core: EngineCore) {
+    this.#qp = qp;
+    this.#core = core;
+  }
+
+  stateChanged(_now: Micros): void {}
+
+  reset(): void {
+    this.#receive = null;
+  }
+
+  flush(): void {
+    flushReceiveQueue(this.#qp, this.#core, this.#receive);
+  }
+
+  /** Nothing is ever answered. */
+  pollTransmit(): boolean {
+    return false;
+  }
+
+  handlePacket(packet: ReceivedPacket, _now: Micros): void {
+    const { view, bthAt } = packet;
+    const { counters } = this.#core;
+    if (Deth.qKey(view, bthAt + Bth.BYTES) !== this.#qp.qKey >>> 0) {
+      counters.add(Counter.drop_qkey);
+      return;
+    }
+    const payloadAt = bthAt + Opcode.headerBytes(Bth.opcode(view, bthAt));
+    const payloadBytes = packet.end - Icrc.BYTES - Bth.padCount(view, bthAt) - payloadAt;
+    if (payloadBytes > this.#qp.pathMtuBytes) {
+      counters.add(Counter.drop_payload_length);
+      return;
+    }
+    const receive = this.#take();
+    if (receive === null) {
+      counters.add(Counter.out_of_buffer);
+      return;
+    }
+    // the WQE stays for a datagram that fits.
+    if (receive.isValid && GRH_BYTES + payloadBytes > receive.totalBytes) {
+      counters.add(Counter.drop_recv_too_small);
+      return;
+    }
+    this.#deliver(packet, receive, payloadAt, payloadBytes);
+  }
+
+  /** The WQE in hand, or the next one. */
+  #take(): ReceiveWork | null {
+    this.#receive ??= new ReceiveWork();
+    return this.#receive.isTaken || this.#receive.take(this.#qp) ? this.#receive : null;
+  }
+
+  #deliver(packet: ReceivedPacket, receive: ReceiveWork, payloadAt: number, payloadBytes: number): void {
+    const qp = this.#qp;
+    const { regions } = this.#core;
+    const pd = receive.pd(qp);
+    const { bytes, view, bthAt } = packet;
+    fillGrh(packet);
+    receive.restart();
+    const placed =
+      receive.isValid &&
+      receive.sges.scatter(regions, pd, Access.LOCAL_WRITE, GRH, 0, GRH_BYTES) &&
+      receive.sges.scatter(regions, pd, Access.LOCAL_WRITE, bytes, payloadAt, payloadBytes);
+    if (!placed) {
+      const status = receive.isValid ? WcStatus.LOC_PROT_ERR : WcStatus.LOC_QP_OP_ERR;
+      receive.complete(qp, this.#core, status, WcOpcode.RECV, 0, 0, 0, 0, false);
+      this.#core.fail(qp, WcStatus.WR_FLUSH_ERR, -1);
+      return;
+    }
+    this.#core.counters.add(Counter.rx_send_requests);
+    const hasImmediate = (Opcode.flags(Bth.opcode(view, bthAt)) & Opcode.HAS_IMM) !== 0;
+    const immediate = hasImmediate ? view.getUint32(payloadAt - 4, true) : 0;
+    const wcFlags = WcFlag.GRH | (hasImmediate ? WcFlag.WITH_IMM : 0);
+    const sourceQp = Deth.sourceQp(view, bthAt + Bth.BYTES);
+    const byteLen = GRH_BYTES + payloadBytes;
+    const solicited = Bth.solicited(view, bthAt);
+    receive.complete(qp, this.#core, WcStatus.SUCCESS, WcOpcode.RECV, byteLen, immediate, sourceQp, wcFlags, solicited);
+  }
+}
+
+/** The IP header as this datagram would have had it by itself: in a super-frame length and identification stand for the whole. */
+function fillGrh(packet: ReceivedPacket): void {
+  const { view, ipAt, isIpv6 } = packet;
+  const udpBytes = Udp.BYTES + packet.end - packet.bthAt;
+  if (isIpv6) {
+    for (let i = 0; i < GRH_BYTES; i += 4) GRH_VIEW.setUint32(i, view.getUint32(ipAt + i));
+    GRH_VIEW.setUint16(4, udpBytes);
+    return;
+  }
+  for (let i = 0; i < IPV4_AT; i += 4) GRH_VIEW.setUint32(i, 0);
+  for (let i = 0; i < Ipv4.BYTES; i += 4) GRH_VIEW.setUint32(IPV4_AT + i, view.getUint32(ipAt + i));
+  if (Ipv4.totalLength(view, ipAt) === Ipv4.BYTES + udpBytes) return;
+  Ipv4.renumber(GRH_VIEW, IPV4_AT, Ipv4.BYTES + udpBytes, packet.ipId);
+}

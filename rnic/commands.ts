@@ -73,8 +73,8 @@ export type Command =
       access?: number;
     }
   | { op: 'deregMr'; mr: Handle }
-  /** An empty region for REG_MR work requests (fast registration). */
-  | { op: 'allocMr'; pd: Handle; maxBytes: number }
+  /** An empty region over `memory`, for REG_MR work requests (fast registration) to say which octets of it, under which key. */
+  | { op: 'allocMr'; pd: Handle; maxBytes: number; memory?: Memory; start?: number }
   | { op: 'allocMw'; pd: Handle; type: 1 | 2 }
   | { op: 'deallocMw'; mw: Handle }
   | { op: 'createCompChannel' }

@@ -1,0 +1,63 @@
+/** One application's use of a vRNIC: its objects, by handle, and its doorbell page. */
+import type { Micros } from '../wire/types.ts';
+import type { CompletionQueue } from './completion-queue.ts';
+import type { Pd } from './core.ts';
+import { Handles } from './handles.ts';
+import type { RegionEntry } from './memory/regions.ts';
+import type { AddressVector, Path } from './path.ts';
+import type { QueuePair } from './qp.ts';
+import type { DoorbellPage } from './queue/doorbell.ts';
+import type { SharedReceiveQueue } from './shared-receive-queue.ts';
+
+export interface ProtectionDomain extends Pd {
+  children: number;
+}
+
+/** A memory region or window, by handle. */
+export interface RegionObject {
+  readonly handle: number;
+  readonly entry: RegionEntry;
+  /** Octets it counts for in the registration limit. */
+  bytes: number;
+}
+
+export interface CompletionChannel {
+  readonly handle: number;
+  users: number;
+}
+
+export interface AddressHandle {
+  readonly handle: number;
+  readonly pd: ProtectionDomain;
+  readonly path: Path;
+  readonly av: AddressVector;
+}
+
+export class Context {
+  readonly id: number;
+  readonly doorbell: DoorbellPage;
+  readonly pds = new Handles<ProtectionDomain>();
+  readonly regions = new Handles<RegionObject>();
+  readonly windows = new Handles<RegionObject>();
+  readonly channels = new Handles<CompletionChannel>();
+  readonly cqs = new Handles<CompletionQueue>();
+  readonly srqs = new Handles<SharedReceiveQueue>();
+  readonly qps = new Handles<QueuePair>();
+  readonly addressHandles = new Handles<AddressHandle>();
+  #now: Micros = 0;
+
+  constructor(id: number, doorbell: DoorbellPage) {
+    this.id = id;
+    this.doorbell = doorbell;
+  }
+
+  takeDoorbells(now: Micros): void {
+    this.#now = now;
+    this.doorbell.take(this);
+  }
+
+  /** For `DoorbellPage.take`. A slot without a QP is a lie or a late ring. */
+  handleDoorbell(slot: number): void {
+    this.qps.at(slot)?.sender.handleDoorbell(this.#now);
+  }
+}

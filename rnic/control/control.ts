@@ -1,0 +1,51 @@
+/** What the handlers of commands share: the tables of one vRNIC and its counts. */
+import type { Micros } from '../../wire/types.ts';
+import type { CommandOf, Command, Result } from '../commands.ts';
+import type { CompletionQueue } from '../completion-queue.ts';
+import type { RnicConfig, RnicHost } from '../config.ts';
+import type { Context } from '../context.ts';
+import type { EngineCore } from '../core.ts';
+import type { Events } from '../events.ts';
+import type { RegionTable } from '../memory/regions.ts';
+import type { MulticastGroups } from '../multicast.ts';
+import type { QueuePair } from '../qp.ts';
+import type { QpTable } from '../qp-table.ts';
+import type { QueueMemory } from '../queue/ring.ts';
+
+/** How many of each there are on this vRNIC, over all contexts: what the limits are held against. */
+export interface Totals {
+  pds: number;
+  regions: number;
+  windows: number;
+  channels: number;
+  cqs: number;
+  srqs: number;
+  qps: number;
+  addressHandles: number;
+  registeredBytes: number;
+}
+
+export interface Control {
+  readonly config: RnicConfig;
+  readonly host: RnicHost;
+  readonly core: EngineCore;
+  readonly events: Events;
+  readonly regions: RegionTable;
+  readonly qps: QpTable;
+  readonly groups: MulticastGroups;
+  readonly totals: Totals;
+  /** Octets of the largest path MTU that the port carries. */
+  mtuBytes(): number;
+  /** Moves a QP to ERR by command or by failure: flushes, and keeps flushing what is posted. */
+  enterError(qp: QueuePair): void;
+  /** Forgets a QP everywhere. */
+  dropQp(qp: QueuePair, now: Micros): void;
+}
+
+export type Handler<Op extends Command['op']> = (control: Control, context: Context, command: CommandOf<Op>, now: Micros) => Result<Op>;
+
+/** Queue memory, or undefined when the host has none. */
+export const allocate = (control: Control, context: Context, bytes: number): QueueMemory | undefined =>
+  control.host.allocateQueue(context.id, bytes);
+
+export const freeCq = (control: Control, cq: CompletionQueue): void => control.host.freeQueue(cq.context, cq.ring.memory);

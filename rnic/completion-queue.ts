@@ -24,7 +24,15 @@ export class CompletionQueue implements Cq {
   #producer = 0;
   #isDead = false;
 
-  constructor(handle: number, context: number, cookie: bigint, channel: number, ring: Ring, events: Events, counters: Counters) {
+  constructor(
+    handle: number,
+    context: number,
+    cookie: bigint,
+    channel: number,
+    ring: Ring,
+    events: Events,
+    counters: Counters,
+  ) {
     this.handle = handle;
     this.context = context;
     this.cookie = cookie;

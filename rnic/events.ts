@@ -48,7 +48,8 @@ export class Events {
       const event = this.#queue[this.#head++]!;
       if (this.#head === this.#tail) this.#head = this.#tail = 0;
       if (event.context === -1) continue;
-      if (event.kind === EventKind.ASYNC) this.#asyncWaiting.set(event.context, this.#asyncWaiting.get(event.context)! - 1);
+      if (event.kind === EventKind.ASYNC)
+        this.#asyncWaiting.set(event.context, this.#asyncWaiting.get(event.context)! - 1);
       out.kind = event.kind;
       out.context = event.context;
       out.code = event.code;
@@ -64,17 +65,20 @@ export class Events {
   forget(context: number, handle: number, isItsKind: (kind: number, code: number) => boolean): void {
     for (let i = this.#head; i < this.#tail; i++) {
       const event = this.#queue[i]!;
-      if (event.context === context && event.handle === handle && isItsKind(event.kind, event.code)) this.#cancel(event);
+      if (event.context === context && event.handle === handle && isItsKind(event.kind, event.code))
+        this.#cancel(event);
     }
   }
 
   forgetContext(context: number): void {
-    for (let i = this.#head; i < this.#tail; i++) if (this.#queue[i]!.context === context) this.#cancel(this.#queue[i]!);
+    for (let i = this.#head; i < this.#tail; i++)
+      if (this.#queue[i]!.context === context) this.#cancel(this.#queue[i]!);
     this.#asyncWaiting.delete(context);
   }
 
   #cancel(event: Waiting): void {
-    if (event.kind === EventKind.ASYNC) this.#asyncWaiting.set(event.context, this.#asyncWaiting.get(event.context)! - 1);
+    if (event.kind === EventKind.ASYNC)
+      this.#asyncWaiting.set(event.context, this.#asyncWaiting.get(event.context)! - 1);
     event.context = -1;
   }
 

@@ -53,6 +53,8 @@ export class PacketWriter {
   bytes: Uint8Array;
   /** Where the BTH of the packet that was begun goes. */
   bthAt = 0;
+  /** A packet was refused for want of room. Whoever polls clears it. */
+  isFull = false;
   readonly #ports: PortState[];
   #port: PortState;
   #path: Path | null = null;
@@ -80,9 +82,9 @@ export class PacketWriter {
     const { burst } = port;
     const packetBytes = headerBytes + payloadBytes + (-payloadBytes & 3) + Icrc.BYTES;
     const joins = port.joins(path, packetBytes);
-    if (!joins && burst.count === burst.at.length) return false;
+    if (!joins && burst.count === burst.at.length) return this.#refuse();
     const prefixBytes = joins && path.framing === Framing.HEADER_ONCE ? 0 : path.template.length;
-    if (burst.end + prefixBytes + packetBytes > burst.bytes.length) return false;
+    if (burst.end + prefixBytes + packetBytes > burst.bytes.length) return this.#refuse();
     if (prefixBytes !== 0) burst.bytes.set(path.template, burst.end);
     this.#port = port;
     this.#path = path;
@@ -131,6 +133,11 @@ export class PacketWriter {
     port.nextId = (port.nextId + 1) & 0xffff;
     if (packetBytes < port.segmentBytes) port.path = null;
     return packetBytes;
+  }
+
+  #refuse(): false {
+    this.isFull = true;
+    return false;
   }
 
   #open(port: PortState, path: Path): void {

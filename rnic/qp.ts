@@ -1,8 +1,8 @@
 /** A queue pair: what it is and what it was told. Its two machines run the protocol. */
 import type { QpCap } from './commands.ts';
+import type { CompletionQueue } from './completion-queue.ts';
 import { QpState, type QpType } from './constants.ts';
 import type { EngineCore, Pd, Qp, Responder, Sender } from './core.ts';
-import type { CompletionQueue } from './completion-queue.ts';
 import { createResponder, createSender } from './machines.ts';
 import type { AddressVector, Path } from './path.ts';
 import type { Ring } from './queue/ring.ts';

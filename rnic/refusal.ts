@@ -7,7 +7,8 @@ export function refuse(errno: number, reason: string, argument?: string): Refusa
 }
 
 export const invalid = (argument: string, reason: string): Refusal => refuse(Errno.EINVAL, reason, argument);
-export const noSuch = (what: string, argument: string): Refusal => refuse(Errno.EINVAL, `no such ${what} in this context`, argument);
+export const noSuch = (what: string, argument: string): Refusal =>
+  refuse(Errno.EINVAL, `no such ${what} in this context`, argument);
 export const busy = (what: string, why: string): Refusal => refuse(Errno.EBUSY, `the ${what} is in use: ${why}`);
 export const full = (what: string, limit: number): Refusal =>
   refuse(Errno.ENOMEM, `this vRNIC holds ${limit} ${what} already, its limit`);
@@ -16,4 +17,5 @@ export const full = (what: string, limit: number): Refusal =>
 export const isWhole = (value: unknown, least: number, most: number): value is number =>
   typeof value === 'number' && Number.isInteger(value) && value >= least && value <= most;
 
-export const isWide = (value: unknown): value is bigint => typeof value === 'bigint' && value >= 0n && value < 2n ** 64n;
+export const isWide = (value: unknown): value is bigint =>
+  typeof value === 'bigint' && value >= 0n && value < 2n ** 64n;

@@ -16,6 +16,8 @@ import * as Checksum from './checksum.ts';
 
 /** Octets of a header without options, the only kind RoCEv2 sends. */
 export const BYTES = 20;
+/** Where the addresses stand, source first. */
+export const SOURCE_AT = 12;
 export const PROTOCOL_UDP = 17;
 export const DONT_FRAGMENT = 0x4000;
 const MORE_FRAGMENTS = 0x2000;

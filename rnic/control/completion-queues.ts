@@ -1,9 +1,8 @@
 /** Completion queues. IBA Vol. 1, §11.2.6; SPEC-CHECKLIST R-156 … R-160. */
-import { Errno } from '../commands.ts';
-import type { Context } from '../context.ts';
+import { Errno, EventKind } from '../commands.ts';
 import { CompletionQueue } from '../completion-queue.ts';
 import { AsyncEvent } from '../constants.ts';
-import { EventKind } from '../commands.ts';
+import type { Context } from '../context.ts';
 import * as Layout from '../queue/layout.ts';
 import { Ring } from '../queue/ring.ts';
 import { busy, full, invalid, isWhole, isWide, noSuch, refuse } from '../refusal.ts';
@@ -75,6 +74,10 @@ export function removeCq(control: Control, context: Context, cq: CompletionQueue
   if (channel) channel.users--;
   context.cqs.remove(cq.handle);
   control.totals.cqs--;
-  control.events.forget(context.id, cq.handle, (kind, code) => kind === EventKind.COMPLETION || code === AsyncEvent.CQ_ERR);
+  control.events.forget(
+    context.id,
+    cq.handle,
+    (kind, code) => kind === EventKind.COMPLETION || code === AsyncEvent.CQ_ERR,
+  );
   freeCq(control, cq);
 }

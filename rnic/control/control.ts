@@ -1,6 +1,6 @@
 /** What the handlers of commands share: the tables of one vRNIC and its counts. */
 import type { Micros } from '../../wire/types.ts';
-import type { CommandOf, Command, Result } from '../commands.ts';
+import type { Command, CommandOf, Result } from '../commands.ts';
 import type { CompletionQueue } from '../completion-queue.ts';
 import type { RnicConfig, RnicHost } from '../config.ts';
 import type { Context } from '../context.ts';
@@ -42,10 +42,16 @@ export interface Control {
   dropQp(qp: QueuePair, now: Micros): void;
 }
 
-export type Handler<Op extends Command['op']> = (control: Control, context: Context, command: CommandOf<Op>, now: Micros) => Result<Op>;
+export type Handler<Op extends Command['op']> = (
+  control: Control,
+  context: Context,
+  command: CommandOf<Op>,
+  now: Micros,
+) => Result<Op>;
 
 /** Queue memory, or undefined when the host has none. */
 export const allocate = (control: Control, context: Context, bytes: number): QueueMemory | undefined =>
   control.host.allocateQueue(context.id, bytes);
 
-export const freeCq = (control: Control, cq: CompletionQueue): void => control.host.freeQueue(cq.context, cq.ring.memory);
+export const freeCq = (control: Control, cq: CompletionQueue): void =>
+  control.host.freeQueue(cq.context, cq.ring.memory);

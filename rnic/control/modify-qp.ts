@@ -34,9 +34,10 @@ export const modifyQp: Handler<'modifyQp'> = (control, context, command, now) =>
   if (!isWhole(mask, 0, 0x7fff_ffff)) return invalid('mask', 'must be a mask of attributes');
   if (typeof attributes !== 'object' || attributes === null) return invalid('attributes', 'are missing');
   const to = (mask & QpAttr.STATE) !== 0 ? (attributes.qpState as QpState) : qp.state;
-  const refusal = checkTransition(qp, to, mask, attributes) ?? checkValues(control, mask, attributes) ?? checkPath(control, qp, to, command);
+  const refusal =
+    checkTransition(qp, to, mask, attributes) ?? checkValues(control, mask, attributes) ?? checkPath(control, command);
   if (refusal) return refusal;
-  if (to === QpState.RESET) return reset(control, qp);
+  if (to === QpState.RESET) return reset(qp);
   if (to === QpState.ERR) {
     control.enterError(qp);
     return { ok: true, state: qp.state };
@@ -50,10 +51,9 @@ export const modifyQp: Handler<'modifyQp'> = (control, context, command, now) =>
   return { ok: true, state: qp.state };
 };
 
-function reset(control: Control, qp: QueuePair) {
+function reset(qp: QueuePair) {
   qp.state = QpState.RESET;
   qp.reset();
-  control.core.timers.remove(qp.sender as never);
   return { ok: true, state: qp.state } as const;
 }
 
@@ -69,17 +69,23 @@ function checkTransition(qp: QueuePair, to: QpState, mask: number, attributes: Q
   const missing = row.required & ~given;
   if (missing !== 0) return invalid('mask', `${name} needs ${attributeNames(missing)}`);
   const extra = given & ~(row.required | row.optional);
-  if (extra !== 0) return invalid('mask', `${name} does not take ${attributeNames(extra) || `0x${extra.toString(16)}`}`);
+  if (extra !== 0)
+    return invalid('mask', `${name} does not take ${attributeNames(extra) || `0x${extra.toString(16)}`}`);
   return undefined;
 }
 
 function checkValues(control: Control, mask: number, attributes: QpAttributes): Refusal | undefined {
   for (const [bit, member, least, most] of RANGES) {
-    if ((mask & bit) !== 0 && !isWhole(attributes[member], least, most)) return invalid(member, `must be ${least} … ${most}`);
+    if ((mask & bit) !== 0 && !isWhole(attributes[member], least, most))
+      return invalid(member, `must be ${least} … ${most}`);
   }
   const { rdAtomic } = control.config.limits;
-  for (const [bit, member] of [[QpAttr.MAX_QP_RD_ATOMIC, 'maxRdAtomic'], [QpAttr.MAX_DEST_RD_ATOMIC, 'maxDestRdAtomic']] as const) {
-    if ((mask & bit) !== 0 && !isWhole(attributes[member], 0, rdAtomic)) return invalid(member, `must be 0 … ${rdAtomic}`);
+  for (const [bit, member] of [
+    [QpAttr.MAX_QP_RD_ATOMIC, 'maxRdAtomic'],
+    [QpAttr.MAX_DEST_RD_ATOMIC, 'maxDestRdAtomic'],
+  ] as const) {
+    if ((mask & bit) !== 0 && !isWhole(attributes[member], 0, rdAtomic))
+      return invalid(member, `must be 0 … ${rdAtomic}`);
   }
   if ((mask & QpAttr.PATH_MTU) !== 0 && mtuBytes(attributes.pathMtu!) > control.mtuBytes()) {
     return invalid('pathMtu', `the port carries at most ${control.mtuBytes()} octets of payload`);
@@ -87,7 +93,7 @@ function checkValues(control: Control, mask: number, attributes: QpAttributes): 
   return undefined;
 }
 
-function checkPath(control: Control, _qp: QueuePair, _to: QpState, command: Parameters<typeof modifyQp>[2]): Refusal | undefined {
+function checkPath(control: Control, command: Parameters<typeof modifyQp>[2]): Refusal | undefined {
   if ((command.mask & QpAttr.AV) === 0) return undefined;
   const { av } = command.attributes;
   if (!av) return invalid('av', 'is missing');

@@ -1,5 +1,5 @@
 /** Queue pairs: creation, query, destruction, multicast. Transitions are in modify-qp.ts. IBA Vol. 1, §11.2.5. */
-import { EventKind, Errno, type QpCap, type Refusal, type Result } from '../commands.ts';
+import { Errno, EventKind, type QpCap, type Refusal, type Result } from '../commands.ts';
 import { AsyncEvent, QpType } from '../constants.ts';
 import type { Context } from '../context.ts';
 import { isMulticastGid } from '../multicast.ts';
@@ -27,7 +27,8 @@ export const createQp: Handler<'createQp'> = (control, context, command, now): R
   if (refusal) return refusal;
   const cookie = command.cookie ?? 0n;
   if (!isWide(cookie)) return invalid('cookie', 'must be a 64-bit number');
-  if (totals.qps >= config.limits.qps || context.qps.size >= context.doorbell.slots) return full('queue pairs', config.limits.qps);
+  if (totals.qps >= config.limits.qps || context.qps.size >= context.doorbell.slots)
+    return full('queue pairs', config.limits.qps);
   const qpn = control.qps.draw(now);
   if (qpn === -1) return refuse(Errno.ENOMEM, 'every QP number of this vRNIC is in use or was a short while ago');
   const cap = wholeCap(command.cap, srq !== null);
@@ -41,7 +42,21 @@ export const createQp: Handler<'createQp'> = (control, context, command, now): R
   const { type } = command;
   const sqSigAll = command.sqSigAll === true;
   const qp = context.qps.add((handle, slot) => {
-    const identity = { qpn, type, handle, context: context.id, slot, pd, sendCq, recvCq, srq, ...rings, cap, sqSigAll, cookie };
+    const identity = {
+      qpn,
+      type,
+      handle,
+      context: context.id,
+      slot,
+      pd,
+      sendCq,
+      recvCq,
+      srq,
+      ...rings,
+      cap,
+      sqSigAll,
+      cookie,
+    };
     return new QueuePair(identity, control.core);
   });
   control.qps.add(qp);
@@ -103,7 +118,8 @@ export const attachMcast: Handler<'attachMcast'> = (control, context, command) =
   if (!qp) return noSuch('queue pair', 'qp');
   if (qp.type !== QpType.UD) return invalid('qp', 'only a UD QP receives multicast');
   if (!isMulticastGid(command.gid)) return invalid('gid', 'is not a multicast GID');
-  if (!control.groups.attach(command.gid, qp)) return refuse(Errno.ENOMEM, 'this vRNIC holds no more multicast groups or members', 'gid');
+  if (!control.groups.attach(command.gid, qp))
+    return refuse(Errno.ENOMEM, 'this vRNIC holds no more multicast groups or members', 'gid');
   return { ok: true };
 };
 
@@ -133,7 +149,8 @@ function checkCap(cap: QpCap | undefined, depth: number): Refusal | undefined {
   if (!isWhole(cap.maxRecvWr, 0, depth)) return invalid('cap.maxRecvWr', `must be 0 … ${depth}`);
   if (!isWhole(cap.maxSendSge, 0, Layout.MAX_SGE)) return invalid('cap.maxSendSge', `must be 0 … ${Layout.MAX_SGE}`);
   if (!isWhole(cap.maxRecvSge, 0, Layout.MAX_SGE)) return invalid('cap.maxRecvSge', `must be 0 … ${Layout.MAX_SGE}`);
-  if (!isWhole(cap.maxInlineData, 0, Layout.MAX_INLINE_BYTES)) return invalid('cap.maxInlineData', `must be 0 … ${Layout.MAX_INLINE_BYTES}`);
+  if (!isWhole(cap.maxInlineData, 0, Layout.MAX_INLINE_BYTES))
+    return invalid('cap.maxInlineData', `must be 0 … ${Layout.MAX_INLINE_BYTES}`);
   return undefined;
 }
 
@@ -148,7 +165,12 @@ function wholeCap(asked: QpCap, hasSrq: boolean): QpCap {
   };
 }
 
-function newRings(control: Control, context: Context, cap: QpCap, hasSrq: boolean): { sq: Ring; rq: Ring | null } | undefined {
+function newRings(
+  control: Control,
+  context: Context,
+  cap: QpCap,
+  hasSrq: boolean,
+): { sq: Ring; rq: Ring | null } | undefined {
   const sq = newRing(control, context, cap.maxSendWr, Layout.sendElementBytes(cap.maxSendSge, cap.maxInlineData));
   if (!sq) return undefined;
   if (hasSrq) return { sq, rq: null };

@@ -1,7 +1,8 @@
 /** Memory regions and windows. IBA Vol. 1, §10.6 and §11.2.8; SPEC-CHECKLIST R-170 … R-178. */
-import { Access } from '../constants.ts';
+
 import type { CommandOf, Refusal } from '../commands.ts';
 import { Errno } from '../commands.ts';
+import { Access } from '../constants.ts';
 import type { Context, ProtectionDomain, RegionObject } from '../context.ts';
 import { type RegionEntry, rightsAgree } from '../memory/regions.ts';
 import { busy, full, invalid, isWhole, isWide, noSuch, refuse } from '../refusal.ts';
@@ -33,7 +34,8 @@ export const reregMr: Handler<'reregMr'> = (control, context, command) => {
   const pd = (flags & Rereg.PD) !== 0 ? context.pds.get(command.pd) : (mr.entry.pd as ProtectionDomain);
   if (!pd) return noSuch('protection domain', 'pd');
   const access = (flags & Rereg.ACCESS) !== 0 ? command.access : mr.entry.access;
-  const refusal = checkAccess(access) ?? ((flags & Rereg.TRANSLATION) !== 0 ? checkTranslation(control, mr, command) : undefined);
+  const refusal =
+    checkAccess(access) ?? ((flags & Rereg.TRANSLATION) !== 0 ? checkTranslation(control, mr, command) : undefined);
   if (refusal) return refusal;
   if ((flags & Rereg.TRANSLATION) !== 0) {
     control.totals.registeredBytes += command.length! - mr.bytes;
@@ -116,7 +118,13 @@ function fill(entry: RegionEntry, { memory, start, length, iova, access }: Filli
   entry.valid = true;
 }
 
-function addRegion(control: Control, context: Context, pd: ProtectionDomain, entry: RegionEntry, bytes: number): RegionObject {
+function addRegion(
+  control: Control,
+  context: Context,
+  pd: ProtectionDomain,
+  entry: RegionEntry,
+  bytes: number,
+): RegionObject {
   control.totals.regions++;
   control.totals.registeredBytes += bytes;
   pd.children++;
@@ -127,14 +135,17 @@ function checkRange(command: Partial<Filling>): Refusal | undefined {
   if (!isWhole(command.length, 0, MAX_BYTES)) return invalid('length', 'must be a number of octets');
   if (!isWhole(command.start, 0, Number.MAX_SAFE_INTEGER)) return invalid('start', 'must be an octet of the memory');
   if (!isWide(command.iova)) return invalid('iova', 'must be a 64-bit address');
-  if (command.iova + BigInt(command.length) > 2n ** 64n) return invalid('length', 'the region would pass the end of the address space');
+  if (command.iova + BigInt(command.length) > 2n ** 64n)
+    return invalid('length', 'the region would pass the end of the address space');
   if (!command.memory) return refuse(Errno.EFAULT, 'the memory cannot be reached', 'memory');
-  if (command.start + command.length > command.memory.byteLength) return refuse(Errno.EFAULT, 'the region lies outside its memory', 'length');
+  if (command.start + command.length > command.memory.byteLength)
+    return refuse(Errno.EFAULT, 'the region lies outside its memory', 'length');
   return undefined;
 }
 
 function checkAccess(access: unknown): Refusal | undefined {
-  if (!isWhole(access, 0, 0x7fff_ffff) || (access & ~KNOWN_ACCESS) !== 0) return invalid('access', 'has bits that are not access flags');
+  if (!isWhole(access, 0, 0x7fff_ffff) || (access & ~KNOWN_ACCESS) !== 0)
+    return invalid('access', 'has bits that are not access flags');
   if (!rightsAgree(access)) return invalid('access', 'REMOTE_WRITE and REMOTE_ATOMIC need LOCAL_WRITE');
   return undefined;
 }
@@ -143,7 +154,11 @@ function checkRoom(control: Control, bytes: number): Refusal | undefined {
   const { totals, config } = control;
   if (totals.regions >= config.limits.mrs) return full('memory regions', config.limits.mrs);
   if (totals.registeredBytes + bytes > config.limits.registeredBytes) {
-    return refuse(Errno.ENOMEM, `registering ${bytes} octets more would pass this vRNIC's limit of ${config.limits.registeredBytes}`, 'length');
+    return refuse(
+      Errno.ENOMEM,
+      `registering ${bytes} octets more would pass this vRNIC's limit of ${config.limits.registeredBytes}`,
+      'length',
+    );
   }
   return undefined;
 }

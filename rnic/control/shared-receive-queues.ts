@@ -1,7 +1,6 @@
 /** Shared receive queues. IBA Vol. 1, §11.2.7 (SRQ verbs); SPEC-CHECKLIST R-162 … R-164. */
-import { Errno } from '../commands.ts';
+import { Errno, EventKind } from '../commands.ts';
 import { AsyncEvent } from '../constants.ts';
-import { EventKind } from '../commands.ts';
 import type { Context } from '../context.ts';
 import * as Layout from '../queue/layout.ts';
 import { Ring } from '../queue/ring.ts';
@@ -13,7 +12,8 @@ export const createSrq: Handler<'createSrq'> = (control, context, command) => {
   const { totals, config } = control;
   const pd = context.pds.get(command.pd);
   if (!pd) return noSuch('protection domain', 'pd');
-  if (!isWhole(command.maxWr, 1, config.limits.queueDepth)) return invalid('maxWr', `must be 1 … ${config.limits.queueDepth}`);
+  if (!isWhole(command.maxWr, 1, config.limits.queueDepth))
+    return invalid('maxWr', `must be 1 … ${config.limits.queueDepth}`);
   if (!isWhole(command.maxSge, 1, Layout.MAX_SGE)) return invalid('maxSge', `must be 1 … ${Layout.MAX_SGE}`);
   const limit = command.srqLimit ?? 0;
   if (!isWhole(limit, 0, command.maxWr)) return invalid('srqLimit', 'must be 0 … maxWr');
@@ -38,7 +38,8 @@ export const modifySrq: Handler<'modifySrq'> = (control, context, command) => {
   if (maxWr !== undefined && !isWhole(maxWr, Math.max(1, srq.ring.count()), queueDepth)) {
     return invalid('maxWr', `must be ${Math.max(1, srq.ring.count())} (what is posted now) … ${queueDepth}`);
   }
-  if (srqLimit !== undefined && !isWhole(srqLimit, 0, maxWr ?? srq.ring.mask)) return invalid('srqLimit', 'must be 0 … maxWr');
+  if (srqLimit !== undefined && !isWhole(srqLimit, 0, maxWr ?? srq.ring.mask))
+    return invalid('srqLimit', 'must be 0 … maxWr');
   if (maxWr !== undefined) {
     const ring = newRing(control, context, maxWr, srq.maxSge);
     if (!ring) return refuse(Errno.ENOMEM, 'no memory is left for the queue', 'maxWr');

@@ -130,7 +130,8 @@ export class RegionTable implements Regions {
     access: number,
   ): WcStatus {
     const window = this.#byKey.get(mwRKey >>> 0);
-    if (window === undefined || !window.isWindow || window.pd !== pd || qpType === QpType.UD) return WcStatus.MW_BIND_ERR;
+    if (window === undefined || !window.isWindow || window.pd !== pd || qpType === QpType.UD)
+      return WcStatus.MW_BIND_ERR;
     if (((newRKey ^ window.key) & 0xff) === 0) return WcStatus.MW_BIND_ERR;
     if (window.windowType === 2 && (window.valid || length === 0)) return WcStatus.MW_BIND_ERR;
     // o10-36.2.2: type 1 has no zero-based addresses.
@@ -150,7 +151,8 @@ export class RegionTable implements Regions {
   registerFast(pd: Pd, lKey: number, newKey: number, hi: number, lo: number, length: number, access: number): WcStatus {
     const region = this.#byKey.get(lKey >>> 0);
     if (region === undefined || region.fastBytes === 0 || region.pd !== pd || region.valid) return WcStatus.MW_BIND_ERR;
-    if (length > region.fastBytes || length > region.memory.byteLength || !rightsAgree(access)) return WcStatus.MW_BIND_ERR;
+    if (length > region.fastBytes || length > region.memory.byteLength || !rightsAgree(access))
+      return WcStatus.MW_BIND_ERR;
     this.#rekey(region, newKey);
     region.access = access;
     region.length = length;

@@ -21,7 +21,8 @@ export class SharedMemory implements Memory {
 
   /** @param buffer neither growable nor resizable: its length is captured here. */
   constructor(buffer: ArrayBufferLike, byteOffset = 0, byteLength = buffer.byteLength - byteOffset) {
-    if ('growable' in buffer && buffer.growable) throw new TypeError('a growable SharedArrayBuffer cannot be registered');
+    if ('growable' in buffer && buffer.growable)
+      throw new TypeError('a growable SharedArrayBuffer cannot be registered');
     if ('resizable' in buffer && buffer.resizable) throw new TypeError('a resizable ArrayBuffer cannot be registered');
     this.byteLength = byteLength;
     this.#base = byteOffset;
@@ -44,7 +45,14 @@ export class SharedMemory implements Memory {
     return true;
   }
 
-  compareSwap(offset: number, compareHi: number, compareLo: number, swapHi: number, swapLo: number, old: Uint32Array): boolean {
+  compareSwap(
+    offset: number,
+    compareHi: number,
+    compareLo: number,
+    swapHi: number,
+    swapLo: number,
+    old: Uint32Array,
+  ): boolean {
     const cell = this.#cellAt(offset);
     if (cell === -1) return false;
     split(Atomics.compareExchange(this.#cells, cell, join(compareHi, compareLo), join(swapHi, swapLo)), old);

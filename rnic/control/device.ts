@@ -1,0 +1,74 @@
+/** What the vRNIC says of itself. IBA Vol. 1, §11.2.1 (query HCA); `ibv_query_device(3)`, `ibv_query_port(3)`. */
+import * as Layout from '../queue/layout.ts';
+import { invalid } from '../refusal.ts';
+import type { Handler } from './control.ts';
+
+/** `enum ibv_device_cap_flags`: BAD_PKEY_CNTR, BAD_QKEY_CNTR, CURR_QP_STATE_MOD, SRQ_RESIZE, RC_RNR_NAK_GEN, MEM_WINDOW, MEM_MGT_EXTENSIONS, MEM_WINDOW_TYPE_2B. */
+const CAPABILITIES = (1 << 1) | (1 << 2) | (1 << 7) | (1 << 13) | (1 << 12) | (1 << 17) | (1 << 21) | (1 << 24);
+const PORT_ACTIVE = 4;
+const LINK_UP = 5;
+const LINK_LAYER_ETHERNET = 2;
+/** 4x EDR: what perftest prints its peak by; nothing here is limited to it. */
+const WIDTH_4X = 2;
+const SPEED_EDR = 32;
+const MESSAGE_BYTES_MAX = 2 ** 31;
+const MTU_MAX = 5;
+
+export const queryDevice: Handler<'queryDevice'> = (control) => {
+  const { limits, mac } = control.config;
+  return {
+    ok: true,
+    fwVer: '0.1.0',
+    nodeGuid: guidOf(mac),
+    maxMrBytes: 2n ** 46n,
+    maxQp: limits.qps,
+    maxQpWr: limits.queueDepth,
+    maxSge: Layout.MAX_SGE,
+    maxCq: limits.cqs,
+    maxCqe: limits.cqDepth,
+    maxMr: limits.mrs,
+    maxPd: limits.pds,
+    maxMw: limits.mws,
+    maxAh: limits.ahs,
+    maxQpRdAtom: limits.rdAtomic,
+    maxQpInitRdAtom: limits.rdAtomic,
+    maxResRdAtom: Math.min(0x7fff_ffff, limits.rdAtomic * limits.qps),
+    maxSrq: limits.srqs,
+    maxSrqWr: limits.queueDepth,
+    maxSrqSge: Layout.MAX_SGE,
+    maxMcastGrp: limits.multicastGroups,
+    maxMcastQpAttach: limits.multicastMembers,
+    maxTotalMcastQpAttach: limits.multicastGroups * limits.multicastMembers,
+    maxPkeys: 1,
+    physPortCnt: 1,
+    localCaAckDelay: 15,
+    deviceCapFlags: CAPABILITIES,
+  };
+};
+
+export const queryPort: Handler<'queryPort'> = (control, _context, command) => {
+  if (command.portNum !== 1) return invalid('portNum', 'a vRNIC has one port, number 1');
+  const { counters } = control.core;
+  return {
+    ok: true,
+    state: PORT_ACTIVE,
+    maxMtu: MTU_MAX,
+    activeMtu: 24 - Math.clz32(control.mtuBytes()),
+    gidTableLength: control.config.gids.length,
+    pKeyTableLength: 1,
+    maxMsgBytes: MESSAGE_BYTES_MAX,
+    activeSpeed: SPEED_EDR,
+    activeWidth: WIDTH_4X,
+    physState: LINK_UP,
+    linkLayer: LINK_LAYER_ETHERNET,
+    // R-021: these two saturate.
+    badPKeyCounter: Math.min(0xffff, counters.get('drop_pkey')),
+    qKeyViolationCounter: Math.min(0xffff, counters.get('drop_qkey')),
+  };
+};
+
+/** EUI-64 from the MAC (RFC 4291, appendix A). */
+function guidOf(mac: Uint8Array): bigint {
+  const octets = [mac[0]! ^ 2, mac[1]!, mac[2]!, 0xff, 0xfe, mac[3]!, mac[4]!, mac[5]!];
+  return octets.reduce((guid, octet) => (guid << 8n) | BigInt(octet), 0n);
+}

@@ -1,0 +1,219 @@
+/**
+ * One vRNIC's engine: its tables, its commands, and the order in which things happen. Sans-IO: packets, doorbells, commands and the time go in; packets, completions
+ * (into shared memory) and events come out. ARCHITECTURE.md, "The engine's contract".
+ */
+import type { Micros } from '../wire/types.ts';
+import { type Command, type EngineEvent, Errno, type Result } from './commands.ts';
+import type { GidEntry, RnicConfig, RnicHost } from './config.ts';
+import { AsyncEvent, mtuBytes, QpState, WcStatus } from './constants.ts';
+import { Context } from './context.ts';
+import { closeContext } from './control/close-context.ts';
+import type { Control, Totals } from './control/control.ts';
+import { HANDLERS } from './control/handlers.ts';
+import type { EngineCore, Qp } from './core.ts';
+import { Counters } from './counters.ts';
+import { ErrorSweep } from './error-sweep.ts';
+import { Events } from './events.ts';
+import { type GsiSink, Ingress } from './ingress.ts';
+import { RegionTable } from './memory/regions.ts';
+import { MulticastGroups } from './multicast.ts';
+import type { ReceivedPacket } from './packet.ts';
+import type { PacketWriter } from './packet-writer.ts';
+import type { QueuePair } from './qp.ts';
+import { QpTable } from './qp-table.ts';
+import type { DoorbellPage } from './queue/doorbell.ts';
+import { refuse } from './refusal.ts';
+import { ReorderPool } from './reorder-pool.ts';
+import { Schedule } from './schedule.ts';
+import { Timers } from './timers.ts';
+
+/** Headers that may stand around a payload, and its ICRC: rxe counts 80 octets too. */
+const HEADER_BYTES_MAX = 80;
+
+/** Sends packets of its own besides the QPs': the connection manager. */
+export interface GsiSource {
+  pollTransmit(out: PacketWriter, now: Micros): boolean;
+}
+
+export class Rnic implements EngineCore, Control {
+  readonly config: RnicConfig;
+  readonly host: RnicHost;
+  readonly counters = new Counters();
+  readonly timers = new Timers();
+  readonly events: Events;
+  readonly regions: RegionTable;
+  readonly reorderPool: ReorderPool;
+  readonly qps: QpTable;
+  readonly groups: MulticastGroups;
+  readonly totals: Totals = {
+    pds: 0,
+    regions: 0,
+    windows: 0,
+    channels: 0,
+    cqs: 0,
+    srqs: 0,
+    qps: 0,
+    addressHandles: 0,
+    registeredBytes: 0,
+  };
+  readonly core: EngineCore = this;
+  gsiSource: GsiSource | null = null;
+  readonly #contexts = new Map<number, Context>();
+  readonly #ingress: Ingress;
+  readonly #schedule = new Schedule();
+  readonly #errors: ErrorSweep;
+  #nextContext = 1;
+  #mtuBytes: number;
+
+  constructor(config: RnicConfig, host: RnicHost) {
+    this.config = config;
+    this.host = host;
+    const random32 = (): number => host.random32();
+    this.events = new Events(this.counters, config.limits.asyncEvents);
+    this.regions = new RegionTable(random32);
+    this.reorderPool = new ReorderPool(config.limits.reorderPackets);
+    this.qps = new QpTable(config.qpnBase, config.qpnCount, random32);
+    this.groups = new MulticastGroups(config.limits.multicastGroups, config.limits.multicastMembers);
+    this.#ingress = new Ingress(this.counters, this.qps, this.groups);
+    this.#errors = new ErrorSweep(this.timers);
+    this.#mtuBytes = largestPathMtu(config.mtu);
+  }
+
+  set gsiSink(sink: GsiSink | null) {
+    this.#ingress.gsi = sink;
+  }
+
+  // ── Contexts and commands ──
+
+  /** An application opens the device. -1 when it holds as many as it may. */
+  openContext(doorbell: DoorbellPage): number {
+    if (this.#contexts.size >= this.config.limits.contexts) return -1;
+    const id = this.#nextContext++;
+    this.#contexts.set(id, new Context(id, doorbell));
+    return id;
+  }
+
+  /** The application is gone: so is everything it had. */
+  closeContext(id: number, now: Micros): void {
+    const context = this.#contexts.get(id);
+    if (context === undefined) return;
+    closeContext(this, context, now);
+    this.events.forgetContext(id);
+    this.#contexts.delete(id);
+  }
+
+  execute(id: number, command: Command, now: Micros): Result {
+    const context = this.#contexts.get(id);
+    if (context === undefined) return refuse(Errno.EINVAL, 'the device is not open');
+    const handler = Object.hasOwn(HANDLERS, command.op) ? HANDLERS[command.op] : undefined;
+    if (handler === undefined) return refuse(Errno.ENOSYS, 'no such command', 'op');
+    return handler(this, context, command as never, now);
+  }
+
+  setGids(gids: GidEntry[]): void {
+    this.config.gids = gids;
+    for (const id of this.#contexts.keys()) this.events.async(id, AsyncEvent.GID_CHANGE, 1, 0n);
+  }
+
+  /** The switch withdraws a connection: its packets stop, its application hears QP_FATAL. False when there is no such QP. */
+  revoke(qpn: number): boolean {
+    const qp = this.qps.find(qpn);
+    if (qp === undefined) return false;
+    this.fail(qp, WcStatus.FATAL_ERR, AsyncEvent.QP_FATAL);
+    return true;
+  }
+
+  /** For `urnic res`: everything that lives here. */
+  *contexts(): Generator<Context> {
+    yield* this.#contexts.values();
+  }
+
+  // ── Inputs ──
+
+  handlePacket(packet: ReceivedPacket, now: Micros): void {
+    this.#ingress.handlePacket(packet, now);
+  }
+
+  handleDoorbells(now: Micros): void {
+    for (const context of this.#contexts.values()) context.takeDoorbells(now);
+  }
+
+  handleTimeout(now: Micros): void {
+    this.timers.handleTimeout(now);
+  }
+
+  // ── Outputs ──
+
+  /** True when there is more to send than the bursts held. */
+  pollTransmit(out: PacketWriter, now: Micros): boolean {
+    const more = this.gsiSource?.pollTransmit(out, now) ?? false;
+    return this.#schedule.pollTransmit(out, now) || more;
+  }
+
+  pollEvent(out: EngineEvent): boolean {
+    return this.events.poll(out);
+  }
+
+  pollTimeout(): Micros {
+    return this.#schedule.isEmpty ? this.timers.nextDeadline() : 0;
+  }
+
+  // ── EngineCore: for the machines ──
+
+  schedule(qp: Qp): void {
+    this.#schedule.add(qp as QueuePair);
+  }
+
+  fail(qp: Qp, status: WcStatus, event: AsyncEvent | -1): void {
+    if (qp.state === QpState.ERR || (qp as QueuePair).isGone) return;
+    this.#flush(qp as QueuePair, status);
+    if (event !== -1) this.raise(qp, event);
+    // R-152: an SRQ's QP takes no more from it.
+    if (qp.srq !== null) this.raise(qp, AsyncEvent.QP_LAST_WQE_REACHED);
+  }
+
+  raise(qp: Qp, event: AsyncEvent): void {
+    const pair = qp as QueuePair;
+    if (this.events.async(pair.context, event, pair.handle, pair.cookie)) pair.asyncEvents++;
+  }
+
+  addressHandle(context: number, ahNum: number) {
+    return this.#contexts.get(context)?.addressHandles.get(ahNum) ?? null;
+  }
+
+  // ── Control: for the commands ──
+
+  mtuBytes(): number {
+    return this.#mtuBytes;
+  }
+
+  enterError(qp: QueuePair): void {
+    if (qp.state === QpState.ERR) return;
+    this.#flush(qp, WcStatus.SUCCESS);
+    if (qp.srq !== null) this.raise(qp, AsyncEvent.QP_LAST_WQE_REACHED);
+  }
+
+  dropQp(qp: QueuePair, now: Micros): void {
+    qp.isGone = true;
+    qp.state = QpState.RESET;
+    qp.reset();
+    this.#errors.remove(qp);
+    this.#schedule.remove(qp);
+    this.qps.remove(qp, now);
+  }
+
+  #flush(qp: QueuePair, status: WcStatus): void {
+    qp.state = QpState.ERR;
+    qp.sender.flush(status);
+    qp.responder.flush();
+    this.#errors.add(qp);
+    // A NAK may still be due.
+    this.#schedule.add(qp);
+  }
+}
+
+/** Octets of the largest `enum ibv_mtu` that fits. 256 at least, whatever the port says. */
+function largestPathMtu(ipMtu: number): number {
+  for (let mtu = 5; mtu > 1; mtu--) if (mtuBytes(mtu) + HEADER_BYTES_MAX <= ipMtu) return mtuBytes(mtu);
+  return mtuBytes(1);
+}

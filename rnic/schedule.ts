@@ -1,0 +1,70 @@
+/** Which QPs have something to send, and in which order they may: round robin, so that none waits behind a busy one (SPEC-CHECKLIST T-46). */
+import type { Micros } from '../wire/types.ts';
+import type { PacketWriter } from './packet-writer.ts';
+import type { QueuePair } from './qp.ts';
+
+/** What a QP sends at most before the next has its turn: one super-frame. */
+const QUANTUM_BYTES = 65_536;
+const FIRST_CAPACITY = 64;
+
+export class Schedule {
+  /** A ring of QPs, a power of two long. */
+  #ring: (QueuePair | null)[] = Array.from({ length: FIRST_CAPACITY }, () => null);
+  #head = 0;
+  #count = 0;
+
+  get isEmpty(): boolean {
+    return this.#count === 0;
+  }
+
+  add(qp: QueuePair): void {
+    if (qp.isScheduled || qp.isGone) return;
+    qp.isScheduled = true;
+    this.#push(qp);
+  }
+
+  /** Its place stays empty until its turn. */
+  remove(qp: QueuePair): void {
+    if (!qp.isScheduled) return;
+    qp.isScheduled = false;
+    const index = this.#ring.indexOf(qp);
+    if (index !== -1) this.#ring[index] = null;
+  }
+
+  /** One turn for each that waits now, until a burst is full. True when some wait still. */
+  pollTransmit(out: PacketWriter, now: Micros): boolean {
+    out.isFull = false;
+    for (let turns = this.#count; turns > 0; turns--) {
+      const qp = this.#pop();
+      if (qp === null) continue;
+      qp.isScheduled = false;
+      // Responses first: a peer waits for them, and its acknowledgements make room for our requests.
+      const moreResponses = qp.responder.pollTransmit(out, now, QUANTUM_BYTES);
+      const moreRequests = qp.sender.pollTransmit(out, now, QUANTUM_BYTES);
+      if (moreResponses || moreRequests) this.add(qp);
+      if (out.isFull) break;
+    }
+    return this.#count !== 0;
+  }
+
+  #push(qp: QueuePair): void {
+    if (this.#count === this.#ring.length) this.#grow();
+    this.#ring[(this.#head + this.#count) & (this.#ring.length - 1)] = qp;
+    this.#count++;
+  }
+
+  #pop(): QueuePair | null {
+    const qp = this.#ring[this.#head]!;
+    this.#ring[this.#head] = null;
+    this.#head = (this.#head + 1) & (this.#ring.length - 1);
+    this.#count--;
+    return qp;
+  }
+
+  #grow(): void {
+    const { length } = this.#ring;
+    const ordered = Array.from({ length }, (_, i) => this.#ring[(this.#head + i) & (length - 1)] ?? null);
+    this.#ring = ordered.concat(Array.from({ length }, () => null));
+    this.#head = 0;
+  }
+}

@@ -8,6 +8,7 @@
  */
 import { Arena } from './linux/arena.ts';
 import * as Linux from './linux/constants.ts';
+import { closeOwned, own } from './linux/descriptors.ts';
 import * as Libc from './linux/libc.ts';
 
 const MAIL = 0;
@@ -29,9 +30,10 @@ export class Bell {
   readonly #words: Int32Array;
   readonly #event = new Arena(EVENT_BYTES);
 
+  /** Takes the descriptor over. */
   constructor(memory: SharedArrayBuffer, fileDescriptor: number) {
     this.memory = memory;
-    this.fileDescriptor = fileDescriptor;
+    this.fileDescriptor = own(fileDescriptor);
     this.#words = new Int32Array(memory);
   }
 
@@ -66,6 +68,6 @@ export class Bell {
   }
 
   close(): void {
-    Libc.close(this.fileDescriptor);
+    closeOwned(this.fileDescriptor);
   }
 }

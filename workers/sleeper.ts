@@ -26,9 +26,13 @@ export class Sleeper {
     this.#count++;
   }
 
-  /** @param micros at most, 0 or more. */
+  /** @param micros at most, 0 or more; Infinity: until something comes. */
   sleep(micros: number): void {
     const { view, address } = this.#memory;
+    if (micros === Number.POSITIVE_INFINITY) {
+      Libc.ppoll(address + TIMESPEC_BYTES, this.#count, 0, 0);
+      return;
+    }
     const seconds = Math.floor(micros / 1e6);
     view.setUint32(0, seconds, true);
     view.setUint32(4, 0, true);

@@ -5,15 +5,18 @@ import { Piscina } from 'piscina';
 import { Bell, duplicateDescriptor, newBellMemory, newWakeDescriptor } from './bell.ts';
 import { type Bridge, bridge } from './bridge.ts';
 import type { LinkEndpoint } from './device-link.ts';
+import { closeAll, newLedger } from './linux/descriptors.ts';
 import type { ControlAnswer, ControlMessage } from './messages.ts';
 import type { Spin, VrnicConfig } from './vrnic-config.ts';
-import type { WorkerTask } from './worker-loop.ts';
+import { TURN_MICROS, type WorkerTask } from './worker-loop.ts';
 
 export interface SupervisorOptions {
   /** Worker threads at most; vRNICs share them when there are more. 1 by default. */
   readonly workers?: number;
   /** How long an idle worker polls before it sleeps; 50 µs by default. */
   readonly spin?: Spin;
+  /** How often a worker looks after closed ports and console output, microseconds; half a second by default. */
+  readonly turnMicros?: number;
   /** Heap of one worker; piscina ends a worker that wants more, the others run on. */
   readonly heapMegabytes?: number;
   /** What the threads run; for tests that make a worker fail. */
@@ -30,17 +33,18 @@ class WorkerHandle {
   readonly bell: Bell;
   /** Settles when the thread's task has ended; with the reason if it failed. */
   readonly ended: Promise<Error | null>;
+  readonly #ledger = newLedger();
   readonly #control: MessagePort;
   readonly #calls = new Map<number, { resolve(value: unknown): void; reject(error: Error): void }>();
   #nextId = 1;
   #hasEnded = false;
 
-  constructor(pool: Piscina, spin: Spin) {
+  constructor(pool: Piscina, spin: Spin, turnMicros: number) {
     const { port1, port2 } = new MessageChannel();
     this.#control = port1;
     this.bell = new Bell(newBellMemory(), newWakeDescriptor());
     const wakeFd = duplicateDescriptor(this.bell.fileDescriptor);
-    const task: WorkerTask = { control: port2, bell: this.bell.memory, wakeFd, spin };
+    const task: WorkerTask = { control: port2, bell: this.bell.memory, wakeFd, spin, turnMicros, ledger: this.#ledger };
     port1.on('message', (answer: ControlAnswer) => this.#settle(answer));
     port1.unref();
     this.ended = pool.run(task, { transferList: [port2] }).then(
@@ -68,6 +72,7 @@ class WorkerHandle {
 
   #end(error: Error | null): Error | null {
     this.#hasEnded = true;
+    closeAll(this.#ledger);
     this.#control.close();
     this.bell.close();
     for (const call of this.#calls.values()) call.reject(error ?? new Error('the worker has ended'));
@@ -81,6 +86,7 @@ export class Supervisor {
   onFailure: ((names: string[], error: Error) => void) | null = null;
   readonly #pool: Piscina;
   readonly #spin: Spin;
+  readonly #turnMicros: number;
   readonly #workerCountMax: number;
   readonly #workers = new Set<WorkerHandle>();
   readonly #homes = new Map<string, WorkerHandle>();
@@ -90,6 +96,7 @@ export class Supervisor {
   constructor(options: SupervisorOptions = {}) {
     this.#workerCountMax = options.workers ?? 1;
     this.#spin = options.spin ?? SPIN_MICROS;
+    this.#turnMicros = options.turnMicros ?? TURN_MICROS;
     this.#pool = new Piscina({
       filename: options.workerFile ?? fileURLToPath(new URL('./worker.js', import.meta.url)),
       minThreads: 0,
@@ -183,7 +190,7 @@ export class Supervisor {
   }
 
   #newWorker(): WorkerHandle {
-    const worker = new WorkerHandle(this.#pool, this.#spin);
+    const worker = new WorkerHandle(this.#pool, this.#spin, this.#turnMicros);
     this.#workers.add(worker);
     worker.ended.then((error) => this.#handleEnd(worker, error));
     return worker;

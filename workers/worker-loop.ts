@@ -6,6 +6,7 @@ import type { Micros } from '../wire/types.ts';
 import type { Application } from './application.ts';
 import { Bell } from './bell.ts';
 import type { EngineParts } from './engine.ts';
+import { useLedger } from './linux/descriptors.ts';
 import { enterNetworkNamespace } from './linux/namespace.ts';
 import type { ControlAnswer, ControlMessage, LinkMessage } from './messages.ts';
 import { Sleeper } from './sleeper.ts';
@@ -18,6 +19,10 @@ export interface WorkerTask {
   /** The worker's own duplicate of its eventfd. */
   readonly wakeFd: number;
   readonly spin: Spin;
+  /** Node's event loop gets a turn this often: closed ports, console output. */
+  readonly turnMicros: Micros;
+  /** Where the thread writes down what it has open (workers/linux/descriptors.ts). */
+  readonly ledger: SharedArrayBuffer;
 }
 
 interface Attachment {
@@ -27,8 +32,7 @@ interface Attachment {
   application: Application | null;
 }
 
-/** Node's event loop gets a turn this often: closed ports, console output, packages that load. */
-const TURN_MICROS = 500_000;
+export const TURN_MICROS = 500_000;
 /** Frames wait for room that no descriptor announces (a full qdisc). */
 const BLOCKED_MICROS = 500;
 /** Messages of one application in one breath: the data path waits for no control flood. */
@@ -38,6 +42,7 @@ export class WorkerLoop {
   readonly #control: MessagePort;
   readonly #bell: Bell;
   readonly #spinMicros: number;
+  readonly #turnMicros: number;
   readonly #parts: EngineParts;
   readonly #vrnics: Vrnic[] = [];
   readonly #attachments = new Map<MessagePort, Attachment>();
@@ -47,9 +52,11 @@ export class WorkerLoop {
   #namespace: string | undefined;
 
   constructor(task: WorkerTask, parts: EngineParts) {
+    useLedger(task.ledger);
     this.#control = task.control;
     this.#bell = new Bell(task.bell, task.wakeFd);
     this.#spinMicros = task.spin === 'always' ? Number.POSITIVE_INFINITY : task.spin;
+    this.#turnMicros = task.turnMicros;
     this.#parts = parts;
   }
 
@@ -72,7 +79,7 @@ export class WorkerLoop {
   /** Breathes and sleeps until the event loop is due. */
   #spin(): void {
     let now = clock();
-    const turnAt = now + TURN_MICROS;
+    const turnAt = now + this.#turnMicros;
     while (!this.#isStopped && now < turnAt) {
       const isBusy = this.#breathe(now);
       if (isBusy) this.#busyAt = now;

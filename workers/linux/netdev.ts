@@ -3,6 +3,7 @@ import { networkInterfaces } from 'node:os';
 import { Address6 } from 'ip-address';
 import { Arena } from './arena.ts';
 import * as Linux from './constants.ts';
+import { closeOwned } from './descriptors.ts';
 import * as Libc from './libc.ts';
 import { openSocket } from './socket.ts';
 
@@ -35,7 +36,7 @@ export function readNetdev(name: string): Netdev {
     const isUp = (ifreq.view.getUint16(IFNAMSIZ, true) & Linux.IFF_UP) !== 0;
     return { name, index, mac, mtu, isUp, addresses: addressesOf(name) };
   } finally {
-    Libc.close(fd);
+    closeOwned(fd);
   }
 }
 

@@ -1,20 +1,21 @@
 /** Sockets as the ports need them: opened, given options and bound from numbers, closed on every failing path. Control path: failures throw SystemError. */
 import { Arena } from './arena.ts';
 import * as Linux from './constants.ts';
+import { closeOwned, own } from './descriptors.ts';
 import * as Libc from './libc.ts';
 
 /** sockaddr_storage. */
 export const ADDRESS_BYTES = 128;
 const scratch = new Arena(ADDRESS_BYTES + 16);
 
-/** Runs `prepare` on a new socket; closes it again if that throws. */
+/** Runs `prepare` on a new socket; closes it again if that throws. To be closed with `closeOwned`. */
 export function openSocket(family: number, type: number, protocol: number, prepare: (fd: number) => void): number {
   const flags = Linux.SOCK_NONBLOCK | Linux.SOCK_CLOEXEC;
-  const fd = Libc.check(Libc.socket(family, type | flags, protocol), `socket of family ${family}`);
+  const fd = own(Libc.check(Libc.socket(family, type | flags, protocol), `socket of family ${family}`));
   try {
     prepare(fd);
   } catch (error) {
-    Libc.close(fd);
+    closeOwned(fd);
     throw error;
   }
   return fd;

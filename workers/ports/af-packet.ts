@@ -10,6 +10,7 @@ import * as Checksum from '../../wire/checksum.ts';
 import * as Ethernet from '../../wire/ethernet.ts';
 import { addressOf } from '../linux/arena.ts';
 import * as Linux from '../linux/constants.ts';
+import { closeOwned } from '../linux/descriptors.ts';
 import * as Libc from '../linux/libc.ts';
 import { MessageBatch } from '../linux/message-batch.ts';
 import { type Netdev, readNetdev } from '../linux/netdev.ts';
@@ -126,7 +127,7 @@ export class AfPacketPort implements Port {
   close(): void {
     if (this.#fd < 0) return;
     this.#counters.rxDropped += Socket.packetDrops(this.#fd);
-    Libc.close(this.#fd);
+    closeOwned(this.#fd);
     this.#fd = -1;
     releaseGuards(this.#guards);
     this.#guards = [];

@@ -4,7 +4,7 @@
  */
 import * as Bpf from '../linux/bpf.ts';
 import * as Linux from '../linux/constants.ts';
-import * as Libc from '../linux/libc.ts';
+import { closeOwned } from '../linux/descriptors.ts';
 import { isMappedIpv4 } from '../linux/netdev.ts';
 import { bindInet, openSocket, setOption } from '../linux/socket.ts';
 import { SystemError } from '../linux/system-error.ts';
@@ -33,5 +33,5 @@ const scopeOf = (address: Uint8Array, index: number): number =>
   address[0] === 0xfe && (address[1]! & 0xc0) === 0x80 ? index : 0;
 
 export function releaseGuards(guards: readonly number[]): void {
-  for (const fd of guards) if (fd >= 0) Libc.close(fd);
+  for (const fd of guards) if (fd >= 0) closeOwned(fd);
 }

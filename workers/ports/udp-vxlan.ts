@@ -6,6 +6,7 @@ import type { ReceiveBurst, TransmitBurst } from '../../rnic/burst.ts';
 import { Framing } from '../../rnic/path.ts';
 import { addressOf } from '../linux/arena.ts';
 import * as Linux from '../linux/constants.ts';
+import { closeOwned } from '../linux/descriptors.ts';
 import * as Libc from '../linux/libc.ts';
 import { MessageBatch } from '../linux/message-batch.ts';
 import { isMappedIpv4 } from '../linux/netdev.ts';
@@ -133,7 +134,7 @@ export class UdpVxlanPort implements Port {
 
   close(): void {
     if (this.#fd < 0) return;
-    Libc.close(this.#fd);
+    closeOwned(this.#fd);
     this.#fd = -1;
     this.#receiving = null;
     this.#sending = null;

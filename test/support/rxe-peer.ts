@@ -1,0 +1,135 @@
+/** A real Linux rxe to talk to: a Debian kernel in QEMU, under software emulation, on a tap in a test's namespace. Ready in about 8 s. */
+import { spawnSync } from 'node:child_process';
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { Background, Namespace, Ran, RunOptions, Teardown } from './netns.ts';
+import { ROOT } from './root.ts';
+import { lacks } from './skip.ts';
+
+const BUILD_FOLDER = join(ROOT, '.rxe-peer');
+const READY_MILLIS = 90_000;
+const EXIT_MARK = 'urnic-exit:';
+
+/** What the peer needs of this machine; false when it is all here. */
+export const lacksPeer = (): string | false =>
+  lacks('root', 'qemu-system-x86_64', 'busybox', 'cpio', 'depmod', 'nc', 'ibv_devinfo', 'ib_write_bw');
+
+/** Builds kernel and initramfs once; kept for later runs. Throws with what the build printed. */
+function build(): string {
+  if (existsSync(join(BUILD_FOLDER, 'initramfs.gz')) && existsSync(join(BUILD_FOLDER, 'vmlinuz'))) return BUILD_FOLDER;
+  mkdirSync(BUILD_FOLDER, { recursive: true });
+  const { status, stdout, stderr } = spawnSync(join(ROOT, 'test/interop/peer/build'), [BUILD_FOLDER], {
+    encoding: 'utf8',
+  });
+  if (status !== 0) throw new Error(`the rxe peer could not be built:\n${stdout}${stderr}`);
+  return BUILD_FOLDER;
+}
+
+export interface PeerOptions {
+  /** `192.0.2.2/24`: of the peer's eth0, on which rxe0 stands. GID 0 is its link-local address, GID 1 this one. */
+  readonly address: string;
+  readonly mtu?: number;
+  readonly mac?: string;
+  readonly tap?: string;
+  readonly cpus?: number;
+  readonly memoryMib?: number;
+}
+
+export class RxePeer {
+  readonly namespace: Namespace;
+  readonly #port: number;
+  readonly #vm: Background;
+
+  private constructor(namespace: Namespace, port: number, vm: Background) {
+    this.namespace = namespace;
+    this.#port = port;
+    this.#vm = vm;
+  }
+
+  /** Boots it on a tap, which must be there (`Namespace.addTap`). Stopped when the test ends. */
+  static async start(t: Teardown, namespace: Namespace, options: PeerOptions): Promise<RxePeer> {
+    const { address, mtu = 9000, mac = '52:54:00:00:00:01', tap = 'tap0', cpus = 2, memoryMib = 768 } = options;
+    const folder = build();
+    const scratch = mkdtempSync(join(tmpdir(), 'urnic-peer-'));
+    t.teardown(() => rmSync(scratch, { recursive: true, force: true }));
+    const console = join(scratch, 'console');
+    const port = 20_000 + ((process.pid * 7 + Number.parseInt(mac.slice(-2), 16)) % 20_000);
+    const vm = namespace.spawn(t, [
+      'qemu-system-x86_64',
+      ...[
+        '-accel',
+        'tcg,thread=multi',
+        '-cpu',
+        'max',
+        '-smp',
+        String(cpus),
+        '-m',
+        String(memoryMib),
+        '-display',
+        'none',
+        '-no-reboot',
+      ],
+      ...['-serial', `file:${console}`, '-monitor', 'none'],
+      ...['-kernel', join(folder, 'vmlinuz'), '-initrd', join(folder, 'initramfs.gz')],
+      ...['-append', `console=ttyS0 quiet mitigations=off ip0=${address} mtu=${mtu}`],
+      ...['-netdev', `tap,id=n0,ifname=${tap},script=no,downscript=no`],
+      ...['-device', `virtio-net-pci,netdev=n0,mac=${mac},host_mtu=${mtu}`],
+      ...[
+        '-netdev',
+        `user,id=n1,restrict=on,hostfwd=tcp:127.0.0.1:${port}-10.0.2.15:2222`,
+        '-device',
+        'virtio-net-pci,netdev=n1',
+      ],
+      ...['-virtfs', 'local,path=/,mount_tag=host,security_model=none,readonly=on,multidevs=remap'],
+      ...['-object', 'rng-random,filename=/dev/urandom,id=r0', '-device', 'virtio-rng-pci,rng=r0'],
+    ]);
+    const peer = new RxePeer(namespace, port, vm);
+    await peer.#ready(console);
+    return peer;
+  }
+
+  /** Runs a shell command in the peer, where this machine's files are to be read and /tmp is empty and its own. */
+  async exec(command: string, options: RunOptions = {}): Promise<Ran> {
+    const wrapped = `( ${command}\n) 2>&1; echo "${EXIT_MARK}$?"`;
+    const encoded = Buffer.from(wrapped).toString('base64');
+    const ran = await this.namespace.run(['nc', '-N', '127.0.0.1', String(this.#port)], {
+      timeoutMillis: 60_000,
+      ...options,
+      input: `echo ${encoded} | base64 -d | bash\n`,
+    });
+    const at = ran.output.lastIndexOf(EXIT_MARK);
+    if (at === -1) return { code: ran.code === 0 ? 1 : ran.code, output: ran.output };
+    return { code: Number.parseInt(ran.output.slice(at + EXIT_MARK.length), 10), output: ran.output.slice(0, at) };
+  }
+
+  /** As `exec`, and throws with the output when the command fails. */
+  async must(command: string, options: RunOptions = {}): Promise<string> {
+    const { code, output } = await this.exec(command, options);
+    if (code !== 0) throw new Error(`in the peer: ${command}: exit ${code}\n${output}`);
+    return output;
+  }
+
+  /** Loses this share of the packets that the peer sends (netem), 0 to end it. */
+  async loseOutgoing(percent: number): Promise<void> {
+    await this.exec('tc qdisc del dev eth0 root');
+    if (percent > 0) await this.must(`tc qdisc add dev eth0 root netem loss ${percent}%`);
+  }
+
+  async stop(): Promise<void> {
+    await this.#vm.stop('SIGKILL');
+  }
+
+  async #ready(console: string): Promise<void> {
+    for (const deadline = Date.now() + READY_MILLIS; Date.now() < deadline; ) {
+      const printed = existsSync(console) ? readFileSync(console, 'utf8') : '';
+      if (printed.includes('RXE-READY')) {
+        if ((await this.exec('true', { timeoutMillis: 5000 })).code === 0) return;
+      }
+      if (this.#vm.child.exitCode !== null)
+        throw new Error(`the peer ended:\n${this.#vm.output}${printed.slice(-2000)}`);
+      await new Promise((resolve) => setTimeout(resolve, 300));
+    }
+    throw new Error(`the peer was not ready in ${READY_MILLIS / 1000} s`);
+  }
+}

@@ -120,10 +120,7 @@ export class Vrnic {
   breathe(now: Micros): boolean {
     let busy = this.#takeDoorbells(now);
     for (let i = 0; i < this.ports.length; i++) busy = this.#receiveFrom(i, now) || busy;
-    if (this.engine.pollTimeout() <= now) {
-      this.engine.handleTimeout(now);
-      busy = true;
-    }
+    this.engine.handleTimeout(now);
     this.#breatheNeighbours(now);
     busy = this.#transmit(now) || busy;
     while (this.engine.pollEvent(this.#event)) this.#deliver(this.#event);

@@ -83,12 +83,12 @@ for (const [kind, faults] of [
       ] as const) {
         const [left, right] = [await openApp(supervisor, 'v1'), await openApp(supervisor, 'v2')];
         await connectApps(left, right, { left: veth.left[family], right: veth.right[family] }, index);
-        await writeAndRead(t, left, right, SIZES);
+        await writeAndRead(t, left, right, faults ? SIZES.slice(0, 5) : SIZES);
         await left.link.close();
         await right.link.close();
       }
       const { counters, ports } = await supervisor.statistics('v1');
-      t.ok(counters.sent_pkts! > 500 && counters.rcvd_pkts! > 500, 'counters counted');
+      t.ok(counters.sent_pkts! > 100 && counters.rcvd_pkts! > 100, 'counters counted');
       t.ok(Object.keys(ports).some((name) => name.includes('af_packet:v1')));
       if (faults) t.ok(counters.retransmitted_pkts! > 0, 'something was lost and sent again');
     },

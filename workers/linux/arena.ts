@@ -16,6 +16,10 @@ export class Arena {
     this.address = addressOf(this.bytes);
   }
 
+  pointer(at: number): number {
+    return this.view.getUint32(at, true) + this.view.getUint32(at + 4, true) * 0x1_0000_0000;
+  }
+
   /** A pointer or size_t in native order. User addresses stay below 2^47. */
   setPointer(at: number, value: number): void {
     this.view.setUint32(at, value >>> 0, true);

@@ -28,6 +28,9 @@ export const ppoll = bind('ppoll', 'int', 'uint64_t', 'uint64_t', 'uint64_t', 'u
 export const eventfd = bind('eventfd', 'int', 'uint32_t', 'int');
 export const read = bind('read', 'int64_t', 'int', 'uint64_t', 'uint64_t');
 export const write = bind('write', 'int64_t', 'int', 'uint64_t', 'uint64_t');
+/** (ifaddrs **), freeifaddrs(ifaddrs *) */
+export const getifaddrs = bind('getifaddrs', 'int', 'uint64_t');
+export const freeifaddrs = bind('freeifaddrs', 'void', 'uint64_t');
 /** (to, from, octets): a copy between arenas without a view for each. */
 export const memcpy = bind('memcpy', 'uint64_t', 'uint64_t', 'uint64_t', 'uint64_t');
 export const fcntl = bind('fcntl', 'int', 'int', 'int', 'int64_t');

@@ -1,5 +1,4 @@
 /** What the kernel says of one network interface, in the network namespace of the calling thread. */
-import { networkInterfaces } from 'node:os';
 import { Address6 } from 'ip-address';
 import { Arena } from './arena.ts';
 import * as Linux from './constants.ts';
@@ -19,6 +18,10 @@ export interface Netdev {
 }
 
 const IFNAMSIZ = 16;
+/** struct ifaddrs on 64-bit Linux: next, name, flags, address, … */
+const IFADDRS_BYTES = 56;
+const IFADDRS_NAME = 8;
+const IFADDRS_ADDR = 24;
 
 /** @throws Error when there is no such interface; SystemError when the kernel refuses. */
 export function readNetdev(name: string): Netdev {
@@ -40,13 +43,48 @@ export function readNetdev(name: string): Netdev {
   }
 }
 
+/** Link-local IPv6, then IPv4, then what else there is, each in the kernel's order. */
 function addressesOf(name: string): Uint8Array[] {
-  const listed = networkInterfaces()[name] ?? [];
-  const rank = (family: string, scope: number): number => (family === 'IPv4' ? 1 : scope !== 0 ? 0 : 2);
-  return listed
-    .map((entry) => ({ order: rank(entry.family, entry.family === 'IPv6' ? entry.scopeid : 0), text: entry.address }))
-    .sort((a, b) => a.order - b.order)
-    .map(({ text }) => toGid(text));
+  const rank = (gid: Uint8Array): number => (isMappedIpv4(gid) ? 1 : isLinkLocal(gid) ? 0 : 2);
+  return listAddresses(name).sort((a, b) => rank(a) - rank(b));
+}
+
+const isLinkLocal = (gid: Uint8Array): boolean => gid[0] === 0xfe && (gid[1]! & 0xc0) === 0x80;
+
+/** Walks getifaddrs' list; Node's own networkInterfaces() leaves out interfaces without a carrier. */
+function listAddresses(name: string): Uint8Array[] {
+  const list = new Arena(8);
+  Libc.check(Libc.getifaddrs(list.address), 'getifaddrs');
+  const first = list.pointer(0);
+  const found: Uint8Array[] = [];
+  const entry = new Arena(IFADDRS_BYTES);
+  for (let at = first; at !== 0; at = entry.pointer(0)) {
+    Libc.memcpy(entry.address, at, IFADDRS_BYTES);
+    const address = entry.pointer(IFADDRS_ADDR);
+    if (address !== 0 && readName(entry.pointer(IFADDRS_NAME)) === name) found.push(...readAddress(address));
+  }
+  Libc.freeifaddrs(first);
+  return found;
+}
+
+function readName(address: number): string {
+  const octets = new Arena(IFNAMSIZ);
+  for (let i = 0; i < IFNAMSIZ; i++) {
+    Libc.memcpy(octets.address + i, address + i, 1);
+    if (octets.bytes[i] === 0) return Buffer.from(octets.bytes.slice(0, i)).toString();
+  }
+  return '';
+}
+
+/** A sockaddr_in or sockaddr_in6 as a GID; nothing for other families. */
+function readAddress(address: number): Uint8Array[] {
+  const octets = new Arena(28);
+  Libc.memcpy(octets.address, address, 2);
+  const family = octets.view.getUint16(0, true);
+  if (family !== Linux.AF_INET && family !== Linux.AF_INET6) return [];
+  Libc.memcpy(octets.address, address, family === Linux.AF_INET ? 16 : 28);
+  if (family === Linux.AF_INET6) return [octets.bytes.slice(8, 24)];
+  return [Uint8Array.from([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, ...octets.bytes.subarray(4, 8)])];
 }
 
 /** A textual address as 16 octets; IPv4 as ::ffff:a.b.c.d. @throws when it is no address. */

@@ -54,6 +54,7 @@ export interface SrqAttributes {
 export type Command =
   | { op: 'queryDevice' }
   | { op: 'queryPort'; portNum: number }
+  | { op: 'queryGid'; portNum: number; index: number }
   | { op: 'allocPd' }
   | { op: 'deallocPd'; pd: Handle }
   /**
@@ -112,6 +113,7 @@ export type Command =
 export interface Answers {
   queryDevice: DeviceAttributes;
   queryPort: PortAttributes;
+  queryGid: { gid: Uint8Array };
   allocPd: { pd: Handle };
   deallocPd: object;
   regMr: { mr: Handle; lKey: number; rKey: number };

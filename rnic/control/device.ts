@@ -67,6 +67,13 @@ export const queryPort: Handler<'queryPort'> = (control, _context, command) => {
   };
 };
 
+export const queryGid: Handler<'queryGid'> = (control, _context, command) => {
+  if (command.portNum !== 1) return invalid('portNum', 'a vRNIC has one port, number 1');
+  const entry = control.config.gids[command.index];
+  if (entry === undefined) return invalid('index', `there are ${control.config.gids.length} GIDs`);
+  return { ok: true, gid: Uint8Array.from(entry.gid) };
+};
+
 /** EUI-64 from the MAC (RFC 4291, appendix A). */
 function guidOf(mac: Uint8Array): bigint {
   const octets = [mac[0]! ^ 2, mac[1]!, mac[2]!, 0xff, 0xfe, mac[3]!, mac[4]!, mac[5]!];

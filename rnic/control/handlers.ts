@@ -2,7 +2,7 @@
 import type { Command } from '../commands.ts';
 import * as CompletionQueues from './completion-queues.ts';
 import type { Handler } from './control.ts';
-import { queryDevice, queryPort } from './device.ts';
+import { queryDevice, queryGid, queryPort } from './device.ts';
 import * as Domains from './domains.ts';
 import { modifyQp } from './modify-qp.ts';
 import * as QueuePairs from './queue-pairs.ts';
@@ -12,6 +12,7 @@ import * as SharedReceiveQueues from './shared-receive-queues.ts';
 export const HANDLERS: { readonly [Op in Command['op']]: Handler<Op> } = {
   queryDevice,
   queryPort,
+  queryGid,
   allocPd: Domains.allocPd,
   deallocPd: Domains.deallocPd,
   regMr: Regions.regMr,

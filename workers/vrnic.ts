@@ -11,7 +11,8 @@ import { registerArena } from '../wire/crc32.ts';
 import type { Micros } from '../wire/types.ts';
 import { Application } from './application.ts';
 import type { Engine, EngineParts } from './engine.ts';
-import { type Netdev, readNetdev } from './linux/netdev.ts';
+import { gidTable, isUnused, sameGid } from './gid-table.ts';
+import { addressesOf, type Netdev, readNetdev } from './linux/netdev.ts';
 import { Neighbours } from './neighbours.ts';
 import { LOOPBACK_PORT, PathResolver, WIRE_PORT } from './path-resolver.ts';
 import type { Port, PortCounters } from './port.ts';
@@ -43,8 +44,7 @@ function identify(config: VrnicConfig): Identity {
   const mac = config.mac ?? netdev?.mac;
   if (!mac || !addresses)
     throw new Error(`vRNIC ${config.name}: mac and gids are needed with a port that has no netdev`);
-  if (addresses.length === 0) throw new Error(`vRNIC ${config.name}: ${netdev?.name} has no address`);
-  return { mac, gids: addresses.map((gid) => ({ gid })), netdev };
+  return { mac, gids: (config.gids ?? gidTable([], addresses, mac)).map((gid) => ({ gid })), netdev };
 }
 
 /** Opens the port and builds the vRNIC around it; nothing is left open when that fails. */
@@ -69,6 +69,9 @@ export class Vrnic {
   /** QPs of one application: bits of a doorbell page. */
   readonly #slots: number;
   readonly #parts: EngineParts;
+  /** Whose addresses are the GIDs; null when they were configured. */
+  readonly #netdev: Netdev | null;
+  #gids: readonly GidEntry[];
   readonly #neighbours: Neighbours;
   readonly #resolver: PathResolver;
   readonly #receiver: Receiver;
@@ -89,6 +92,8 @@ export class Vrnic {
     const { mac, gids, netdev } = identity;
     this.name = config.name;
     this.#parts = parts;
+    this.#netdev = config.gids === undefined ? netdev : null;
+    this.#gids = gids;
     this.ports = [wire, new MemoryPort(newLoopback(wire.mtu))];
     this.#bursts = [new TransmitBurst(), new TransmitBurst(LOOPBACK_BURST_BYTES)];
     this.#writer = new PacketWriter(this.#bursts, this.#random32() & 0xffff);
@@ -111,7 +116,7 @@ export class Vrnic {
       },
       this.#host(),
     );
-    const routes = netdev && config.gids === undefined ? { netdev: netdev.name } : {};
+    const routes = this.#netdev ? { netdev: this.#netdev.name } : {};
     this.#resolver = new PathResolver({ mac, gids, ports: this.ports, neighbours: this.#neighbours, ...routes });
     this.#receiver = new Receiver(this.engine, this.#neighbours, this.#receive);
   }
@@ -175,10 +180,21 @@ export class Vrnic {
 
   setGids(gids: readonly Uint8Array[]): void {
     const entries = gids.map((gid) => ({ gid }));
+    this.#gids = entries;
     this.engine.setGids(entries);
     this.#resolver.setGids(entries);
-    this.#neighbours.setAddresses(gids);
-    this.ports[WIRE_PORT]!.setAddresses?.(gids);
+    const inUse = gids.filter((gid) => !isUnused(gid));
+    this.#neighbours.setAddresses(inUse);
+    this.ports[WIRE_PORT]!.setAddresses?.(inUse);
+  }
+
+  /** The interface may have got or lost an address: the GID table follows, unless it was configured. */
+  refreshGids(): void {
+    if (this.#netdev === null) return;
+    const known = this.#gids.map(({ gid }) => gid);
+    const wanted = gidTable(known, addressesOf(this.#netdev.name), this.#netdev.mac);
+    const isSame = known.length === wanted.length && wanted.every((gid, i) => sameGid(gid, known[i]!));
+    if (!isSame) this.setGids(wanted);
   }
 
   /** @throws Error of open. */

@@ -7,6 +7,7 @@ import type { Application } from './application.ts';
 import { Bell } from './bell.ts';
 import type { EngineParts } from './engine.ts';
 import { useLedger } from './linux/descriptors.ts';
+import * as Libc from './linux/libc.ts';
 import { enterNetworkNamespace } from './linux/namespace.ts';
 import type { ControlAnswer, ControlMessage, LinkMessage } from './messages.ts';
 import { Sleeper } from './sleeper.ts';
@@ -33,6 +34,8 @@ interface Attachment {
 }
 
 export const TURN_MICROS = 500_000;
+/** So long an idle worker keeps its core from threads that have something to do. */
+const YIELD_MICROS = 5;
 /** Frames wait for room that no descriptor announces (a full qdisc). */
 const BLOCKED_MICROS = 500;
 /** Messages of one application in one breath: the data path waits for no control flood. */
@@ -64,6 +67,7 @@ export class WorkerLoop {
   async run(): Promise<void> {
     while (!this.#isStopped) {
       this.#spin();
+      for (const vrnic of this.#vrnics) vrnic.refreshGids();
       await nextTurn();
     }
   }
@@ -83,9 +87,16 @@ export class WorkerLoop {
     while (!this.#isStopped && now < turnAt) {
       const isBusy = this.#breathe(now);
       if (isBusy) this.#busyAt = now;
-      if (!isBusy && now - this.#busyAt >= this.#spinMicros) this.#sleep(now, turnAt);
+      if (!isBusy) this.#rest(now, turnAt);
       now = clock();
     }
+  }
+
+  /** Nothing to do: lets others have the core if they want it, or sleeps when it has been so for long enough. */
+  #rest(now: Micros, turnAt: Micros): void {
+    const idleMicros = now - this.#busyAt;
+    if (idleMicros >= this.#spinMicros) this.#sleep(now, turnAt);
+    else if (idleMicros >= YIELD_MICROS) Libc.schedYield();
   }
 
   #breathe(now: Micros): boolean {

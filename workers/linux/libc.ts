@@ -25,6 +25,7 @@ export const recvmmsg = bind('recvmmsg', 'int', 'int', 'uint64_t', 'uint32_t', '
 export const sendmmsg = bind('sendmmsg', 'int', 'int', 'uint64_t', 'uint32_t', 'int');
 /** (pollfd *, count, timespec *, sigset *) */
 export const ppoll = bind('ppoll', 'int', 'uint64_t', 'uint64_t', 'uint64_t', 'uint64_t');
+export const schedYield = bind('sched_yield', 'int');
 export const eventfd = bind('eventfd', 'int', 'uint32_t', 'int');
 export const read = bind('read', 'int64_t', 'int', 'uint64_t', 'uint64_t');
 export const write = bind('write', 'int64_t', 'int', 'uint64_t', 'uint64_t');

@@ -43,13 +43,17 @@ export function readNetdev(name: string): Netdev {
   }
 }
 
+/** The link-local address that a MAC makes (RFC 4291, appendix A): GID 0 of every RoCE device, whether the interface has it yet or not. */
+export const linkLocalOf = (mac: Uint8Array): Uint8Array =>
+  Uint8Array.of(0xfe, 0x80, 0, 0, 0, 0, 0, 0, mac[0]! ^ 2, mac[1]!, mac[2]!, 0xff, 0xfe, mac[3]!, mac[4]!, mac[5]!);
+
 /** Link-local IPv6, then IPv4, then what else there is, each in the kernel's order. */
-function addressesOf(name: string): Uint8Array[] {
+export function addressesOf(name: string): Uint8Array[] {
   const rank = (gid: Uint8Array): number => (isMappedIpv4(gid) ? 1 : isLinkLocal(gid) ? 0 : 2);
   return listAddresses(name).sort((a, b) => rank(a) - rank(b));
 }
 
-const isLinkLocal = (gid: Uint8Array): boolean => gid[0] === 0xfe && (gid[1]! & 0xc0) === 0x80;
+export const isLinkLocal = (gid: Uint8Array): boolean => gid[0] === 0xfe && (gid[1]! & 0xc0) === 0x80;
 
 /** Walks getifaddrs' list; Node's own networkInterfaces() leaves out interfaces without a carrier. */
 function listAddresses(name: string): Uint8Array[] {

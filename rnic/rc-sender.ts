@@ -23,8 +23,11 @@ import type { Timer } from './timers.ts';
 const Step = { BLOCKED: 0, FULL: -1 } as const;
 /** Within a long message every so many packets ask for an acknowledgement: rxe does at 65. */
 const ACK_REQUEST_PACKETS = 16;
-/** A READ asks for no less than this at once, unless less is left. */
-const LEAST_READ_BYTES = 65_536;
+/**
+ * A longer READ becomes several requests, so that the window holds for what it brings too. The cuts are always in the same places, for a request that is
+ * repeated must lie inside the original one (R-054). A multiple of every MTU.
+ */
+const READ_REQUEST_BYTES = 131_072;
 /** What a step without a packet counts for. */
 const LOCAL_STEP_BYTES = 64;
 
@@ -281,15 +284,13 @@ export class RcSender implements Sender, Timer {
     return !congestion.admits(window.inFlightBytes + window.cost(work, index, 1));
   }
 
-  /** How much a READ asks for now: as much as the window takes; a long READ becomes several requests. −1: nothing yet. */
+  /** How much a READ asks for now: up to the next cut. −1: nothing until there is room in the window. */
   #readBytes(active: Active, work: SendWork, index: number): number {
-    const mtu = this.#qp.pathMtuBytes;
-    const left = work.length - index * mtu;
+    const offset = index * this.#qp.pathMtuBytes;
+    const toCut = READ_REQUEST_BYTES - (offset % READ_REQUEST_BYTES);
+    const bytes = Math.min(work.length - offset, toCut);
     const { inFlightBytes } = active.window;
-    const room = active.congestion.bytes - inFlightBytes;
-    if (inFlightBytes > 0 && room < Math.min(left, LEAST_READ_BYTES)) return -1;
-    const most = Math.max(room, LEAST_READ_BYTES);
-    return left <= most ? left : Math.floor(most / mtu) * mtu;
+    return inFlightBytes === 0 || active.congestion.admits(inFlightBytes + bytes) ? bytes : -1;
   }
 
   // ── Acknowledgements ──

@@ -14,6 +14,8 @@ export interface Timer {
 const SLOT_MICROS = 64;
 const SLOTS = 4096;
 
+const slotOf = (deadline: Micros): number => Math.floor(deadline / SLOT_MICROS) & (SLOTS - 1);
+
 export class Timers {
   readonly #wheel: Timer[][] = Array.from({ length: SLOTS }, () => []);
   #tick = 0;
@@ -42,21 +44,22 @@ export class Timers {
       return;
     }
     const first = Math.max(this.#tick, last - SLOTS + 1);
-    for (let tick = first; tick <= last; tick++) this.#turn(tick & (SLOTS - 1), now);
+    // What is put back or armed meanwhile belongs to the time from now on.
     this.#tick = Math.max(this.#tick, last);
+    for (let tick = first; tick <= last; tick++) this.#turn(tick & (SLOTS - 1), now);
   }
 
   /** The earliest moment at which something may be due; Infinity when nothing is armed. */
   nextDeadline(): Micros {
     if (this.#held === 0) return Number.POSITIVE_INFINITY;
-    let later = Number.POSITIVE_INFINITY;
+    let earliest = Number.POSITIVE_INFINITY;
     for (let step = 0; step < SLOTS; step++) {
-      for (const timer of this.#wheel[(this.#tick + step) & (SLOTS - 1)]!) {
-        if (Math.floor(timer.deadline / SLOT_MICROS) <= this.#tick + step) return timer.deadline;
-        later = Math.min(later, timer.deadline);
-      }
+      for (const timer of this.#wheel[(this.#tick + step) & (SLOTS - 1)]!)
+        earliest = Math.min(earliest, timer.deadline);
+      // Whatever lies in a later slot is due later: a timer that moved stays in an earlier one.
+      if (Math.floor(earliest / SLOT_MICROS) <= this.#tick + step) break;
     }
-    return later;
+    return earliest;
   }
 
   /** Forgets a timer whose owner is going away. */
@@ -88,8 +91,11 @@ export class Timers {
   #turn(index: number, now: Micros): void {
     const slot = this.#wheel[index]!;
     for (let i = slot.length - 1; i >= 0; i--) {
-      const timer = slot[i]!;
-      if (timer.deadline > now && Math.floor(timer.deadline / SLOT_MICROS) === Math.floor(now / SLOT_MICROS)) continue;
+      const timer = slot[i];
+      // A timer that fired took others out of this slot.
+      if (timer === undefined) continue;
+      // It is where it belongs, later in this tick. Anywhere else it would be passed over until the wheel has come round.
+      if (timer.deadline > now && timer.deadline < now + SLOT_MICROS && slotOf(timer.deadline) === index) continue;
       slot[i] = slot[slot.length - 1]!;
       slot.pop();
       timer.slot = -1;

@@ -1,4 +1,4 @@
-/** Responder of a UD QP: a datagram goes behind 40 octets that hold its IP header. SPEC-CHECKLIST R-129 … R-136. */
+/** Responder of a UD QP: a datagram goes behind 40 octets that hold its IP header. Its Q_Key was checked on the way in. SPEC-CHECKLIST R-129 … R-136. */
 import * as Bth from '../wire/bth.ts';
 import * as Deth from '../wire/deth.ts';
 import * as Icrc from '../wire/icrc.ts';
@@ -47,10 +47,6 @@ export class UdResponder implements Responder {
   handlePacket(packet: ReceivedPacket, _now: Micros): void {
     const { view, bthAt } = packet;
     const { counters } = this.#core;
-    if (Deth.qKey(view, bthAt + Bth.BYTES) !== this.#qp.qKey >>> 0) {
-      counters.add(Counter.drop_qkey);
-      return;
-    }
     const payloadAt = bthAt + Opcode.headerBytes(Bth.opcode(view, bthAt));
     const payloadBytes = packet.end - Icrc.BYTES - Bth.padCount(view, bthAt) - payloadAt;
     if (payloadBytes > this.#qp.pathMtuBytes) {

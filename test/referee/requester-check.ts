@@ -7,6 +7,8 @@ const MIDDLE = new Set([1, 7]);
 const LAST = new Set([2, 3, 8, 9, 22]);
 const WRITES = new Set([6, 7, 8, 9, 10, 11]);
 const READ_REQUEST = 12;
+/** FLUSH and ATOMIC_WRITE are answered like a READ of nothing. */
+const EMPTY_READS = new Set([28, 29]);
 const ATOMICS = new Set([19, 20]);
 
 /** A READ as first requested, or an atomic: what the responder may answer. */
@@ -50,6 +52,7 @@ export class RequesterCheck {
     const span = packet.opcode === READ_REQUEST ? Math.max(1, Math.ceil(packet.reth!.length / this.#mtu)) : 1;
     this.#sent.set(packet.psn, withoutAckRequest(packet.transport));
     if (packet.opcode === READ_REQUEST) this.reads.push({ psn: packet.psn, span, ...packet.reth! });
+    if (EMPTY_READS.has(packet.opcode)) this.reads.push({ psn: packet.psn, span: 1, length: 0, address: 0n, rKey: 0 });
     if (ATOMICS.has(packet.opcode)) this.atomics.add(packet.psn);
     this.nextNew = after(packet.psn, span);
     this.#message(packet);

@@ -1,0 +1,257 @@
+/** A simulated host: one vRNIC with one application, one burst, one port on a virtual wire. The engine is the real one; only the wire and the clock are not. */
+import { TransmitBurst } from '../../../rnic/burst.ts';
+import type { Answers, Command, CommandOf, EngineEvent } from '../../../rnic/commands.ts';
+import { DEFAULT_LIMITS, type RnicConfig } from '../../../rnic/config.ts';
+import { Access, QpAttr, QpState, QpType } from '../../../rnic/constants.ts';
+import { SharedMemory } from '../../../rnic/memory/shared-memory.ts';
+import type { ReceivedPacket } from '../../../rnic/packet.ts';
+import { PacketWriter } from '../../../rnic/packet-writer.ts';
+import type { Framing, Path } from '../../../rnic/path.ts';
+import { DoorbellPage, doorbellBytes } from '../../../rnic/queue/doorbell.ts';
+import type { Ring } from '../../../rnic/queue/ring.ts';
+import { Rnic } from '../../../rnic/rnic.ts';
+import * as Ipv4 from '../../../wire/ipv4.ts';
+import type { Micros } from '../../../wire/types.ts';
+import { framesOf, pathBetween } from '../paths.ts';
+import type { Random } from './random.ts';
+import { openRing, type SendRequest, type SgeValue, writeReceive, writeSend } from './work.ts';
+
+const SLOTS = 64;
+const QPNS = 1 << 20;
+const ALL_RIGHTS =
+  Access.LOCAL_WRITE | Access.REMOTE_WRITE | Access.REMOTE_READ | Access.REMOTE_ATOMIC | Access.MW_BIND;
+const ETHERNET_BYTES = 14;
+
+export interface HostOptions {
+  /** The low 32 bits of its address. */
+  readonly address: number;
+  readonly isIpv6: boolean;
+  readonly framing: Framing;
+  readonly memoryBytes: number;
+  readonly mtu: number;
+  readonly strictTimers: boolean;
+  readonly reorderWindow: number;
+  /** Frames that a burst takes: small ones exercise a full burst. */
+  readonly burstFrames: number;
+}
+
+/** What a QP is told besides whom it talks to. */
+export interface Connection {
+  readonly pathMtu: number;
+  readonly timeout: number;
+  readonly retryCnt: number;
+  readonly rnrRetry: number;
+  readonly minRnrTimer: number;
+  readonly maxRdAtomic: number;
+  readonly maxDestRdAtomic: number;
+  readonly accessFlags: number;
+  readonly sqPsn: number;
+}
+
+export interface SimQp {
+  readonly handle: number;
+  readonly qpNum: number;
+  readonly slot: number;
+  readonly sq: Ring;
+  readonly rq: Ring;
+  readonly sendCq: Ring;
+  readonly recvCq: Ring;
+}
+
+export class SimHost {
+  readonly rnic: Rnic;
+  readonly bytes: Uint8Array;
+  readonly view: DataView;
+  readonly key: number;
+  readonly options: HostOptions;
+  readonly events: EngineEvent[] = [];
+  readonly #burst: TransmitBurst;
+  readonly #writer: PacketWriter;
+  readonly #page: DoorbellPage;
+  readonly #context: number;
+  readonly #pd: number;
+  #now: Micros = 0;
+
+  constructor(options: HostOptions, random: Random) {
+    this.options = options;
+    const config: RnicConfig = {
+      name: `sim${options.address}`,
+      mac: new Uint8Array(6),
+      gids: [{ gid: new Uint8Array(16) }],
+      mtu: options.mtu,
+      qpnBase: QPNS,
+      qpnCount: QPNS,
+      limits: DEFAULT_LIMITS,
+      strictTimers: options.strictTimers,
+      reorderWindow: options.reorderWindow,
+    };
+    this.rnic = new Rnic(config, {
+      random32: () => random.bits(),
+      allocateQueue: (_context, bytes) => ({
+        buffer: new SharedArrayBuffer(bytes),
+        byteOffset: 0,
+        byteLength: bytes,
+        mapOffset: 0,
+      }),
+      freeQueue: () => undefined,
+    });
+    this.#burst = new TransmitBurst(1 << 20, options.burstFrames);
+    this.#writer = new PacketWriter([this.#burst], random.bits());
+    this.#page = new DoorbellPage(new Int32Array(new SharedArrayBuffer(doorbellBytes(SLOTS))), SLOTS);
+    this.#context = this.rnic.openContext(this.#page);
+    const buffer = new SharedArrayBuffer(options.memoryBytes);
+    this.bytes = new Uint8Array(buffer);
+    this.view = new DataView(buffer);
+    random.fill(new Uint32Array(buffer));
+    this.#pd = this.execute({ op: 'allocPd' }).pd;
+    const memory = new SharedMemory(buffer);
+    const length = options.memoryBytes;
+    const region = { pd: this.#pd, memory, start: 0, length, iova: 0n, access: ALL_RIGHTS };
+    this.key = this.execute({ op: 'regMr', ...region }).lKey;
+  }
+
+  /** Runs a command; throws what it is refused for. */
+  execute<Op extends Command['op']>(command: CommandOf<Op>): Answers[Op] {
+    const result = this.rnic.execute(this.#context, command as Command, this.#now);
+    if (!result.ok) throw new Error(`${command.op}: ${result.reason} (${result.argument ?? result.errno})`);
+    return result as unknown as Answers[Op];
+  }
+
+  createQp(type: QpType, depth: number, sqSigAll: boolean, cqe = 4 * depth): SimQp {
+    const sendCq = this.execute({ op: 'createCq', cqe });
+    const recvCq = this.execute({ op: 'createCq', cqe });
+    const cap = { maxSendWr: depth, maxRecvWr: depth, maxSendSge: 4, maxRecvSge: 4, maxInlineData: 128 };
+    const created = this.execute({
+      op: 'createQp',
+      pd: this.#pd,
+      type,
+      sendCq: sendCq.cq,
+      recvCq: recvCq.cq,
+      cap,
+      sqSigAll,
+    });
+    return {
+      handle: created.qp,
+      qpNum: created.qpNum,
+      slot: created.slot,
+      sq: openRing(created.sq),
+      rq: openRing(created.rq!),
+      sendCq: openRing(sendCq.queue),
+      recvCq: openRing(recvCq.queue),
+    };
+  }
+
+  pathTo(address: number): Path {
+    const { framing, isIpv6 } = this.options;
+    return pathBetween(this.options.address, address, { framing, isIpv6 });
+  }
+
+  /** INIT, RTR, RTS of an RC or UC QP. */
+  connect(qp: SimQp, type: QpType, to: number, destQpNum: number, rqPsn: number, connection: Connection): void {
+    const { sqPsn, accessFlags: qpAccessFlags } = connection;
+    const isRc = type === QpType.RC;
+    const { STATE, PKEY_INDEX, PORT, ACCESS_FLAGS, AV, PATH_MTU, DEST_QPN, RQ_PSN, SQ_PSN } = QpAttr;
+    this.#modify(qp, STATE | PKEY_INDEX | PORT | ACCESS_FLAGS, {
+      qpState: QpState.INIT,
+      pKeyIndex: 0,
+      portNum: 1,
+      qpAccessFlags,
+    });
+    const av = { dgid: new Uint8Array(16), sgidIndex: 0, hopLimit: 64, trafficClass: 0, flowLabel: 0, portNum: 1 };
+    const rcToRtr = isRc ? QpAttr.MAX_DEST_RD_ATOMIC | QpAttr.MIN_RNR_TIMER : 0;
+    this.execute({
+      op: 'modifyQp',
+      qp: qp.handle,
+      mask: STATE | AV | PATH_MTU | DEST_QPN | RQ_PSN | rcToRtr,
+      attributes: { ...connection, qpState: QpState.RTR, av, destQpNum, rqPsn },
+      path: this.pathTo(to),
+    });
+    const { TIMEOUT, RETRY_CNT, RNR_RETRY, MAX_QP_RD_ATOMIC } = QpAttr;
+    const rcToRts = isRc ? TIMEOUT | RETRY_CNT | RNR_RETRY | MAX_QP_RD_ATOMIC : 0;
+    this.#modify(qp, STATE | SQ_PSN | rcToRts, { ...connection, qpState: QpState.RTS, sqPsn });
+  }
+
+  /** A UD QP, all the way to RTS. */
+  open(qp: SimQp, qKey: number, sqPsn: number): void {
+    const { STATE, PKEY_INDEX, PORT, QKEY, SQ_PSN } = QpAttr;
+    this.#modify(qp, STATE | PKEY_INDEX | PORT | QKEY, { qpState: QpState.INIT, pKeyIndex: 0, portNum: 1, qKey });
+    this.#modify(qp, STATE, { qpState: QpState.RTR });
+    this.#modify(qp, STATE | SQ_PSN, { qpState: QpState.RTS, sqPsn });
+  }
+
+  createAh(address: number): number {
+    const av = { dgid: new Uint8Array(16), sgidIndex: 0, hopLimit: 64, trafficClass: 0, flowLabel: 0, portNum: 1 };
+    return this.execute({ op: 'createAh', pd: this.#pd, av, path: this.pathTo(address) }).ahNum;
+  }
+
+  sge(address: number, length: number): SgeValue {
+    return { address, length, lKey: this.key };
+  }
+
+  /** False when the send queue is full. */
+  postSend(qp: SimQp, request: SendRequest): boolean {
+    if (!writeSend(qp.sq, request)) return false;
+    this.#page.ring(qp.slot);
+    return true;
+  }
+
+  postReceive(qp: SimQp, wrId: number, sges: readonly SgeValue[]): boolean {
+    return writeReceive(qp.rq, wrId, sges);
+  }
+
+  modify(qp: SimQp, mask: number, attributes: CommandOf<'modifyQp'>['attributes']): void {
+    this.#modify(qp, mask, attributes);
+  }
+
+  // ── For the world ──
+
+  receive(frame: Uint8Array<ArrayBuffer>, now: Micros): void {
+    this.rnic.handlePacket(packetOf(frame, this.options.isIpv6), now);
+  }
+
+  /** Doorbells and timers in, all packets out. */
+  turn(now: Micros, send: (frame: Uint8Array<ArrayBuffer>) => void): void {
+    this.#now = now;
+    this.rnic.handleDoorbells(now);
+    this.rnic.handleTimeout(now);
+    const path = this.pathTo(0);
+    for (let more = true; more; ) {
+      more = this.rnic.pollTransmit(this.#writer, now);
+      for (let i = 0; i < this.#burst.count; i++) for (const frame of framesOf(this.#burst, i, path)) send(frame);
+      this.#burst.reset();
+    }
+    this.#takeEvents();
+  }
+
+  nextDeadline(): Micros {
+    return this.rnic.pollTimeout();
+  }
+
+  #takeEvents(): void {
+    const event: EngineEvent = { kind: 0, context: 0, code: 0, handle: 0, channel: 0, cookie: 0n };
+    while (this.rnic.pollEvent(event)) this.events.push({ ...event });
+  }
+
+  #modify(qp: SimQp, mask: number, attributes: CommandOf<'modifyQp'>['attributes']): void {
+    this.execute({ op: 'modifyQp', qp: qp.handle, mask, attributes });
+  }
+}
+
+function packetOf(frame: Uint8Array<ArrayBuffer>, isIpv6: boolean): ReceivedPacket {
+  const view = new DataView(frame.buffer);
+  const udpAt = ETHERNET_BYTES + (isIpv6 ? 40 : 20);
+  return {
+    bytes: frame,
+    view,
+    ethernetAt: 0,
+    ipAt: ETHERNET_BYTES,
+    udpAt,
+    bthAt: udpAt + 8,
+    end: frame.length,
+    isIpv6,
+    ipId: isIpv6 ? 0 : Ipv4.identification(view, ETHERNET_BYTES),
+    port: 0,
+    source: 0,
+    icrcElided: false,
+  };
+}

@@ -1,4 +1,5 @@
 /** Starts worker threads through piscina, one endless task each, spreads vRNICs over them, and notices when one ends. */
+import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { MessageChannel, type MessagePort } from 'node:worker_threads';
 import { Piscina } from 'piscina';
@@ -24,6 +25,8 @@ export interface SupervisorOptions {
 }
 
 const SPIN_MICROS = 50;
+/** How long a worker may take to end its vRNICs. */
+const PATIENCE_MILLIS = 5000;
 
 type Body<M> = M extends { id: number } ? Omit<M, 'id'> : never;
 
@@ -222,7 +225,8 @@ export class Supervisor {
 
   async #shutDown(worker: WorkerHandle): Promise<void> {
     this.#workers.delete(worker);
-    await worker.call({ kind: 'shutdown' }).catch(() => {}); // it may have ended by itself
-    await worker.ended;
+    const told = worker.call({ kind: 'shutdown' }).catch(() => {}); // it may have ended by itself
+    // One that hangs is ended with the pool.
+    await Promise.race([told.then(() => worker.ended), sleep(PATIENCE_MILLIS, undefined, { ref: false })]);
   }
 }

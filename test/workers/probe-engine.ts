@@ -6,7 +6,7 @@ import type { DoorbellPage } from '../../rnic/queue/doorbell.ts';
 import type { Engine, EngineParts } from '../../workers/engine.ts';
 
 /** What `deallocPd` of these handles does. */
-export const Fault = { THROW: 0xdead_0001, EXIT: 0xdead_0002, FILL_HEAP: 0xdead_0003 } as const;
+export const Fault = { THROW: 0xdead_0001, EXIT: 0xdead_0002, FILL_HEAP: 0xdead_0003, HANG: 0xdead_0004 } as const;
 
 class ProbeEngine implements Engine {
   readonly counters = new Counters();
@@ -55,6 +55,7 @@ class ProbeEngine implements Engine {
   pollTransmit(): boolean {
     if (this.#fault === Fault.THROW) throw new Error('the probe was told to fail');
     if (this.#fault === Fault.EXIT) process.exit(3);
+    while (this.#fault === Fault.HANG);
     const heap: object[] = [];
     while (this.#fault === Fault.FILL_HEAP) heap.push(new Array(1000).fill({}));
     return false;

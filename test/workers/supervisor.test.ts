@@ -103,6 +103,40 @@ t.test('worker: takes commands from a thread of the program while the main threa
   await supervisor.stop();
 });
 
+t.test('worker: an application thread that dies without a word leaves no context behind', async (t) => {
+  const supervisor = new Supervisor({ spin: 0 });
+  await supervisor.startVrnic({ ...configOf('small'), limits: { contexts: 1 } });
+  const endpoint = await supervisor.endpoint('small');
+  const code = `const { workerData, parentPort } = require('node:worker_threads');
+    import(workerData.client).then(async ({ connect }) => {
+      await connect(workerData.endpoint);
+      parentPort.postMessage('open');
+      process.exit();
+    });`;
+  const client = new URL('../../workers/client.js', import.meta.url).href;
+  const thread = new Worker(code, { eval: true, workerData: { client, endpoint }, transferList: [endpoint.port] });
+  await new Promise((resolve, reject) => thread.once('exit', resolve).once('error', reject));
+  let link: DeviceLink | null = null;
+  for (const end = Date.now() + 10_000; link === null && Date.now() < end; await sleep(50)) {
+    link = await openLink(supervisor, 'small').catch(() => null);
+  }
+  t.ok(link, 'its place is free again');
+  await t.rejects(openLink(supervisor, 'small'), { message: /no context left/ });
+  await supervisor.stop();
+});
+
+t.test('supervisor: a worker that hangs is ended all the same', { timeout: 60_000 }, async (t) => {
+  const supervisor = newSupervisor();
+  await supervisor.startVrnic(configOf('stuck'));
+  const link = await openLink(supervisor, 'stuck');
+  const events: LinkEvent[] = [];
+  link.onEvent = (event) => events.push(event);
+  await link.call({ op: 'deallocPd', pd: Fault.HANG });
+  await supervisor.stop();
+  t.ok(await until(() => events.length > 0));
+  t.match(events, [{ kind: 'fatal' }]);
+});
+
 for (const [name, fault, options] of [
   ['an exception', Fault.THROW, {}],
   ['process.exit', Fault.EXIT, {}],

@@ -1,0 +1,20 @@
+/** Arguments of the command, checked: what is wrong is said in the words of the flag. */
+import { InvalidArgumentError } from 'commander';
+
+/** A whole number in least … most, decimal or 0x-hexadecimal. */
+export const wholeNumber =
+  (least: number, most: number) =>
+  (text: string): number => {
+    const value = Number(text);
+    if (/^(0x)?[0-9a-f]+$/i.test(text) && Number.isInteger(value) && value >= least && value <= most) return value;
+    throw new InvalidArgumentError(`must be a whole number, ${least} … ${most}`);
+  };
+
+/** A number in least … most. */
+export const number =
+  (least: number, most: number) =>
+  (text: string): number => {
+    const value = Number(text);
+    if (text !== '' && value >= least && value <= most) return value;
+    throw new InvalidArgumentError(`must be a number, ${least} … ${most}`);
+  };

@@ -1,0 +1,24 @@
+/** `urnic demo`: two hosts on this machine, nothing to configure. */
+import type { Command } from 'commander';
+import { directDemo, startDemo } from '../demo/director.ts';
+import { serveHost } from '../demo/host.ts';
+
+interface Flags {
+  inside?: boolean;
+  host?: boolean;
+  json?: boolean;
+}
+
+export function addDemo(program: Command, cli: string): void {
+  program
+    .command('demo')
+    .description('two hosts in two network namespaces, RDMA between them, verified and measured; needs nothing')
+    .option('--json', 'print one JSON object')
+    .option('--inside', 'used by the demo itself: already in a namespace')
+    .option('--host', 'used by the demo itself: be one of the hosts')
+    .action(async (flags: Flags) => {
+      if (flags.host) await serveHost();
+      else if (flags.inside) await directDemo(cli, flags.json ?? false);
+      else process.exitCode = startDemo(cli, flags.json ?? false);
+    });
+}

@@ -1,0 +1,83 @@
+/** `urnic pingpong`: the command around daemon/pingpong.ts, with the flags and the output of ibv_rc_pingpong. */
+import { type Command, InvalidArgumentError, Option } from 'commander';
+import { gidText } from '../../workers/linux/netdev.ts';
+import { describeAddress, Pingpong } from '../pingpong.ts';
+import { type HostFlags, hostFlags, openHosted } from '../hosted.ts';
+import { wholeNumber } from '../arguments.ts';
+
+interface Flags extends HostFlags {
+  type: 'rc' | 'uc' | 'ud';
+  port: number;
+  size: number;
+  mtu: number;
+  rxDepth: number;
+  iters: number;
+  events?: boolean;
+  gidIdx?: number;
+  chk?: boolean;
+  ibDev?: string;
+  ibPort: number;
+  json?: boolean;
+}
+
+const MTUS = [256, 512, 1024, 2048, 4096];
+
+function mtu(text: string): number {
+  if (MTUS.includes(Number(text))) return Number(text);
+  throw new InvalidArgumentError(`must be one of ${MTUS.join(', ')}`);
+}
+
+export function addPingpong(program: Command): void {
+  const command = program
+    .command('pingpong')
+    .description('exchange messages with ibv_rc_pingpong, ibv_uc_pingpong, ibv_ud_pingpong or another urnic pingpong')
+    .argument('[host]', 'the server; without it this is the server')
+    .addOption(new Option('-T, --type <type>', 'transport').choices(['rc', 'uc', 'ud']).default('rc'))
+    .option('-p, --port <port>', 'TCP port to agree over', wholeNumber(1, 65_535), 18_515)
+    .option('-s, --size <octets>', 'octets of a message', wholeNumber(1, 2 ** 30), 4096)
+    .option('-m, --mtu <octets>', 'path MTU', mtu, 1024)
+    .option('-r, --rx-depth <count>', 'receives posted at once', wholeNumber(1, 16_384), 500)
+    .option('-n, --iters <count>', 'messages each way', wholeNumber(1, 2 ** 31), 1000)
+    .option('-e, --events', 'sleep on completion events instead of polling')
+    .option('-g, --gid-idx <index>', 'our GID: 0 is link-local IPv6, 1 the first other address (default: 1 if there is one)', wholeNumber(0, 255))
+    .option('-c, --chk', 'compare what the server received')
+    .option('-d, --ib-dev <name>', 'accepted for compatibility: there is one device')
+    .option('-i, --ib-port <port>', 'port of the device', wholeNumber(1, 1), 1)
+    .option('-l, --sl <sl>', 'accepted for compatibility: RoCE has no service levels', wholeNumber(0, 15), 0)
+    .option('-N, --new_send', 'accepted for compatibility: there is one way to post')
+    .option('--json', 'print one JSON object');
+  hostFlags(command).action(run);
+}
+
+async function run(host: string | undefined, flags: Flags): Promise<void> {
+  const { context, stop } = await openHosted(flags);
+  try {
+    const { gidTableLength } = await context.queryPort();
+    const gidIndex = flags.gidIdx ?? Math.min(1, gidTableLength - 1);
+    const pingpong = new Pingpong(context, {
+      type: flags.type,
+      ...(host !== undefined && { host }),
+      port: flags.port,
+      size: flags.size,
+      mtu: flags.mtu,
+      rxDepth: flags.rxDepth,
+      iterations: flags.iters,
+      gidIndex,
+      useEvents: flags.events ?? false,
+      check: flags.chk ?? false,
+    });
+    const say = flags.json ? () => {} : (text: string) => console.log(text);
+    await pingpong.prepare();
+    say(`  local address:  ${describeAddress(pingpong.local, gidText)}`);
+    await pingpong.exchange(() => say(`  remote address: ${describeAddress(pingpong.remote, gidText)}`));
+    const result = await pingpong.run();
+    const mbits = (result.bytes * 8) / 1e6 / result.seconds;
+    say(`${result.bytes} bytes in ${result.seconds.toFixed(2)} seconds = ${mbits.toFixed(2)} Mbit/sec`);
+    say(`${result.iterations} iters in ${result.seconds.toFixed(2)} seconds = ${((result.seconds * 1e6) / result.iterations).toFixed(2)} usec/iter`);
+    if (flags.json) console.log(JSON.stringify(result));
+  } finally {
+    // The last acknowledgement may still be on its way to the peer.
+    await new Promise((resolve) => setTimeout(resolve, 100));
+    await stop();
+  }
+}

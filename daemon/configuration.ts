@@ -1,0 +1,64 @@
+/** urnic.yaml: read, checked, and refused in words that name the line and the fix. */
+import { readFileSync } from 'node:fs';
+import { isMap, isScalar, LineCounter, parseDocument } from 'yaml';
+import { z } from 'zod';
+
+const Vrnic = z.strictObject({
+  name: z.string().regex(/^[a-z][a-z0-9_-]{0,31}$/i, 'a name begins with a letter and has up to 32 letters, digits, - and _'),
+  netdev: z.string().min(1),
+  port: z.enum(['af_packet', 'cap', 'raw-socket']).default('af_packet'),
+  namespace: z.string().optional(),
+});
+
+const Configuration = z.strictObject({
+  /** Worker threads at most; vRNICs share them when there are more. */
+  workers: z.number().int().min(1).max(256).default(2),
+  /** Microseconds to poll before sleeping. */
+  spin: z.union([z.number().min(0).max(1e6), z.literal('always')]).default(50),
+  log: z.enum(['silent', 'error', 'warn', 'info', 'debug']).default('info'),
+  vrnics: z.array(Vrnic).min(1, 'name at least one vRNIC'),
+});
+
+export type Configuration = z.infer<typeof Configuration>;
+
+export class ConfigurationError extends Error {}
+
+/** @throws ConfigurationError `urnic.yaml:7: vrnics[0].netdev: …`. */
+export function loadConfiguration(path: string): Configuration {
+  let text: string;
+  try {
+    text = readFileSync(path, 'utf8');
+  } catch (error) {
+    throw new ConfigurationError(`${path}: ${(error as Error).message}; give a file with -c`);
+  }
+  return parseConfiguration(text, path);
+}
+
+export function parseConfiguration(text: string, path = 'urnic.yaml'): Configuration {
+  const lines = new LineCounter();
+  const document = parseDocument(text, { lineCounter: lines });
+  const [broken] = document.errors;
+  if (broken) throw new ConfigurationError(`${path}:${lines.linePos(broken.pos[0]).line}: ${broken.message.split('\n')[0]}`);
+  const parsed = Configuration.safeParse(document.toJS() ?? {});
+  if (parsed.success) return checkNames(parsed.data, path);
+  const [issue] = parsed.error.issues;
+  const where = issue!.path.map((part) => (typeof part === 'number' ? `[${part}]` : `.${String(part)}`)).join('').replace(/^\./, '');
+  throw new ConfigurationError(`${path}:${lineOf(document, issue!.path, lines)}: ${where || 'the file'}: ${issue!.message}`);
+}
+
+function checkNames(configuration: Configuration, path: string): Configuration {
+  const names = configuration.vrnics.map(({ name }) => name);
+  const twice = names.find((name, index) => names.indexOf(name) !== index);
+  if (twice !== undefined) throw new ConfigurationError(`${path}: two vRNICs are named ${twice}: give each its own name`);
+  return configuration;
+}
+
+/** The line of the nearest node that exists. */
+function lineOf(document: ReturnType<typeof parseDocument>, path: readonly PropertyKey[], lines: LineCounter): number {
+  for (let length = path.length; length >= 0; length--) {
+    const node = document.getIn(path.slice(0, length), true);
+    const range = isScalar(node) || isMap(node) ? node.range : (node as { range?: [number, number, number] } | undefined)?.range;
+    if (range) return lines.linePos(range[0]).line;
+  }
+  return 1;
+}

@@ -1,0 +1,29 @@
+/** Asks a running daemon: one JSON line each way over its unix socket. */
+import { once } from 'node:events';
+import { connect } from 'node:net';
+import { createInterface } from 'node:readline';
+
+export const DEFAULT_SOCKET = process.env.URNIC_SOCKET ?? '/run/urnic/control.sock';
+
+export interface ControlRequest {
+  readonly op: 'list' | 'device' | 'port' | 'statistics' | 'resources' | 'capture';
+  readonly vrnic?: string;
+  readonly file?: string;
+}
+
+/** @throws Error that says that no daemon listens there, or why it refused. */
+export async function ask(socketPath: string, request: ControlRequest): Promise<unknown> {
+  const socket = connect(socketPath);
+  try {
+    await once(socket, 'connect');
+  } catch (error) {
+    throw new Error(`no daemon answers at ${socketPath} (${(error as NodeJS.ErrnoException).code}): start one with urnic up, or give --netdev`);
+  }
+  socket.end(`${JSON.stringify(request)}\n`);
+  for await (const line of createInterface({ input: socket })) {
+    const answer = JSON.parse(line) as { ok: boolean; value?: unknown; reason?: string };
+    if (!answer.ok) throw new Error(answer.reason);
+    return answer.value;
+  }
+  throw new Error('the daemon closed the connection without an answer');
+}

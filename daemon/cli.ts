@@ -9,8 +9,13 @@ import { addDevice } from './commands/device.ts';
 import { addPingpong } from './commands/pingpong.ts';
 import { addUp } from './commands/up.ts';
 
-const { version } = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as { version: string };
-const program = new Command('urnic').description('RDMA on any Linux machine, in user space').version(version).showHelpAfterError();
+const { version } = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as {
+  version: string;
+};
+const program = new Command('urnic')
+  .description('RDMA on any Linux machine, in user space')
+  .version(version)
+  .showHelpAfterError();
 
 addUp(program);
 addDemo(program, fileURLToPath(import.meta.url));

@@ -4,7 +4,9 @@ import { isMap, isScalar, LineCounter, parseDocument } from 'yaml';
 import { z } from 'zod';
 
 const Vrnic = z.strictObject({
-  name: z.string().regex(/^[a-z][a-z0-9_-]{0,31}$/i, 'a name begins with a letter and has up to 32 letters, digits, - and _'),
+  name: z
+    .string()
+    .regex(/^[a-z][a-z0-9_-]{0,31}$/i, 'a name begins with a letter and has up to 32 letters, digits, - and _'),
   netdev: z.string().min(1),
   port: z.enum(['af_packet', 'cap', 'raw-socket']).default('af_packet'),
   namespace: z.string().optional(),
@@ -38,18 +40,25 @@ export function parseConfiguration(text: string, path = 'urnic.yaml'): Configura
   const lines = new LineCounter();
   const document = parseDocument(text, { lineCounter: lines });
   const [broken] = document.errors;
-  if (broken) throw new ConfigurationError(`${path}:${lines.linePos(broken.pos[0]).line}: ${broken.message.split('\n')[0]}`);
+  if (broken)
+    throw new ConfigurationError(`${path}:${lines.linePos(broken.pos[0]).line}: ${broken.message.split('\n')[0]}`);
   const parsed = Configuration.safeParse(document.toJS() ?? {});
   if (parsed.success) return checkNames(parsed.data, path);
   const [issue] = parsed.error.issues;
-  const where = issue!.path.map((part) => (typeof part === 'number' ? `[${part}]` : `.${String(part)}`)).join('').replace(/^\./, '');
-  throw new ConfigurationError(`${path}:${lineOf(document, issue!.path, lines)}: ${where || 'the file'}: ${issue!.message}`);
+  const where = issue!.path
+    .map((part) => (typeof part === 'number' ? `[${part}]` : `.${String(part)}`))
+    .join('')
+    .replace(/^\./, '');
+  throw new ConfigurationError(
+    `${path}:${lineOf(document, issue!.path, lines)}: ${where || 'the file'}: ${issue!.message}`,
+  );
 }
 
 function checkNames(configuration: Configuration, path: string): Configuration {
   const names = configuration.vrnics.map(({ name }) => name);
   const twice = names.find((name, index) => names.indexOf(name) !== index);
-  if (twice !== undefined) throw new ConfigurationError(`${path}: two vRNICs are named ${twice}: give each its own name`);
+  if (twice !== undefined)
+    throw new ConfigurationError(`${path}: two vRNICs are named ${twice}: give each its own name`);
   return configuration;
 }
 
@@ -57,7 +66,8 @@ function checkNames(configuration: Configuration, path: string): Configuration {
 function lineOf(document: ReturnType<typeof parseDocument>, path: readonly PropertyKey[], lines: LineCounter): number {
   for (let length = path.length; length >= 0; length--) {
     const node = document.getIn(path.slice(0, length), true);
-    const range = isScalar(node) || isMap(node) ? node.range : (node as { range?: [number, number, number] } | undefined)?.range;
+    const range =
+      isScalar(node) || isMap(node) ? node.range : (node as { range?: [number, number, number] } | undefined)?.range;
     if (range) return lines.linePos(range[0]).line;
   }
   return 1;

@@ -17,7 +17,9 @@ export async function ask(socketPath: string, request: ControlRequest): Promise<
   try {
     await once(socket, 'connect');
   } catch (error) {
-    throw new Error(`no daemon answers at ${socketPath} (${(error as NodeJS.ErrnoException).code}): start one with urnic up, or give --netdev`);
+    throw new Error(
+      `no daemon answers at ${socketPath} (${(error as NodeJS.ErrnoException).code}): start one with urnic up, or give --netdev`,
+    );
   }
   socket.end(`${JSON.stringify(request)}\n`);
   for await (const line of createInterface({ input: socket })) {

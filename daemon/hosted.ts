@@ -21,7 +21,11 @@ export interface Hosted {
 export function hostFlags<C extends Command>(command: C): C {
   return command
     .option('--netdev <interface>', 'network interface to live on (default: the only one besides lo)')
-    .addOption(new Option('--port-kind <kind>', 'how frames leave').choices(['af_packet', 'cap', 'raw-socket']).default('af_packet'))
+    .addOption(
+      new Option('--port-kind <kind>', 'how frames leave')
+        .choices(['af_packet', 'cap', 'raw-socket'])
+        .default('af_packet'),
+    )
     .option('--spin <micros>', "microseconds to poll before sleeping, or 'always'")
     .option('--capture <file>', 'write all frames to a pcapng file') as C;
 }
@@ -30,7 +34,10 @@ export function hostFlags<C extends Command>(command: C): C {
 export async function openHosted(flags: HostFlags): Promise<Hosted> {
   const netdev = flags.netdev ?? onlyInterface();
   const kind = flags.portKind === 'raw-socket' ? 'raw_socket' : flags.portKind;
-  const device = await hostDevice({ port: { kind, netdev } as PortConfig, ...(flags.spin !== undefined && { spin: spinOf(flags.spin) }) });
+  const device = await hostDevice({
+    port: { kind, netdev } as PortConfig,
+    ...(flags.spin !== undefined && { spin: spinOf(flags.spin) }),
+  });
   try {
     if (flags.capture !== undefined) await device.capture(flags.capture);
     const context = await device.open();
@@ -51,5 +58,7 @@ function spinOf(text: string): number | 'always' {
 function onlyInterface(): string {
   const names = readdirSync('/sys/class/net').filter((name) => name !== 'lo');
   if (names.length === 1) return names[0]!;
-  throw new Error(`say which interface with --netdev: there are ${names.length === 0 ? 'none besides lo' : names.join(', ')}`);
+  throw new Error(
+    `say which interface with --netdev: there are ${names.length === 0 ? 'none besides lo' : names.join(', ')}`,
+  );
 }

@@ -74,8 +74,15 @@ function encode({ qpn, psn, gid }: Address): Buffer {
 
 function decode(line: Buffer): Address {
   const found = /^[0-9a-f]{4}:([0-9a-f]{6}):([0-9a-f]{6}):([0-9a-f]{32})/.exec(line.toString('latin1'));
-  if (!found) throw new Error(`the other side said ${JSON.stringify(line.toString('latin1'))}, not an address: is it a pingpong program?`);
-  return { qpn: Number.parseInt(found[1]!, 16), psn: Number.parseInt(found[2]!, 16), gid: Buffer.from(found[3]!, 'hex') };
+  if (!found)
+    throw new Error(
+      `the other side said ${JSON.stringify(line.toString('latin1'))}, not an address: is it a pingpong program?`,
+    );
+  return {
+    qpn: Number.parseInt(found[1]!, 16),
+    psn: Number.parseInt(found[2]!, 16),
+    gid: Buffer.from(found[3]!, 'hex'),
+  };
 }
 
 export const describeAddress = ({ qpn, psn, gid }: Address, formatGid: (gid: Uint8Array) => string): string =>
@@ -227,7 +234,8 @@ export class Pingpong {
 
   #postReceives(count: number): void {
     const { size } = this.#options;
-    for (let i = 0; i < count; i++) this.#qp.postRecv({ wrId: RECV_ID, sgList: [{ mr: this.#mr, length: size + this.#payloadAt }] });
+    for (let i = 0; i < count; i++)
+      this.#qp.postRecv({ wrId: RECV_ID, sgList: [{ mr: this.#mr, length: size + this.#payloadAt }] });
   }
 
   #send(): void {
@@ -249,7 +257,8 @@ export class Pingpong {
   }
 
   #poll(): boolean {
-    for (let polls = this.#options.useEvents ? 1 : POLLS; polls > 0; polls--) if (this.#cq.pollOne(this.#completion)) return true;
+    for (let polls = this.#options.useEvents ? 1 : POLLS; polls > 0; polls--)
+      if (this.#cq.pollOne(this.#completion)) return true;
     return false;
   }
 

@@ -24,6 +24,7 @@ import { QpTable } from './qp-table.ts';
 import type { DoorbellPage } from './queue/doorbell.ts';
 import { refuse } from './refusal.ts';
 import { ReorderPool } from './reorder-pool.ts';
+import { type ContextResources, resourcesOf } from './resources.ts';
 import { Schedule } from './schedule.ts';
 import { Timers } from './timers.ts';
 
@@ -123,9 +124,9 @@ export class Rnic implements EngineCore, Control {
     return true;
   }
 
-  /** For `urnic res`: everything that lives here. */
-  *contexts(): Generator<Context> {
-    yield* this.#contexts.values();
+  /** For `urnic res`: everything that lives here, by context. */
+  resources(): ContextResources[] {
+    return [...this.#contexts.values()].map(resourcesOf);
   }
 
   // ── Inputs ──

@@ -6,6 +6,7 @@ import type { Memory } from '../rnic/memory/memory.ts';
 import type { ReceivedPacket } from '../rnic/packet.ts';
 import type { PacketWriter } from '../rnic/packet-writer.ts';
 import type { DoorbellPage } from '../rnic/queue/doorbell.ts';
+import type { ContextResources } from '../rnic/resources.ts';
 import type { Micros } from '../wire/types.ts';
 
 export interface Engine {
@@ -19,6 +20,7 @@ export interface Engine {
   pollEvent(out: EngineEvent): boolean;
   pollTimeout(): Micros;
   setGids(gids: GidEntry[]): void;
+  resources(): ContextResources[];
   readonly counters: Counters;
 }
 

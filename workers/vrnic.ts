@@ -7,6 +7,7 @@ import { DEFAULT_LIMITS, type GidEntry, type RnicHost } from '../rnic/config.ts'
 import type { AsyncEvent } from '../rnic/constants.ts';
 import { PacketWriter } from '../rnic/packet-writer.ts';
 import { DoorbellPage, doorbellBytes } from '../rnic/queue/doorbell.ts';
+import type { ContextResources } from '../rnic/resources.ts';
 import { registerArena } from '../wire/crc32.ts';
 import type { Micros } from '../wire/types.ts';
 import { Application } from './application.ts';
@@ -204,9 +205,13 @@ export class Vrnic {
     this.ports[WIRE_PORT] = file === undefined ? plain : new CapturePort(plain, new CaptureFile(file, plain.name));
   }
 
-  statistics(): { counters: Record<string, number>; ports: Record<string, PortCounters> } {
+  statistics(): {
+    counters: Record<string, number>;
+    ports: Record<string, PortCounters>;
+    resources: ContextResources[];
+  } {
     const ports = Object.fromEntries(this.ports.map((port) => [port.name, { ...port.counters }]));
-    return { counters: this.engine.counters.toObject(), ports };
+    return { counters: this.engine.counters.toObject(), ports, resources: this.engine.resources() };
   }
 
   close(now: Micros): void {

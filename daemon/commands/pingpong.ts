@@ -1,9 +1,9 @@
 /** `urnic pingpong`: the command around daemon/pingpong.ts, with the flags and the output of ibv_rc_pingpong. */
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import { gidText } from '../../workers/linux/netdev.ts';
-import { describeAddress, Pingpong } from '../pingpong.ts';
-import { type HostFlags, hostFlags, openHosted } from '../hosted.ts';
 import { wholeNumber } from '../arguments.ts';
+import { type HostFlags, hostFlags, openHosted } from '../hosted.ts';
+import { describeAddress, Pingpong } from '../pingpong.ts';
 
 interface Flags extends HostFlags {
   type: 'rc' | 'uc' | 'ud';
@@ -39,7 +39,11 @@ export function addPingpong(program: Command): void {
     .option('-r, --rx-depth <count>', 'receives posted at once', wholeNumber(1, 16_384), 500)
     .option('-n, --iters <count>', 'messages each way', wholeNumber(1, 2 ** 31), 1000)
     .option('-e, --events', 'sleep on completion events instead of polling')
-    .option('-g, --gid-idx <index>', 'our GID: 0 is link-local IPv6, 1 the first other address (default: 1 if there is one)', wholeNumber(0, 255))
+    .option(
+      '-g, --gid-idx <index>',
+      'our GID: 0 is link-local IPv6, 1 the first other address (default: 1 if there is one)',
+      wholeNumber(0, 255),
+    )
     .option('-c, --chk', 'compare what the server received')
     .option('-d, --ib-dev <name>', 'accepted for compatibility: there is one device')
     .option('-i, --ib-port <port>', 'port of the device', wholeNumber(1, 1), 1)
@@ -73,7 +77,9 @@ async function run(host: string | undefined, flags: Flags): Promise<void> {
     const result = await pingpong.run();
     const mbits = (result.bytes * 8) / 1e6 / result.seconds;
     say(`${result.bytes} bytes in ${result.seconds.toFixed(2)} seconds = ${mbits.toFixed(2)} Mbit/sec`);
-    say(`${result.iterations} iters in ${result.seconds.toFixed(2)} seconds = ${((result.seconds * 1e6) / result.iterations).toFixed(2)} usec/iter`);
+    say(
+      `${result.iterations} iters in ${result.seconds.toFixed(2)} seconds = ${((result.seconds * 1e6) / result.iterations).toFixed(2)} usec/iter`,
+    );
     if (flags.json) console.log(JSON.stringify(result));
   } finally {
     // The last acknowledgement may still be on its way to the peer.

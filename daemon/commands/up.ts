@@ -1,8 +1,8 @@
 /** `urnic up`: the daemon. */
 import type { Command } from 'commander';
+import { loadConfiguration } from '../configuration.ts';
 import { DEFAULT_SOCKET } from '../control-client.ts';
 import { Daemon } from '../daemon.ts';
-import { loadConfiguration } from '../configuration.ts';
 
 export function addUp(program: Command): void {
   program

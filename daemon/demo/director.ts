@@ -14,7 +14,8 @@ export function startDemo(cli: string, isJson: boolean): number {
   const inner = [process.execPath, cli, 'demo', '--inside', ...(isJson ? ['--json'] : [])];
   const { status, error } = spawnSync('unshare', [...flags, ...inner], { stdio: 'inherit' });
   if (error) throw new Error(`the demo needs unshare(1) of util-linux: ${error.message}`);
-  if (status === 1 && process.getuid?.() !== 0) console.error('without root the demo needs unprivileged user namespaces (kernel.unprivileged_userns_clone)');
+  if (status === 1 && process.getuid?.() !== 0)
+    console.error('without root the demo needs unprivileged user namespaces (kernel.unprivileged_userns_clone)');
   return status ?? 1;
 }
 
@@ -25,7 +26,9 @@ class RemoteHost {
 
   constructor(name: string, cli: string) {
     this.name = name;
-    this.#child = spawn('unshare', ['-n', process.execPath, cli, 'demo', '--host'], { stdio: ['pipe', 'pipe', 'inherit'] });
+    this.#child = spawn('unshare', ['-n', process.execPath, cli, 'demo', '--host'], {
+      stdio: ['pipe', 'pipe', 'inherit'],
+    });
     this.#lines = createInterface({ input: this.#child.stdout })[Symbol.asyncIterator]();
   }
 
@@ -76,7 +79,8 @@ export async function directDemo(cli: string, isJson: boolean): Promise<void> {
   try {
     await a.plug('wire-a');
     await b.plug('wire-b');
-    if (!isJson) console.log('Two hosts, each with a vRNIC, joined by a wire (veth, MTU 9000). No kernel RDMA anywhere.\n');
+    if (!isJson)
+      console.log('Two hosts, each with a vRNIC, joined by a wire (veth, MTU 9000). No kernel RDMA anywhere.\n');
     const atA = await a.do<HostAddress>({ do: 'start', address: '192.0.2.1/24', mtu: MTU });
     const atB = await b.do<HostAddress>({ do: 'start', address: '192.0.2.2/24', mtu: MTU });
     await Promise.all([a.do({ do: 'connect', peer: atB }), b.do({ do: 'connect', peer: atA })]);
@@ -120,7 +124,10 @@ async function verify(a: RemoteHost, b: RemoteHost, tell: (what: string, result:
 }
 
 async function measure(a: RemoteHost, tell: (what: string, result: string) => void): Promise<void> {
-  for (const [name, opcode] of [['WRITE', WrOpcode.RDMA_WRITE], ['READ', WrOpcode.RDMA_READ]] as const) {
+  for (const [name, opcode] of [
+    ['WRITE', WrOpcode.RDMA_WRITE],
+    ['READ', WrOpcode.RDMA_READ],
+  ] as const) {
     await a.do({ do: 'bandwidth', opcode, bytes: 65_536, seconds: 0.5 });
     const gbits = await a.do<number>({ do: 'bandwidth', opcode, bytes: 65_536, seconds: 2 });
     tell(`64 KiB ${name}s, one QP`, `${gbits.toFixed(1)} Gb/s`);

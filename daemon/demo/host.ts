@@ -1,8 +1,19 @@
 /** One host of the demo: a process in its own network namespace that hosts a vRNIC and does what the director tells it, one JSON line each way. */
 import { execFileSync } from 'node:child_process';
 import { createInterface } from 'node:readline';
-import { Access, type Context, type Cq, type Mr, type Qp, QpType, SendFlag, type SendWr, WorkCompletion, WrOpcode } from '../../verbs/index.ts';
-import { hostDevice } from '../../verbs/index.ts';
+import {
+  Access,
+  type Context,
+  type Cq,
+  hostDevice,
+  type Mr,
+  type Qp,
+  QpType,
+  SendFlag,
+  type SendWr,
+  WorkCompletion,
+  WrOpcode,
+} from '../../verbs/index.ts';
 
 export interface HostAddress {
   readonly gid: string;
@@ -13,7 +24,17 @@ export interface HostAddress {
 }
 
 export interface Step {
-  readonly do: 'start' | 'connect' | 'fill' | 'differs' | 'postRecv' | 'transfer' | 'atomic' | 'bandwidth' | 'latency' | 'end';
+  readonly do:
+    | 'start'
+    | 'connect'
+    | 'fill'
+    | 'differs'
+    | 'postRecv'
+    | 'transfer'
+    | 'atomic'
+    | 'bandwidth'
+    | 'latency'
+    | 'end';
   readonly address?: string;
   readonly mtu?: number;
   readonly peer?: HostAddress;
@@ -93,7 +114,13 @@ class Host {
 
   #request(opcode: WrOpcode, bytes: number): SendWr {
     const { addr, rKey } = this.#peer;
-    return { opcode, sendFlags: SendFlag.SIGNALED, remoteAddr: BigInt(addr), rKey, sgList: [{ mr: this.#mr, length: bytes }] };
+    return {
+      opcode,
+      sendFlags: SendFlag.SIGNALED,
+      remoteAddr: BigInt(addr),
+      rKey,
+      sgList: [{ mr: this.#mr, length: bytes }],
+    };
   }
 
   async #complete(request: SendWr): Promise<void> {

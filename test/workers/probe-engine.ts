@@ -9,6 +9,10 @@ import type { Engine, EngineParts } from '../../workers/engine.ts';
 export const Fault = { THROW: 0xdead_0001, EXIT: 0xdead_0002, FILL_HEAP: 0xdead_0003, HANG: 0xdead_0004 } as const;
 
 class ProbeEngine implements Engine {
+  resources(): [] {
+    return [];
+  }
+
   readonly counters = new Counters();
   readonly #pages = new Map<number, DoorbellPage>();
   readonly #events: number[] = [];

@@ -1,0 +1,162 @@
+/** `urnic devinfo`, `link`, `stat`, `res`, `capture`: a running daemon's vRNICs, or one made for the moment on `--netdev`. */
+import type { Command } from 'commander';
+import type { ContextResources } from '../../rnic/resources.ts';
+import { QpState, QpType } from '../../verbs/index.ts';
+import { ask, type ControlRequest, DEFAULT_SOCKET } from '../control-client.ts';
+import { type DeviceDescription, describeDevice, toJson } from '../describe-device.ts';
+import { type HostFlags, hostFlags, openHosted } from '../hosted.ts';
+
+interface Flags extends HostFlags {
+  socket: string;
+  json?: boolean;
+  all?: boolean;
+}
+
+type Op = 'device' | 'statistics' | 'resources';
+interface Statistics {
+  readonly counters: Record<string, number>;
+  readonly ports: Record<string, Record<string, number>>;
+}
+
+export function addDevice(program: Command): void {
+  const devinfo = program
+    .command('devinfo')
+    .description('devices and their attributes, as ibv_devinfo prints them')
+    .argument('[vrnic]');
+  deviceFlags(devinfo)
+    .option('-v, --verbose', 'all attributes')
+    .action((name, flags: Flags & { verbose?: boolean }) =>
+      show<DeviceDescription>('device', name, flags, (found) => devinfoText(found, flags.verbose ?? false)),
+    );
+  const link = program.command('link').description('state of the ports, as rdma link prints it').argument('[vrnic]');
+  deviceFlags(link).action((name, flags: Flags) => show<DeviceDescription>('device', name, flags, linkText));
+  const stat = program.command('stat').description('counters, as rdma statistic prints them').argument('[vrnic]');
+  deviceFlags(stat)
+    .option('-a, --all', 'zeros too')
+    .action((name, flags: Flags) =>
+      show<Statistics>('statistics', name, flags, (found, vrnic) => statText(found, vrnic, flags.all ?? false)),
+    );
+  const res = program
+    .command('res')
+    .description('objects that live on the devices, as rdma resource prints them')
+    .argument('[vrnic]');
+  deviceFlags(res).action((name, flags: Flags) => show<ContextResources[]>('resources', name, flags, resText));
+  program
+    .command('capture')
+    .description('write the frames of a vRNIC of the daemon to a pcapng file, until interrupted')
+    .argument('<vrnic>')
+    .argument('<file>', 'absolute, or from here')
+    .option('--socket <path>', 'the daemon', DEFAULT_SOCKET)
+    .option('--seconds <count>', 'end by itself after so long')
+    .action(capture);
+}
+
+function deviceFlags(command: Command): Command {
+  return hostFlags(command).option('--socket <path>', 'the daemon', DEFAULT_SOCKET).option('--json', 'print JSON');
+}
+
+/** Finds it for one vRNIC, or for all of the daemon's, and prints it. */
+async function show<T>(
+  op: Op,
+  name: string | undefined,
+  flags: Flags,
+  text: (found: T, vrnic: string) => string,
+): Promise<void> {
+  const found =
+    flags.netdev === undefined ? await fromDaemon<T>(op, name, flags.socket) : await fromHosted<T>(op, flags);
+  if (flags.json) console.log(toJson(Object.fromEntries(found)));
+  else for (const [vrnic, value] of found) console.log(text(value, vrnic));
+}
+
+async function fromDaemon<T>(op: Op, name: string | undefined, socket: string): Promise<Map<string, T>> {
+  const names = name === undefined ? ((await ask(socket, { op: 'list' })) as string[]) : [name];
+  const found = new Map<string, T>();
+  for (const vrnic of names) found.set(vrnic, (await ask(socket, { op, vrnic } satisfies ControlRequest)) as T);
+  return found;
+}
+
+async function fromHosted<T>(op: Op, flags: Flags): Promise<Map<string, T>> {
+  const { device, context, stop } = await openHosted(flags);
+  try {
+    const { counters, ports, resources } = await device.statistics();
+    const value = { device: await describeDevice(device.name, context), statistics: { counters, ports }, resources }[
+      op
+    ];
+    return new Map([[device.name, JSON.parse(toJson(value)) as T]]);
+  } finally {
+    await stop();
+  }
+}
+
+const MTUS = ['', '256', '512', '1024', '2048', '4096'];
+
+function devinfoText({ name, device, port, gids }: DeviceDescription, isVerbose: boolean): string {
+  const guid = BigInt(device.nodeGuid)
+    .toString(16)
+    .padStart(16, '0')
+    .replace(/(....)(?=.)/g, '$1:');
+  const lines = [
+    `hca_id:\t${name}`,
+    '\ttransport:\t\t\tInfiniBand (0)',
+    `\tfw_ver:\t\t\t\t${device.fwVer}`,
+    `\tnode_guid:\t\t\t${guid}`,
+    `\tphys_port_cnt:\t\t\t${device.physPortCnt}`,
+  ];
+  if (isVerbose) for (const [member, value] of Object.entries(device)) lines.push(`\t${member}:\t\t${value}`);
+  lines.push(
+    '\t\tport:\t1',
+    `\t\t\tstate:\t\t\t${port.state === 4 ? 'PORT_ACTIVE (4)' : `PORT_DOWN (${port.state})`}`,
+    `\t\t\tmax_mtu:\t\t${MTUS[port.maxMtu]} (${port.maxMtu})`,
+    `\t\t\tactive_mtu:\t\t${MTUS[port.activeMtu]} (${port.activeMtu})`,
+    '\t\t\tlink_layer:\t\tEthernet',
+    ...gids.map((gid, index) => `\t\t\tGID[${index}]:\t\t\t${gid}, RoCE v2`),
+  );
+  return lines.join('\n');
+}
+
+const linkText = ({ name, port, gids }: DeviceDescription): string =>
+  `link ${name}/1 state ${port.state === 4 ? 'ACTIVE' : 'DOWN'} physical_state LINK_UP active_mtu ${MTUS[port.activeMtu]} gids ${gids.join(',')}`;
+
+function statText({ counters, ports }: Statistics, vrnic: string, isAll: boolean): string {
+  const pairs = (values: Record<string, number>): string =>
+    Object.entries(values)
+      .filter(([, value]) => isAll || value !== 0)
+      .map(([name, value]) => `${name} ${value}`)
+      .join(' ');
+  const lines = [`link ${vrnic}/1 ${pairs(counters)}`];
+  for (const [port, values] of Object.entries(ports)) lines.push(`port ${port} ${pairs(values)}`);
+  return lines.join('\n');
+}
+
+const nameOf = (names: Record<string, number>, value: number): string =>
+  Object.entries(names).find(([, number]) => number === value)?.[0] ?? String(value);
+
+function resText(contexts: ContextResources[], vrnic: string): string {
+  const total = (count: (context: ContextResources) => number): number =>
+    contexts.reduce((sum, context) => sum + count(context), 0);
+  const lines = [
+    `${vrnic}: ctx ${contexts.length} pd ${total((c) => c.pds)} cq ${total((c) => c.cqs)} qp ${total((c) => c.qps.length)} srq ${total((c) => c.srqs)} mr ${total((c) => c.mrs)} mw ${total((c) => c.mws)} ah ${total((c) => c.ahs)}`,
+  ];
+  for (const { context, qps } of contexts) {
+    for (const qp of qps) {
+      const { qpn, destQpn, type, state, sqPsn, rqPsn } = qp;
+      lines.push(
+        `link ${vrnic}/1 lqpn ${qpn} rqpn ${destQpn} type ${nameOf(QpType, type)} state ${nameOf(QpState, state)} sq-psn ${sqPsn} rq-psn ${rqPsn} ctxn ${context}`,
+      );
+    }
+  }
+  return lines.join('\n');
+}
+
+async function capture(vrnic: string, file: string, flags: { socket: string; seconds?: string }): Promise<void> {
+  const { resolve } = await import('node:path');
+  await ask(flags.socket, { op: 'capture', vrnic, file: resolve(file) });
+  console.log(`capturing ${vrnic} to ${file}; interrupt to end`);
+  await new Promise<void>((end) => {
+    for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => end());
+    if (flags.seconds !== undefined) setTimeout(end, Number(flags.seconds) * 1000);
+    else setInterval(() => {}, 60_000);
+  });
+  await ask(flags.socket, { op: 'capture', vrnic });
+  process.exit(0);
+}

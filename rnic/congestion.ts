@@ -8,7 +8,7 @@ const MOST_BYTES = 1_048_576;
 const LEAST_AFTER_LOSS_BYTES = 65_536;
 /** After a timeout, or when told to slow down again and again. */
 const LEAST_BYTES = 16_384;
-const LOSS_FACTOR = 0.85;
+const LOSS_FACTOR = 0.7;
 const CNP_FACTOR = 0.7;
 /** DCQCN's notification interval: cuts come no more often. */
 const CUT_INTERVAL: Micros = 50;

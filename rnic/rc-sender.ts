@@ -28,6 +28,10 @@ const ACK_REQUEST_PACKETS = 16;
  * repeated must lie inside the original one (R-054). A multiple of every MTU.
  */
 const READ_REQUEST_BYTES = 131_072;
+/** So many repairs in a row that bring nothing but the next gap: the peer keeps nothing. */
+const VAIN_REPAIRS = 3;
+/** So often in a row the timer sends only the oldest packet again; then everything, and the window shrinks. */
+const REPAIR_EXPIRIES = 2;
 /** What a step without a packet counts for. */
 const LOCAL_STEP_BYTES = 64;
 
@@ -60,6 +64,15 @@ export class RcSender implements Sender, Timer {
   /** a gap in responses was acted upon; others are passed over until the expected one comes. */
   #awaitsExpected = false;
   #drainReported = false;
+  /** The peer is taken to keep what comes early, so that only what is missing need be sent again, until it shows otherwise. */
+  #peerHolds = true;
+  /** The oldest packet is to be sent again, alone. */
+  #repairDue = false;
+  /** PSN that was repaired last, and the last that asked for an acknowledgement; -1 for none. */
+  #repairedPsn = -1;
+  /** Repairs in a row that brought nothing but their own acknowledgement. */
+  #vainRepairs = 0;
+  #askedPsn = -1;
 
   constructor(qp: Qp, core: EngineCore) {
     this.#qp = qp;
@@ -119,8 +132,9 @@ export class RcSender implements Sender, Timer {
       this.#giveUp(WcStatus.RETRY_EXC_ERR, Counter.retry_exceeded_err);
       return;
     }
-    active.congestion.handleTimeout(now);
     this.#awaitsExpected = false;
+    if (active.recovery.expiries <= REPAIR_EXPIRIES && this.#startRepair(active, now)) return;
+    active.congestion.handleTimeout(now);
     this.#goBack(active, now);
   }
 
@@ -132,6 +146,11 @@ export class RcSender implements Sender, Timer {
     this.#isWaitingRnr = false;
     this.#awaitsExpected = false;
     this.#drainReported = false;
+    this.#peerHolds = true;
+    this.#repairDue = false;
+    this.#repairedPsn = -1;
+    this.#vainRepairs = 0;
+    this.#askedPsn = -1;
   }
 
   flush(status: WcStatus): void {
@@ -145,6 +164,7 @@ export class RcSender implements Sender, Timer {
     }
     this.#active = null;
     this.#isWaitingRnr = false;
+    this.#repairDue = false;
     this.#fetchIndex = flushSendQueue(this.#qp, this.#core, this.#fetchIndex, next);
   }
 
@@ -165,6 +185,7 @@ export class RcSender implements Sender, Timer {
     const { state } = this.#qp;
     if (this.#isWaitingRnr || !this.#hasStarted) return Step.BLOCKED;
     if (state !== QpState.RTS && state !== QpState.SQD) return Step.BLOCKED;
+    if (this.#repairDue) return this.#repair(this.#active!, out);
     const work = this.#active?.window.current() ?? this.#fetch();
     if (work === null) return Step.BLOCKED;
     const active = this.#active!;
@@ -272,16 +293,18 @@ export class RcSender implements Sender, Timer {
         return Requests.putFlush(out, qp, work, psn);
       default: {
         const ackRequest = this.#asksForAck(active, work, index);
+        if (ackRequest) this.#askedPsn = psn;
         return Requests.putSegment(out, qp, this.#core, Opcode.RC, work, index, ackRequest, psn);
       }
     }
   }
 
-  /** at the end of each message, every so often inside, and where the window closes. */
+  /** at the end of each message, every so often inside, and where the window closes on packets none of which has asked. */
   #asksForAck(active: Active, work: SendWork, index: number): boolean {
-    if (index === work.packets - 1 || index % ACK_REQUEST_PACKETS === ACK_REQUEST_PACKETS - 1) return true;
     const { window, congestion } = active;
-    return !congestion.admits(window.inFlightBytes + window.cost(work, index, 1));
+    if (index === work.packets - 1 || index % ACK_REQUEST_PACKETS === ACK_REQUEST_PACKETS - 1) return true;
+    if (congestion.admits(window.inFlightBytes + window.cost(work, index, 1))) return false;
+    return this.#askedPsn === -1 || PsnMath.difference(this.#askedPsn as Psn, window.una) < 0;
   }
 
   /** How much a READ asks for now: up to the next cut. −1: nothing until there is room in the window. */
@@ -300,6 +323,7 @@ export class RcSender implements Sender, Timer {
     if (Aeth.isAck(syndrome)) {
       // an acknowledgement beyond a response that has not come says that it is lost. R-045: one inside it says nothing.
       if (!this.#acknowledge(active, psn, now) && this.#isBeyondOldest(active, psn)) this.#impliedNak(active, now);
+      else if (this.#repairedPsn !== -1) this.#judgeRepair(active, psn, now);
     } else if (Aeth.isRnrNak(syndrome)) this.#handleRnr(active, psn, syndrome, now);
     else if (Aeth.isNak(syndrome)) this.#handleNak(active, psn, syndrome, now);
     else this.#core.counters.add(Counter.drop_response);
@@ -327,6 +351,7 @@ export class RcSender implements Sender, Timer {
   /** The oldest PSN moved on: what it waited for, if anything, has come. */
   #moved(active: Active, now: Micros): void {
     this.#isWaitingRnr = false;
+    this.#repairDue = false;
     active.recovery.progressed(active.window.una, now);
   }
 
@@ -342,18 +367,18 @@ export class RcSender implements Sender, Timer {
 
   #handleNak(active: Active, psn: Psn, syndrome: number, now: Micros): void {
     this.#acknowledge(active, PsnMath.add(psn, -1), now);
-    if (syndrome === Aeth.NAK_PSN_SEQUENCE_ERROR) this.#handleSequenceNak(active, now);
+    if (syndrome === Aeth.NAK_PSN_SEQUENCE_ERROR) this.#handleSequenceNak(active, psn, now);
     // responses before the refused request were lost on the way; it is asked for again in its turn.
     else if (active.window.una !== psn) this.#impliedNak(active, now);
     else this.#handleFatalNak(syndrome);
   }
 
-  #handleSequenceNak(active: Active, now: Micros): void {
+  #handleSequenceNak(active: Active, psn: Psn, now: Micros): void {
     this.#core.counters.add(Counter.rcvd_seq_err);
     // rxe sends one for what follows an RNR NAK; the wait stands.
     if (this.#isWaitingRnr || active.recovery.isRepeated(active.window.una, now)) return;
     this.#awaitsExpected = false;
-    this.#retry(active, now);
+    this.#retry(active, psn, now);
   }
 
   /** */
@@ -399,17 +424,58 @@ export class RcSender implements Sender, Timer {
     if (this.#awaitsExpected || this.#isWaitingRnr) return;
     this.#awaitsExpected = true;
     this.#core.counters.add(Counter.implied_nak_seq_err);
-    this.#retry(active, now);
+    this.#retry(active, active.window.una, now);
   }
 
   /** going back without progress since the last time counts. */
-  #retry(active: Active, now: Micros): void {
-    if (!active.recovery.mayRetry(this.#qp)) {
+  #retry(active: Active, psn: Psn, now: Micros): void {
+    if (!active.recovery.mayRetry(this.#qp, psn)) {
       this.#giveUp(WcStatus.RETRY_EXC_ERR, Counter.retry_exceeded_err);
       return;
     }
     active.congestion.handleLoss(now, active.recovery.smoothed);
+    if (!this.#startRepair(active, now)) this.#goBack(active, now);
+  }
+
+  /** Only the oldest packet is sent again, when the peer keeps the others. False when that cannot be. */
+  #startRepair(active: Active, now: Micros): boolean {
+    const { window } = active;
+    if (!this.#peerHolds || !window.skipToHigh()) return false;
+    this.#repairDue = true;
+    active.recovery.wentBack(window.una, now);
+    this.#arm(active, now);
+    this.#core.schedule(this.#qp);
+    return true;
+  }
+
+  /** A peer that keeps early packets acknowledges more than the one that was repaired; one that does not needs the rest again, at once. */
+  #judgeRepair(active: Active, psn: Psn, now: Micros): void {
+    const isVain = psn === this.#repairedPsn && active.window.outstanding > 0;
+    this.#repairedPsn = -1;
+    this.#vainRepairs = isVain ? this.#vainRepairs + 1 : 0;
+    if (!isVain || this.#active !== active) return;
+    if (this.#vainRepairs === VAIN_REPAIRS) this.#peerHolds = false;
     this.#goBack(active, now);
+  }
+
+  #repair(active: Active, out: PacketWriter): number {
+    const { window } = active;
+    const work = window.oldest()!;
+    const { una } = window;
+    const put = Requests.putSegment(out, this.#qp, this.#core, Opcode.RC, work, window.indexOf(work, una), true, una);
+    if (put === Requests.Put.FULL) return Step.FULL;
+    this.#repairDue = false;
+    if (put === Requests.Put.PROTECTION) {
+      work.status = WcStatus.LOC_PROT_ERR;
+      this.#endBadWork(active, work);
+      return Step.BLOCKED;
+    }
+    this.#repairedPsn = una;
+    const { counters } = this.#core;
+    counters.add(Counter.sent_pkts);
+    counters.add(Counter.sent_bytes, put);
+    counters.add(Counter.retransmitted_pkts);
+    return put;
   }
 
   #giveUp(status: WcStatus, counter: number): void {
@@ -420,6 +486,9 @@ export class RcSender implements Sender, Timer {
   #goBack(active: Active, now: Micros): void {
     this.#core.counters.add(Counter.completer_retry_err);
     active.window.goBack();
+    this.#repairDue = false;
+    this.#repairedPsn = -1;
+    this.#askedPsn = -1;
     active.recovery.wentBack(active.window.una, now);
     this.#arm(active, now);
     this.#core.schedule(this.#qp);
@@ -503,7 +572,9 @@ export class RcSender implements Sender, Timer {
 
   #arm(active: Active, now: Micros): void {
     if (this.#isWaitingRnr) return;
-    const deadline = active.recovery.deadline(this.#qp, this.#core.config.strictTimers, now);
+    const { recovery } = active;
+    const isRepair = this.#peerHolds && recovery.expiries < REPAIR_EXPIRIES;
+    const deadline = recovery.deadline(this.#qp, this.#core.config.strictTimers, isRepair, now);
     if (deadline === Number.POSITIVE_INFINITY) this.#core.timers.disarm(this);
     else this.#core.timers.arm(this, deadline);
   }

@@ -9,9 +9,13 @@ import type { Micros, Psn } from '../wire/types.ts';
 import type { Qp } from './core.ts';
 
 const TIMEOUT_UNIT: Micros = 4.096;
-/** The timer before the first measurement, and its bounds: a peer in software may not be scheduled for a millisecond. */
+/** The timer before the first measurement, and its lower bound. */
 const FIRST_INTERVAL: Micros = 10_000;
-const LEAST_INTERVAL: Micros = 1000;
+const LEAST_INTERVAL: Micros = 250;
+/** While an expiry costs one packet and no more, a false one does no harm. */
+const LEAST_REPAIR_INTERVAL: Micros = 100;
+/** T is no shorter than this: a peer in software may not be scheduled for a millisecond. */
+const LEAST_TIMEOUT: Micros = 1000;
 /** Where `timeout` 0 sets no bound. */
 const GREATEST_INTERVAL: Micros = 1_000_000;
 /** Repeated NAKs that come sooner than this part of a round trip are copies of one. */
@@ -32,9 +36,15 @@ export class Recovery {
   #stalledSince: Micros = 0;
   /** NAKs and RNR NAKs since the last progress. */
   #naks = 0;
+  #nakPsn = -1;
   #rnrNaks = 0;
   #wentBackAt: Micros = 0;
   #wentBackTo = -1;
+
+  /** Times that the timer ran out since the last progress. */
+  get expiries(): number {
+    return this.#doublings;
+  }
 
   /** A packet that was never sent before leaves. */
   sent(psn: Psn, now: Micros): void {
@@ -52,6 +62,7 @@ export class Recovery {
   progressed(una: Psn, now: Micros): void {
     this.#stalledSince = now;
     this.#naks = 0;
+    this.#nakPsn = -1;
     this.#rnrNaks = 0;
     this.#doublings = 0;
     if (this.#timedPsn === -1 || PsnMath.difference(una, this.#timedPsn as Psn) <= 0) return;
@@ -71,8 +82,10 @@ export class Recovery {
     return this.#wentBackTo === una && now - this.#wentBackAt < this.smoothed * REPEAT_SHARE;
   }
 
-  /** A NAK asked for `una` again. False when the retries are used up (R-106). */
-  mayRetry(qp: Qp): boolean {
+  /** A NAK asked for `psn`. False when the retries are used up (R-106): one for a PSN behind the last one's is progress of a kind. */
+  mayRetry(qp: Qp, psn: Psn): boolean {
+    if (this.#nakPsn === -1 || PsnMath.difference(psn, this.#nakPsn as Psn) > 0) this.#naks = 0;
+    this.#nakPsn = psn;
     return ++this.#naks <= qp.retryCount;
   }
 
@@ -89,11 +102,12 @@ export class Recovery {
   }
 
   /** When the timer is due that starts now; Infinity for never. */
-  deadline(qp: Qp, strict: boolean, now: Micros): Micros {
+  deadline(qp: Qp, strict: boolean, isRepair: boolean, now: Micros): Micros {
     const timeout = ackTimeout(qp.timeout, strict);
     if (strict) return now + timeout;
     const measured = this.smoothed === 0 ? FIRST_INTERVAL : this.smoothed + 4 * this.#variation;
-    const interval = Math.max(measured, LEAST_INTERVAL) * 2 ** Math.min(this.#doublings, 20);
+    const least = isRepair ? LEAST_REPAIR_INTERVAL : LEAST_INTERVAL;
+    const interval = Math.max(measured, least) * 2 ** Math.min(this.#doublings, 20);
     const due = now + Math.min(interval, timeout, GREATEST_INTERVAL);
     return Math.min(due, Math.max(this.#giveUpAt(qp, strict), now));
   }
@@ -117,5 +131,5 @@ export class Recovery {
 function ackTimeout(timeout: number, strict: boolean): Micros {
   if (timeout === 0) return Number.POSITIVE_INFINITY;
   const exact = TIMEOUT_UNIT * 2 ** timeout;
-  return strict ? exact : Math.max(exact, LEAST_INTERVAL);
+  return strict ? exact : Math.max(exact, LEAST_TIMEOUT);
 }

@@ -45,6 +45,11 @@ export class SendWindow {
     return (this.high - this.una) & PsnMath.MASK;
   }
 
+  /** PSNs from `una` to the cursor. */
+  get ahead(): number {
+    return (this.cursor - this.una) & PsnMath.MASK;
+  }
+
   get isResending(): boolean {
     return this.cursor !== this.high;
   }
@@ -98,7 +103,7 @@ export class SendWindow {
   /** `packets` PSNs of the oldest work, from `una`, are acknowledged. True when that was all of it. */
   acknowledge(work: SendWork, packets: number): boolean {
     const index = this.indexOf(work, this.una);
-    const ahead = (this.cursor - this.una) & PsnMath.MASK;
+    const { ahead } = this;
     this.inFlightBytes -= this.cost(work, index, Math.min(packets, ahead));
     this.una = PsnMath.add(this.una, packets);
     if (packets > ahead) this.cursor = this.una;
@@ -119,6 +124,28 @@ export class SendWindow {
     this.#cursorAt = 0;
     this.inFlightBytes = 0;
     this.responsesDue = 0;
+  }
+
+  /**
+   * Moves the cursor to what was never sent: the peer keeps what it has of the rest. False, and nothing moves, when a request between them waits for a
+   * response of its own, which no cumulative acknowledgement brings.
+   */
+  skipToHigh(): boolean {
+    let bytes = 0;
+    let started = 0;
+    for (; started < this.count; started++) {
+      const work = this.at(started);
+      if (!work.isStarted) break;
+      if (work.awaitsResponse) return false;
+      const from = started === 0 ? this.indexOf(work, this.una) : 0;
+      const to = Math.min(work.packets, this.indexOf(work, this.high));
+      bytes += this.cost(work, from, to - from);
+      if (to < work.packets) break;
+    }
+    this.cursor = this.high;
+    this.#cursorAt = started;
+    this.inFlightBytes = bytes;
+    return true;
   }
 
   /** Octets that `packets` segments of a work from `index` cost of the window. */

@@ -26,6 +26,7 @@ export interface PairOptions {
   readonly type?: QpType;
   readonly faults?: Partial<Faults>;
   readonly strictTimers?: boolean;
+  readonly reorderWindow?: number;
   readonly a?: Partial<Connection>;
   readonly b?: Partial<Connection>;
 }
@@ -39,7 +40,7 @@ export interface Pair {
 }
 
 export function connectedPair(options: PairOptions = {}): Pair {
-  const { type = QpType.RC, strictTimers = false } = options;
+  const { type = QpType.RC, strictTimers = false, reorderWindow = 128 } = options;
   const random = new Random(1);
   const host = {
     isIpv6: false,
@@ -47,7 +48,7 @@ export function connectedPair(options: PairOptions = {}): Pair {
     memoryBytes: 65_536,
     mtu: 4500,
     strictTimers,
-    reorderWindow: 128,
+    reorderWindow,
     burstFrames: 256,
   };
   const a = new SimHost({ ...host, address: ADDRESS_A }, random);

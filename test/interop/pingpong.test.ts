@@ -63,18 +63,25 @@ const GIDS = [1, 0] as const;
 const SIZES = [1, 1000, 4096, 65_536, 1 << 20];
 const MTUS = [256, 512, 1024, 2048, 4096];
 
+t.setTimeout(900_000);
+const LONG = { timeout: 600_000 };
+
 t.test('pingpong with Linux rxe', { skip: lacksPeer() || lacks('tcpdump', 'tshark'), timeout: 900_000 }, async (t) => {
   const lab = await openLab(t);
 
-  await t.test('rc: every size and every path MTU, as client and as server, IPv4 and link-local IPv6', async (t) => {
-    for (const gid of GIDS) {
-      for (const size of SIZES)
-        await bothWays(t, lab, { type: 'rc', gid, size, mtu: 1024, iters: size > 100_000 ? 5 : 50 });
-      for (const mtu of MTUS) await bothWays(t, lab, { type: 'rc', gid, size: 10_000, mtu, iters: 20 });
-    }
-  });
+  await t.test(
+    'rc: every size and every path MTU, as client and as server, IPv4 and link-local IPv6',
+    LONG,
+    async (t) => {
+      for (const gid of GIDS) {
+        for (const size of SIZES)
+          await bothWays(t, lab, { type: 'rc', gid, size, mtu: 1024, iters: size > 100_000 ? 5 : 50 });
+        for (const mtu of MTUS) await bothWays(t, lab, { type: 'rc', gid, size: 10_000, mtu, iters: 20 });
+      }
+    },
+  );
 
-  await t.test('rc: Wireshark and the referee find nothing wrong with the trace', async (t) => {
+  await t.test('rc: Wireshark and the referee find nothing wrong with the trace', LONG, async (t) => {
     const capture = await Capture.start(t, lab.here, 'tap0');
     const output = await asClient(lab, { type: 'rc', gid: 1, size: 10_000, mtu: 1024, iters: 20 });
     t.equal(output, '');
@@ -90,13 +97,13 @@ t.test('pingpong with Linux rxe', { skip: lacksPeer() || lacks('tcpdump', 'tshar
     t.ok(packets >= 400, `${packets} packets judged`);
   });
 
-  await t.test('rc: 5 % of the packets of the peer are lost, and of ours', async (t) => {
+  await t.test('rc: 5 % of the packets of the peer are lost', LONG, async (t) => {
     await lab.peer.loseOutgoing(5);
     for (const gid of GIDS) await bothWays(t, lab, { type: 'rc', gid, size: 20_000, mtu: 1024, iters: 20 });
     await lab.peer.loseOutgoing(0);
   });
 
-  await t.test('uc and ud, as client and as server, IPv4 and link-local IPv6', async (t) => {
+  await t.test('uc and ud, as client and as server, IPv4 and link-local IPv6', LONG, async (t) => {
     for (const gid of GIDS) {
       await bothWays(t, lab, { type: 'uc', gid, size: 20_000, mtu: 1024, iters: 50 });
       await bothWays(t, lab, { type: 'ud', gid, size: 2048, mtu: 1024, iters: 50 });

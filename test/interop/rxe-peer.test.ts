@@ -4,6 +4,8 @@ import { exclusive } from '../support/exclusive.ts';
 import { Namespace } from '../support/netns.ts';
 import { lacksPeer, RxePeer } from '../support/rxe-peer.ts';
 
+t.setTimeout(900_000);
+
 t.test(
   'rxe peer: boots with an active device that talks to itself',
   { skip: lacksPeer(), timeout: 180_000 },

@@ -30,6 +30,7 @@ export function run(command: readonly string[], options: RunOptions = {}): Promi
       const code = error === null ? 0 : error.killed ? 124 : typeof error.code === 'number' ? error.code : 1;
       resolve({ code, output: stdout + stderr });
     });
+    child.stdin?.on('error', () => {}); // it may end without reading
     child.stdin?.end(input ?? '');
   });
 }

@@ -1,9 +1,8 @@
 /** The demo: two hosts in two network namespaces, joined by one wire, and RDMA between them. Leaves nothing behind: namespaces and wire end with the processes. */
-import { type ChildProcessByStdio, execFileSync, spawn, spawnSync } from 'node:child_process';
-import { createInterface } from 'node:readline';
-import type { Readable, Writable } from 'node:stream';
+import { execFileSync, spawnSync } from 'node:child_process';
 import { WrOpcode } from '../../verbs/index.ts';
-import type { HostAddress, Step } from './host.ts';
+import type { HostAddress } from './host.ts';
+import { RemoteHost } from './remote-host.ts';
 
 const MTU = 9000;
 const MESSAGE_BYTES = 1 << 20;
@@ -17,47 +16,6 @@ export function startDemo(cli: string, isJson: boolean): number {
   if (status === 1 && process.getuid?.() !== 0)
     console.error('without root the demo needs unprivileged user namespaces (kernel.unprivileged_userns_clone)');
   return status ?? 1;
-}
-
-class RemoteHost {
-  readonly name: string;
-  readonly #child: ChildProcessByStdio<Writable, Readable, null>;
-  readonly #lines: AsyncIterator<string>;
-
-  constructor(name: string, cli: string) {
-    this.name = name;
-    this.#child = spawn('unshare', ['-n', process.execPath, cli, 'demo', '--host'], {
-      stdio: ['pipe', 'pipe', 'inherit'],
-    });
-    this.#lines = createInterface({ input: this.#child.stdout })[Symbol.asyncIterator]();
-  }
-
-  /** Waits for its namespace and moves an end of the wire there, as eth0. */
-  async plug(device: string): Promise<void> {
-    const { ready } = await this.#answer<{ ready: number }>();
-    execFileSync('ip', ['link', 'set', device, 'netns', String(ready), 'name', 'eth0']);
-  }
-
-  async do<T = void>(step: Step): Promise<T> {
-    this.#child.stdin.write(`${JSON.stringify(step)}\n`);
-    const answer = await this.#answer<{ value: T; error?: string }>();
-    if (answer.error !== undefined) throw new Error(`${this.name}: ${step.do}: ${answer.error}`);
-    return answer.value;
-  }
-
-  end(): void {
-    this.#child.stdin.end();
-  }
-
-  kill(): void {
-    this.#child.kill('SIGKILL');
-  }
-
-  async #answer<T>(): Promise<T> {
-    const { value, done } = await this.#lines.next();
-    if (done) throw new Error(`${this.name} ended`);
-    return JSON.parse(value) as T;
-  }
 }
 
 /** One line of the demo's story. */

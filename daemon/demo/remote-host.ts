@@ -1,0 +1,49 @@
+/** A host of the demo as its director sees it: a process in its own network namespace, told what to do by JSON lines. */
+import { type ChildProcessByStdio, execFileSync, spawn } from 'node:child_process';
+import { createInterface } from 'node:readline';
+import type { Readable, Writable } from 'node:stream';
+import type { Step } from './host.ts';
+
+export class RemoteHost {
+  /** Process id, known once plugged: its network namespace goes by it. */
+  pid = 0;
+  readonly name: string;
+  readonly #child: ChildProcessByStdio<Writable, Readable, null>;
+  readonly #lines: AsyncIterator<string>;
+
+  constructor(name: string, cli: string) {
+    this.name = name;
+    this.#child = spawn('unshare', ['-n', process.execPath, cli, 'demo', '--host'], {
+      stdio: ['pipe', 'pipe', 'inherit'],
+    });
+    this.#lines = createInterface({ input: this.#child.stdout })[Symbol.asyncIterator]();
+  }
+
+  /** Waits for its namespace and moves an end of the wire there, as eth0. */
+  async plug(device: string): Promise<void> {
+    const { ready } = await this.#answer<{ ready: number }>();
+    this.pid = ready;
+    execFileSync('ip', ['link', 'set', device, 'netns', String(ready), 'name', 'eth0']);
+  }
+
+  async do<T = void>(step: Step): Promise<T> {
+    this.#child.stdin.write(`${JSON.stringify(step)}\n`);
+    const answer = await this.#answer<{ value: T; error?: string }>();
+    if (answer.error !== undefined) throw new Error(`${this.name}: ${step.do}: ${answer.error}`);
+    return answer.value;
+  }
+
+  end(): void {
+    this.#child.stdin.end();
+  }
+
+  kill(): void {
+    this.#child.kill('SIGKILL');
+  }
+
+  async #answer<T>(): Promise<T> {
+    const { value, done } = await this.#lines.next();
+    if (done) throw new Error(`${this.name} ended`);
+    return JSON.parse(value) as T;
+  }
+}

@@ -54,7 +54,7 @@ export class Daemon {
     this.#supervisor.onFailure = (names, error) => this.#handleFailure(names, error);
     this.#configs = new Map(vrnics.map((vrnic) => [vrnic.name, toVrnicConfig(vrnic)]));
     this.#socketPath = socketPath;
-    this.#server = createServer((socket) => this.#serve(socket));
+    this.#server = createServer({ allowHalfOpen: true }, (socket) => this.#serve(socket));
     this.#server.maxConnections = CLIENTS_MAX;
     this.#stopped = new Promise((resolve) => {
       this.#settle = resolve;

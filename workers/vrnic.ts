@@ -28,7 +28,7 @@ import type { VrnicConfig } from './vrnic-config.ts';
 /** QPNs 0 and 1 are special, 0xffffff is multicast. */
 const QPN_BASE = 2;
 const QPN_COUNT = 0xff_fffd;
-const REORDER_WINDOW = 128;
+const REORDER_WINDOW = 1024; // as much as a congestion window holds: less, and one loss among many packets costs a go-back
 const LOOPBACK_BURST_BYTES = 1 << 18;
 const RANDOM_WORDS = 64;
 

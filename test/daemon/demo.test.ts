@@ -1,0 +1,25 @@
+/** `urnic demo`, as root and as a user without rights. */
+import { join } from 'node:path';
+import t from 'tap';
+import { run } from '../support/netns.ts';
+import { ROOT } from '../support/root.ts';
+import { lacks } from '../support/skip.ts';
+
+t.setTimeout(180_000);
+const CLI = join(ROOT, 'dist/daemon/cli.js');
+const STORY =
+  /SEND of 1 MiB.*verified[\s\S]*WRITE of 1 MiB.*verified[\s\S]*READ of 1 MiB.*verified[\s\S]*CMP_SWAP.*verified[\s\S]*Gb\/s[\s\S]*µs/;
+
+t.test(
+  'demo: verifies SEND, WRITE, READ and atomics, and measures',
+  { skip: lacks('root', 'unshare', 'ip'), timeout: 60_000 },
+  async (t) => {
+    t.match(await run([process.execPath, CLI, 'demo'], { timeoutMillis: 50_000 }), { code: 0, output: STORY });
+  },
+);
+
+t.test('demo: --json prints one object', { skip: lacks('root', 'unshare', 'ip'), timeout: 60_000 }, async (t) => {
+  const { code, output } = await run([process.execPath, CLI, 'demo', '--json'], { timeoutMillis: 50_000 });
+  t.equal(code, 0);
+  t.ok((JSON.parse(output) as { findings: unknown[] }).findings.length >= 8);
+});

@@ -1,0 +1,126 @@
+/** The daemon as a user runs it: `urnic up` in a namespace, asked by the other commands, ended by a signal. */
+
+import { once } from 'node:events';
+import { existsSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { connect } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import t, { type Test } from 'tap';
+import { run, twoHosts } from '../support/netns.ts';
+import { ROOT } from '../support/root.ts';
+import { lacks } from '../support/skip.ts';
+
+t.setTimeout(120_000);
+const CLI = join(ROOT, 'dist/daemon/cli.js');
+const urnic = (...args: string[]): string[] => [process.execPath, CLI, ...args];
+
+function folderOf(t: Test): string {
+  const folder = mkdtempSync(join(tmpdir(), 'urnic-up-'));
+  t.teardown(() => rmSync(folder, { recursive: true, force: true }));
+  return folder;
+}
+
+async function say(socketPath: string, text: string): Promise<string> {
+  const socket = connect(socketPath);
+  socket.write(text);
+  let answer = '';
+  socket.on('data', (data) => {
+    answer += data;
+  });
+  await once(socket, 'close');
+  return answer;
+}
+
+t.test(
+  'daemon: two vRNICs, asked by every command, ended by SIGTERM',
+  { skip: lacks('root', 'ip'), timeout: 110_000 },
+  async (t) => {
+    const folder = folderOf(t);
+    const [here, there] = await twoHosts(t);
+    const socket = join(folder, 'run', 'control.sock');
+    const config = join(folder, 'urnic.yaml');
+    writeFileSync(
+      config,
+      `vrnics:\n  - name: blue\n    netdev: eth0\n  - name: green\n    netdev: eth0\n    namespace: /var/run/netns/${there.name}\n`,
+    );
+    const daemon = here.spawn(t, urnic('up', '-c', config, '--socket', socket));
+    await daemon.matches(/"ready"/);
+    const ask = async (...args: string[]) => {
+      const { code, output } = await run(urnic(...args, '--socket', socket));
+      if (code !== 0) throw new Error(output);
+      return output;
+    };
+    t.equal(statSync(socket).mode & 0o777, 0o600, 'only its user may ask');
+    t.match(
+      await ask('devinfo'),
+      /hca_id:\tblue[\s\S]*PORT_ACTIVE[\s\S]*192\.0\.2\.1[\s\S]*hca_id:\tgreen[\s\S]*192\.0\.2\.2/,
+    );
+    t.match(await ask('link', 'green'), /^link green\/1 state ACTIVE/);
+    t.match(await ask('stat', 'blue', '--all'), /link blue\/1 sent_pkts 0 /);
+    t.match(await ask('res', 'blue'), /^blue: ctx 0 pd 0/);
+    const described = JSON.parse(await ask('devinfo', 'blue', '--json')) as { blue: { port: { activeMtu: number } } };
+    t.equal(described.blue.port.activeMtu, 5);
+    await t.rejects(ask('devinfo', 'red'), { message: /no vRNIC named "red"/ });
+    t.match(await say(socket, 'not json\n'), /"ok":false/);
+    t.match(await say(socket, '{"op":"reboot"}\n'), /"ok":false.*not a request/);
+    t.match(await say(socket, 'x'.repeat(70_000)), /at most 65536 octets/);
+
+    const second = await here.run(urnic('up', '-c', config, '--socket', socket));
+    t.match(second, { code: 1, output: /another daemon listens/ });
+    t.equal(await daemon.stop(), 0, 'SIGTERM ends it well');
+    t.notOk(existsSync(socket), 'and its socket is gone');
+    t.match(await run(urnic('devinfo', '--socket', socket)), { code: 1, output: /no daemon answers.*urnic up/ });
+  },
+);
+
+t.test(
+  'daemon: an interface that is not there is an error in words, and a dead socket is replaced',
+  { skip: lacks('root', 'ip') },
+  async (t) => {
+    const folder = folderOf(t);
+    const [here] = await twoHosts(t);
+    const socket = join(folder, 'control.sock');
+    const config = join(folder, 'urnic.yaml');
+    writeFileSync(config, 'vrnics:\n  - name: blue\n    netdev: nosuch0\n');
+    t.match(await here.run(urnic('up', '-c', config, '--socket', socket)), {
+      code: 1,
+      output: /vRNIC blue: .*nosuch0/,
+    });
+    writeFileSync(config, 'vrnics:\n  - name: blue\n    netdev: eth0\n');
+    const first = here.spawn(t, urnic('up', '-c', config, '--socket', socket));
+    await first.matches(/"ready"/);
+    await first.stop('SIGKILL');
+    t.ok(existsSync(socket), 'a killed daemon leaves its socket');
+    const next = here.spawn(t, urnic('up', '-c', config, '--socket', socket));
+    await next.matches(/"ready"/);
+    t.equal(await next.stop('SIGINT'), 0);
+  },
+);
+
+t.test(
+  'daemon: capture writes what passes, and decode reads it',
+  { skip: lacks('root', 'ip'), timeout: 60_000 },
+  async (t) => {
+    const folder = folderOf(t);
+    const [here, there] = await twoHosts(t);
+    const trace = join(folder, 'trace.pcapng');
+    const server = there.spawn(t, urnic('pingpong', '--netdev', 'eth0', '-n', '20'));
+    await new Promise((resolve) => setTimeout(resolve, 1500));
+    t.match(await here.run(urnic('pingpong', '--netdev', 'eth0', '-n', '20', '--capture', trace, '192.0.2.2')), {
+      code: 0,
+      output: /20 iters/,
+    });
+    await server.end(10_000);
+    const { output } = await run(urnic('decode', '--json', trace));
+    const packets = output
+      .trim()
+      .split('\n')
+      .map((line) => JSON.parse(line) as { opcode?: string; icrc?: string });
+    t.ok(packets.filter(({ opcode }) => opcode?.startsWith('RC_SEND')).length >= 160, '40 messages of 4 packets');
+    t.ok(
+      packets.every(({ icrc }) => icrc === undefined || icrc === 'ok'),
+      'every ICRC is good',
+    );
+    t.ok(readFileSync(trace).length > 20 * 4096);
+  },
+);

@@ -8,6 +8,13 @@ import type { Ring } from './queue/ring.ts';
 
 const { Cqe, Arm } = Layout;
 
+/** Who must know that a CQ is of no use any more: its QPs are. */
+export interface CqKeeper {
+  readonly events: Events;
+  readonly counters: Counters;
+  cqOverran(cq: CompletionQueue): void;
+}
+
 export class CompletionQueue implements Cq {
   readonly handle: number;
   readonly context: number;
@@ -18,28 +25,18 @@ export class CompletionQueue implements Cq {
   ring: Ring;
   completionEvents = 0;
   asyncEvents = 0;
-  readonly #events: Events;
-  readonly #counters: Counters;
+  readonly #keeper: CqKeeper;
   /** Ours: what the application makes of the shared word is its own affair. */
   #producer = 0;
   #isDead = false;
 
-  constructor(
-    handle: number,
-    context: number,
-    cookie: bigint,
-    channel: number,
-    ring: Ring,
-    events: Events,
-    counters: Counters,
-  ) {
+  constructor(handle: number, context: number, cookie: bigint, channel: number, ring: Ring, keeper: CqKeeper) {
     this.handle = handle;
     this.context = context;
     this.cookie = cookie;
     this.channel = channel;
     this.ring = ring;
-    this.#events = events;
-    this.#counters = counters;
+    this.#keeper = keeper;
   }
 
   push(
@@ -102,15 +99,17 @@ export class CompletionQueue implements Cq {
     this.ring.disarm();
     if (this.channel === -1) return;
     this.completionEvents++;
-    this.#events.completion(this.context, this.channel, this.handle, this.cookie);
+    this.#keeper.events.completion(this.context, this.channel, this.handle, this.cookie);
   }
 
-  /** nothing is overwritten; the CQ is of no use any more. */
+  /** nothing is overwritten; the CQ is of no use any more, nor are the QPs that complete to it. */
   #overrun(): boolean {
-    this.#counters.add(Counter.cq_overrun);
+    const { events, counters } = this.#keeper;
+    counters.add(Counter.cq_overrun);
     if (!this.#isDead) {
       this.#isDead = true;
-      if (this.#events.async(this.context, AsyncEvent.CQ_ERR, this.handle, this.cookie)) this.asyncEvents++;
+      this.#keeper.cqOverran(this);
+      if (events.async(this.context, AsyncEvent.CQ_ERR, this.handle, this.cookie)) this.asyncEvents++;
     }
     return false;
   }

@@ -1,11 +1,13 @@
 /** What one vRNIC is told at birth: who it is on the network, and how much it may hold. */
 
+import { HANDLES_MAX } from './handles.ts';
+
 export interface GidEntry {
   /** 16 octets: an IPv6 address, or an IPv4-mapped one (::ffff:a.b.c.d). */
   readonly gid: Uint8Array;
 }
 
-/** Every table has an end; reaching it is ENOMEM for that vRNIC alone. */
+/** Every table has an end; reaching it is ENOMEM for that vRNIC alone. Whole numbers; objects of one kind at most 2^20, queues at most 2^16 deep. */
 export interface RnicLimits {
   contexts: number;
   pds: number;
@@ -30,6 +32,40 @@ export interface RnicLimits {
   reorderPackets: number;
   /** Wrong keys or ranges that one QP may present before it goes to ERR even on UC (SPEC-CHECKLIST T-06). */
   violations: number;
+}
+
+const OBJECTS: readonly (keyof RnicLimits)[] = [
+  'contexts',
+  'pds',
+  'qps',
+  'cqs',
+  'srqs',
+  'mrs',
+  'mws',
+  'ahs',
+  'channels',
+  'multicastGroups',
+  'multicastMembers',
+  'asyncEvents',
+  'reorderPackets',
+  'violations',
+];
+const MOST: Partial<Record<keyof RnicLimits, number>> = {
+  queueDepth: 65_535,
+  cqDepth: 2 ** 22,
+  rdAtomic: 255,
+  registeredBytes: Number.MAX_SAFE_INTEGER,
+  ...Object.fromEntries(OBJECTS.map((name) => [name, HANDLES_MAX])),
+};
+
+/** @throws RangeError naming the limit that cannot be kept. */
+export function checkLimits(limits: RnicLimits): void {
+  for (const [name, most] of Object.entries(MOST)) {
+    const value = limits[name as keyof RnicLimits];
+    if (!Number.isInteger(value) || value < 0 || value > most) {
+      throw new RangeError(`limit ${name} is ${value}: it must be a whole number, 0 … ${most}`);
+    }
+  }
 }
 
 export const DEFAULT_LIMITS: RnicLimits = {

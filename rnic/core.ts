@@ -22,24 +22,24 @@ export interface Pd {
   children: number;
 }
 
-/** A registered region, or a bound memory window: what a key names. */
+/** A registered region, or a bound memory window: what a key grants. Fixed but for `valid`; registering or binding anew makes another. */
 export interface Region {
   /** The whole 32-bit key. lKey and rKey of a region are the same number, as rxe has it. */
-  key: number;
-  pd: Pd;
-  access: number;
+  readonly key: number;
+  readonly pd: Pd;
+  readonly access: number;
   /** False once revoked; whoever kept the region over packets asks this again for each packet. */
-  valid: boolean;
-  memory: Memory;
+  readonly valid: boolean;
+  readonly memory: Memory;
   /** Octet of `memory` where the region begins. */
-  start: number;
-  iovaHi: number;
-  iovaLo: number;
+  readonly start: number;
+  readonly iovaHi: number;
+  readonly iovaLo: number;
   /** Octets; may pass 2^32. */
-  length: number;
+  readonly length: number;
   /** Type 2 window: the QPN it is bound to. 0 otherwise. */
-  boundQpn: number;
-  isWindow: boolean;
+  readonly boundQpn: number;
+  readonly isWindow: boolean;
 }
 
 /** Why a key was refused. 0 is accepted. */

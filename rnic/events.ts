@@ -61,13 +61,16 @@ export class Events {
     return false;
   }
 
-  /** The object is gone: nobody hears of it again. Codes tell a CQ's asynchronous events from a QP's of the same handle. */
-  forget(context: number, handle: number, isItsKind: (kind: number, code: number) => boolean): void {
+  /** The object is gone: nobody hears of it again. Codes tell a CQ's asynchronous events from a QP's of the same handle. How many were yet to be told. */
+  forget(context: number, handle: number, isItsKind: (kind: number, code: number) => boolean): number {
+    let forgotten = 0;
     for (let i = this.#head; i < this.#tail; i++) {
       const event = this.#queue[i]!;
-      if (event.context === context && event.handle === handle && isItsKind(event.kind, event.code))
-        this.#cancel(event);
+      if (event.context !== context || event.handle !== handle || !isItsKind(event.kind, event.code)) continue;
+      this.#cancel(event);
+      forgotten++;
     }
+    return forgotten;
   }
 
   forgetContext(context: number): void {
@@ -101,7 +104,7 @@ export class Events {
 
   /** Moves the used places to the end, so that the queue does not grow under a reader that never quite catches up. */
   #compact(): void {
-    this.#queue.push(...this.#queue.splice(0, this.#head));
+    for (const used of this.#queue.splice(0, this.#head)) this.#queue.push(used);
     this.#tail -= this.#head;
     this.#head = 0;
   }

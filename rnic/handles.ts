@@ -2,6 +2,8 @@
 
 const INDEX_BITS = 20;
 const INDEX_MASK = (1 << INDEX_BITS) - 1;
+/** Objects of one kind that a context can name. */
+export const HANDLES_MAX = 1 << INDEX_BITS;
 const GENERATIONS = 1 << 11;
 
 export class Handles<T extends object> {
@@ -17,7 +19,7 @@ export class Handles<T extends object> {
   /** Takes a place; `make` gets the handle and its index (dense, reused). */
   add<U extends T>(make: (handle: number, index: number) => U): U {
     const index = this.#free.pop() ?? this.#objects.length;
-    if (index > INDEX_MASK) throw new RangeError('more objects than handles');
+    if (index >= HANDLES_MAX) throw new RangeError('more objects than handles');
     const generation = this.#generations[index] ?? 0;
     const object = make((generation << INDEX_BITS) | index, index);
     this.#objects[index] = object;

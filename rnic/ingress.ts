@@ -101,6 +101,8 @@ export class Ingress {
     // requests from RTR on, responses from RTS on.
     if (RECEIVING[qp.state] !== true || (!isRequest && qp.state === QpState.RTR)) return Counter.drop_qp_state;
     if (qp.type !== QpType.UD) return isFromPeer(packet, qp) ? ACCEPT : Counter.drop_address;
+    // A notification has no Q_Key: the sender says what becomes of it.
+    if (isCnp) return ACCEPT;
     if (Deth.qKey(view, bthAt + Bth.BYTES) !== qp.qKey) return Counter.drop_qkey;
     return ACCEPT;
   }

@@ -27,9 +27,11 @@ function wordsOf(gid: Uint8Array): Int32Array {
 }
 
 export class MulticastGroups {
-  readonly #groups: Group[] = [];
+  /** By the last word of the GID, in which most of them differ. */
+  readonly #groups = new Map<number, Group[]>();
   readonly #groupLimit: number;
   readonly #memberLimit: number;
+  #size = 0;
 
   constructor(groupLimit: number, memberLimit: number) {
     this.#groupLimit = groupLimit;
@@ -37,18 +39,14 @@ export class MulticastGroups {
   }
 
   get size(): number {
-    return this.#groups.length;
+    return this.#size;
   }
 
   /** False when a limit is reached. Attaching twice counts once. */
   attach(gid: Uint8Array, qp: QueuePair): boolean {
     const words = wordsOf(gid);
-    let group = this.#find(words[0]!, words[1]!, words[2]!, words[3]!);
-    if (group === undefined) {
-      if (this.#groups.length >= this.#groupLimit) return false;
-      group = new Group(words);
-      this.#groups.push(group);
-    }
+    const group = this.#find(words[0]!, words[1]!, words[2]!, words[3]!) ?? this.#add(words);
+    if (group === undefined) return false;
     if (group.members.includes(qp)) return true;
     if (group.members.length >= this.#memberLimit) return false;
     group.members.push(qp);
@@ -64,7 +62,8 @@ export class MulticastGroups {
   }
 
   detachAll(qp: QueuePair): void {
-    for (const group of [...this.#groups]) this.#leave(group, qp);
+    if (qp.groups === 0) return;
+    for (const group of [...this.#groups.values()].flat()) this.#leave(group, qp);
   }
 
   /** The members of the group that a packet's destination address names; none: undefined. */
@@ -74,19 +73,38 @@ export class MulticastGroups {
     return this.#find(view.getInt32(at), view.getInt32(at + 4), view.getInt32(at + 8), view.getInt32(at + 12))?.members;
   }
 
+  #add(words: Int32Array): Group | undefined {
+    if (this.#size >= this.#groupLimit || this.#memberLimit < 1) return undefined;
+    const group = new Group(words);
+    const alike = this.#groups.get(words[3]!);
+    if (alike === undefined) this.#groups.set(words[3]!, [group]);
+    else alike.push(group);
+    this.#size++;
+    return group;
+  }
+
   #leave(group: Group, qp: QueuePair): boolean {
     const index = group.members.indexOf(qp);
     if (index === -1) return false;
     group.members.splice(index, 1);
     qp.groups--;
-    if (group.members.length === 0) this.#groups.splice(this.#groups.indexOf(group), 1);
+    if (group.members.length === 0) this.#remove(group);
     return true;
   }
 
+  #remove(group: Group): void {
+    const alike = this.#groups.get(group.words[3]!)!;
+    alike.splice(alike.indexOf(group), 1);
+    if (alike.length === 0) this.#groups.delete(group.words[3]!);
+    this.#size--;
+  }
+
   #find(a: number, b: number, c: number, d: number): Group | undefined {
-    for (let i = 0; i < this.#groups.length; i++) {
-      const { words } = this.#groups[i]!;
-      if (words[3] === d && words[2] === c && words[1] === b && words[0] === a) return this.#groups[i];
+    const alike = this.#groups.get(d);
+    if (alike === undefined) return undefined;
+    for (let i = 0; i < alike.length; i++) {
+      const { words } = alike[i]!;
+      if (words[2] === c && words[1] === b && words[0] === a) return alike[i];
     }
     return undefined;
   }

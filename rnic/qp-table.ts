@@ -28,6 +28,11 @@ export class QpTable {
     return this.#byQpn.size;
   }
 
+  /** QPs that it can number at once. */
+  get capacity(): number {
+    return this.#count;
+  }
+
   find(qpn: number): QueuePair | undefined {
     if (this.#last?.qpn === qpn) return this.#last;
     const qp = this.#byQpn.get(qpn);

@@ -100,6 +100,7 @@ export class QueuePair implements Qp {
     this.path = null;
     this.av = null;
     this.destQpn = 0;
+    this.sqdAsyncNotify = false;
     this.violations = 0;
   }
 }

@@ -4,7 +4,8 @@
  */
 import type { Micros } from '../wire/types.ts';
 import { type Command, type EngineEvent, Errno, type Result } from './commands.ts';
-import type { GidEntry, RnicConfig, RnicHost } from './config.ts';
+import type { CompletionQueue } from './completion-queue.ts';
+import { checkLimits, type GidEntry, type RnicConfig, type RnicHost } from './config.ts';
 import { AsyncEvent, mtuBytes, QpState, WcStatus } from './constants.ts';
 import { Context } from './context.ts';
 import { closeContext } from './control/close-context.ts';
@@ -63,10 +64,14 @@ export class Rnic implements EngineCore, Control {
   readonly #ingress: Ingress;
   readonly #schedule = new Schedule();
   readonly #errors: ErrorSweep;
+  /** CQs that overran and whose QPs do not know yet. */
+  readonly #overrun: CompletionQueue[] = [];
   #nextContext = 1;
   #mtuBytes: number;
 
+  /** @throws RangeError when the configuration's limits or QPNs cannot be. */
   constructor(config: RnicConfig, host: RnicHost) {
+    checkLimits(config.limits);
     this.config = config;
     this.host = host;
     const random32 = (): number => host.random32();
@@ -106,6 +111,7 @@ export class Rnic implements EngineCore, Control {
   execute(id: number, command: Command, now: Micros): Result {
     const context = this.#contexts.get(id);
     if (context === undefined) return refuse(Errno.EINVAL, 'the device is not open');
+    if (typeof command !== 'object' || command === null) return refuse(Errno.EINVAL, 'is not a command');
     const handler = Object.hasOwn(HANDLERS, command.op) ? HANDLERS[command.op] : undefined;
     if (handler === undefined) return refuse(Errno.ENOSYS, 'no such command', 'op');
     return handler(this, context, command as never, now);
@@ -122,6 +128,11 @@ export class Rnic implements EngineCore, Control {
     if (qp === undefined) return false;
     this.fail(qp, WcStatus.FATAL_ERR, AsyncEvent.QP_FATAL);
     return true;
+  }
+
+  /** R-156. Its QPs follow when the machine that found it full has ended its step: `pollTransmit`. */
+  cqOverran(cq: CompletionQueue): void {
+    this.#overrun.push(cq);
   }
 
   /** For `urnic res`: everything that lives here, by context. */
@@ -147,6 +158,7 @@ export class Rnic implements EngineCore, Control {
 
   /** True when there is more to send than the bursts held. */
   pollTransmit(out: PacketWriter, now: Micros): boolean {
+    if (this.#overrun.length !== 0) this.#failUsers();
     const more = this.gsiSource?.pollTransmit(out, now) ?? false;
     return this.#schedule.pollTransmit(out, now) || more;
   }
@@ -156,7 +168,7 @@ export class Rnic implements EngineCore, Control {
   }
 
   pollTimeout(): Micros {
-    return this.#schedule.isEmpty ? this.timers.nextDeadline() : 0;
+    return this.#schedule.isEmpty && this.#overrun.length === 0 ? this.timers.nextDeadline() : 0;
   }
 
   // ── EngineCore: for the machines ──
@@ -199,8 +211,15 @@ export class Rnic implements EngineCore, Control {
     qp.state = QpState.RESET;
     qp.reset();
     this.#errors.remove(qp);
-    this.#schedule.remove(qp);
     this.qps.remove(qp, now);
+  }
+
+  #failUsers(): void {
+    for (let cq = this.#overrun.pop(); cq !== undefined; cq = this.#overrun.pop()) {
+      for (const qp of this.#contexts.get(cq.context)?.qps ?? []) {
+        if (qp.sendCq === cq || qp.recvCq === cq) this.fail(qp, WcStatus.WR_FLUSH_ERR, AsyncEvent.QP_FATAL);
+      }
+    }
   }
 
   #flush(qp: QueuePair, status: WcStatus): void {

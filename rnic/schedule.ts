@@ -23,21 +23,14 @@ export class Schedule {
     this.#push(qp);
   }
 
-  /** Its place stays empty until its turn. */
-  remove(qp: QueuePair): void {
-    if (!qp.isScheduled) return;
-    qp.isScheduled = false;
-    const index = this.#ring.indexOf(qp);
-    if (index !== -1) this.#ring[index] = null;
-  }
-
   /** One turn for each that waits now, until a burst is full. True when some wait still. */
   pollTransmit(out: PacketWriter, now: Micros): boolean {
     out.isFull = false;
     for (let turns = this.#count; turns > 0; turns--) {
       const qp = this.#pop();
-      if (qp === null) continue;
       qp.isScheduled = false;
+      // Destroyed while it waited.
+      if (qp.isGone) continue;
       // Responses first: a peer waits for them, and its acknowledgements make room for our requests.
       const moreResponses = qp.responder.pollTransmit(out, now, QUANTUM_BYTES);
       const moreRequests = qp.sender.pollTransmit(out, now, QUANTUM_BYTES);
@@ -53,7 +46,7 @@ export class Schedule {
     this.#count++;
   }
 
-  #pop(): QueuePair | null {
+  #pop(): QueuePair {
     const qp = this.#ring[this.#head]!;
     this.#ring[this.#head] = null;
     this.#head = (this.#head + 1) & (this.#ring.length - 1);

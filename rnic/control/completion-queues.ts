@@ -33,7 +33,7 @@ export const createCq: Handler<'createCq'> = (control, context, command) => {
   totals.cqs++;
   if (channel) channel.users++;
   const make = (handle: number) =>
-    new CompletionQueue(handle, context.id, cookie, channel?.handle ?? -1, ring, control.events, control.core.counters);
+    new CompletionQueue(handle, context.id, cookie, channel?.handle ?? -1, ring, control);
   const cq = context.cqs.add(make);
   return { ok: true, cq: cq.handle, cqe: ring.mask, queue: ring.memory };
 };
@@ -69,15 +69,16 @@ export const reqNotifyCq: Handler<'reqNotifyCq'> = (_control, context, command) 
   return { ok: true };
 };
 
+const isCompletion = (kind: number): boolean => kind === EventKind.COMPLETION;
+const isCqError = (kind: number, code: number): boolean => kind === EventKind.ASYNC && code === AsyncEvent.CQ_ERR;
+
 export function removeCq(control: Control, context: Context, cq: CompletionQueue): void {
   const channel = context.channels.get(cq.channel);
   if (channel) channel.users--;
   context.cqs.remove(cq.handle);
   control.totals.cqs--;
-  control.events.forget(
-    context.id,
-    cq.handle,
-    (kind, code) => kind === EventKind.COMPLETION || code === AsyncEvent.CQ_ERR,
-  );
+  // Who destroys it waits for what was told to be acknowledged: what was not told does not count.
+  cq.completionEvents -= control.events.forget(context.id, cq.handle, isCompletion);
+  cq.asyncEvents -= control.events.forget(context.id, cq.handle, isCqError);
   freeCq(control, cq);
 }

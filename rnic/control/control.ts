@@ -5,6 +5,7 @@ import type { CompletionQueue } from '../completion-queue.ts';
 import type { RnicConfig, RnicHost } from '../config.ts';
 import type { Context } from '../context.ts';
 import type { EngineCore } from '../core.ts';
+import type { Counters } from '../counters.ts';
 import type { Events } from '../events.ts';
 import type { RegionTable } from '../memory/regions.ts';
 import type { MulticastGroups } from '../multicast.ts';
@@ -30,6 +31,7 @@ export interface Control {
   readonly host: RnicHost;
   readonly core: EngineCore;
   readonly events: Events;
+  readonly counters: Counters;
   readonly regions: RegionTable;
   readonly qps: QpTable;
   readonly groups: MulticastGroups;
@@ -38,6 +40,8 @@ export interface Control {
   mtuBytes(): number;
   /** Moves a QP to ERR by command or by failure: flushes, and keeps flushing what is posted. */
   enterError(qp: QueuePair): void;
+  /** A CQ overran: its QPs are to go to ERR. */
+  cqOverran(cq: CompletionQueue): void;
   /** Forgets a QP everywhere. */
   dropQp(qp: QueuePair, now: Micros): void;
 }

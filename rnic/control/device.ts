@@ -1,7 +1,8 @@
 /** What the vRNIC says of itself. IBA Vol. 1, §11.2.1 (query HCA); `ibv_query_device(3)`, `ibv_query_port(3)`. */
+import type { GidEntry } from '../config.ts';
 import * as Layout from '../queue/layout.ts';
-import { invalid } from '../refusal.ts';
-import type { Handler } from './control.ts';
+import { invalid, isWhole } from '../refusal.ts';
+import type { Control, Handler } from './control.ts';
 
 /** `enum ibv_device_cap_flags`: BAD_PKEY_CNTR, BAD_QKEY_CNTR, CURR_QP_STATE_MOD, SRQ_RESIZE, RC_RNR_NAK_GEN, MEM_WINDOW, MEM_MGT_EXTENSIONS, MEM_WINDOW_TYPE_2B. */
 const CAPABILITIES = (1 << 1) | (1 << 2) | (1 << 7) | (1 << 13) | (1 << 12) | (1 << 17) | (1 << 21) | (1 << 24);
@@ -13,6 +14,8 @@ const WIDTH_4X = 2;
 const SPEED_EDR = 32;
 const MESSAGE_BYTES_MAX = 2 ** 31;
 const MTU_MAX = 5;
+/** Addresses of 46 bits: what x86-64 and arm64 give a process, and less. */
+export const REGION_BYTES_MAX = 2 ** 46;
 
 export const queryDevice: Handler<'queryDevice'> = (control) => {
   const { limits, mac } = control.config;
@@ -20,8 +23,8 @@ export const queryDevice: Handler<'queryDevice'> = (control) => {
     ok: true,
     fwVer: '0.1.0',
     nodeGuid: guidOf(mac),
-    maxMrBytes: 2n ** 46n,
-    maxQp: limits.qps,
+    maxMrBytes: BigInt(Math.min(REGION_BYTES_MAX, limits.registeredBytes)),
+    maxQp: Math.min(limits.qps, control.qps.capacity),
     maxQpWr: limits.queueDepth,
     maxSge: Layout.MAX_SGE,
     maxCq: limits.cqs,
@@ -69,10 +72,16 @@ export const queryPort: Handler<'queryPort'> = (control, _context, command) => {
 
 export const queryGid: Handler<'queryGid'> = (control, _context, command) => {
   if (command.portNum !== 1) return invalid('portNum', 'a vRNIC has one port, number 1');
-  const entry = control.config.gids[command.index];
+  const entry = gidAt(control, command.index);
   if (entry === undefined) return invalid('index', `there are ${control.config.gids.length} GIDs`);
   return { ok: true, gid: Uint8Array.from(entry.gid) };
 };
+
+/** The GID at an index that an application gave; undefined when there is none. */
+export function gidAt(control: Control, index: unknown): GidEntry | undefined {
+  const { gids } = control.config;
+  return isWhole(index, 0, gids.length - 1) ? gids[index] : undefined;
+}
 
 /** EUI-64 from the MAC (RFC 4291, appendix A). */
 function guidOf(mac: Uint8Array): bigint {

@@ -2,6 +2,7 @@
 import type { Answers, Result } from '../commands.ts';
 import { busy, full, invalid, noSuch } from '../refusal.ts';
 import type { Handler } from './control.ts';
+import { gidAt } from './device.ts';
 
 const NOTHING = { ok: true } as const;
 
@@ -44,8 +45,7 @@ export const createAh: Handler<'createAh'> = (control, context, command): Result
   const pd = context.pds.get(command.pd);
   if (!pd) return noSuch('protection domain', 'pd');
   if (!command.path) return invalid('av', 'its address was not resolved to a path');
-  if (!command.av || config.gids[command.av.sgidIndex] === undefined)
-    return invalid('av.sgidIndex', 'there is no GID at this index');
+  if (!gidAt(control, command.av?.sgidIndex)) return invalid('av.sgidIndex', 'there is no GID at this index');
   if (totals.addressHandles >= config.limits.ahs) return full('address handles', config.limits.ahs);
   const { path, av } = command;
   totals.addressHandles++;

@@ -6,9 +6,11 @@ import type { QueuePair } from '../qp.ts';
 import { attributeNames, mayBeCurrent, transition } from '../qp-states.ts';
 import { invalid, isWhole, noSuch, refuse } from '../refusal.ts';
 import type { Control, Handler } from './control.ts';
+import { gidAt } from './device.ts';
 
 const MASK_24 = 0xff_ffff;
 const U32 = 0xffff_ffff;
+const CONTROLLED_Q_KEY = 0x8000_0000;
 /** `QpAttr` bit → the member it names and the values that member takes. */
 const RANGES: readonly (readonly [bit: number, member: keyof QpAttributes, least: number, most: number])[] = [
   [QpAttr.STATE, 'qpState', 0, 6],
@@ -87,6 +89,10 @@ function checkValues(control: Control, mask: number, attributes: QpAttributes): 
     if ((mask & bit) !== 0 && !isWhole(attributes[member], 0, rdAtomic))
       return invalid(member, `must be 0 … ${rdAtomic}`);
   }
+  // R-133: controlled Q_Keys are for management; no application of a vRNIC has that privilege.
+  if ((mask & QpAttr.QKEY) !== 0 && attributes.qKey! >= CONTROLLED_Q_KEY) {
+    return refuse(Errno.EPERM, 'Q_Keys with the highest bit set are reserved for management', 'qKey');
+  }
   if ((mask & QpAttr.PATH_MTU) !== 0 && mtuBytes(attributes.pathMtu!) > control.mtuBytes()) {
     return invalid('pathMtu', `the port carries at most ${control.mtuBytes()} octets of payload`);
   }
@@ -97,7 +103,7 @@ function checkPath(control: Control, command: Parameters<typeof modifyQp>[2]): R
   if ((command.mask & QpAttr.AV) === 0) return undefined;
   const { av } = command.attributes;
   if (!av) return invalid('av', 'is missing');
-  if (control.config.gids[av.sgidIndex] === undefined) return invalid('av.sgidIndex', 'there is no GID at this index');
+  if (!gidAt(control, av.sgidIndex)) return invalid('av.sgidIndex', 'there is no GID at this index');
   if (!command.path) return refuse(Errno.EINVAL, 'the address was not resolved to a path', 'av');
   return undefined;
 }

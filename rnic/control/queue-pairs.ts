@@ -27,8 +27,9 @@ export const createQp: Handler<'createQp'> = (control, context, command, now): R
   if (refusal) return refusal;
   const cookie = command.cookie ?? 0n;
   if (!isWide(cookie)) return invalid('cookie', 'must be a 64-bit number');
-  if (totals.qps >= config.limits.qps || context.qps.size >= context.doorbell.slots)
-    return full('queue pairs', config.limits.qps);
+  if (totals.qps >= config.limits.qps) return full('queue pairs', config.limits.qps);
+  if (context.qps.size >= context.doorbell.slots)
+    return refuse(Errno.ENOMEM, `the doorbell page has room for ${context.doorbell.slots} queue pairs`);
   const qpn = control.qps.draw(now);
   if (qpn === -1) return refuse(Errno.ENOMEM, 'every QP number of this vRNIC is in use or was a short while ago');
   const cap = wholeCap(command.cap, srq !== null);
@@ -108,7 +109,7 @@ export function removeQp(control: Control, context: Context, qp: QueuePair, now:
   qp.sendCq.users--;
   qp.recvCq.users--;
   if (qp.srq) qp.srq.users--;
-  control.events.forget(context.id, qp.handle, (kind, code) => kind === EventKind.ASYNC && isQpEvent(code));
+  qp.asyncEvents -= control.events.forget(context.id, qp.handle, isQpEvent);
   control.host.freeQueue(context.id, qp.sq.memory);
   if (qp.rq) control.host.freeQueue(context.id, qp.rq.memory);
 }
@@ -141,7 +142,7 @@ const QP_EVENTS: readonly number[] = [
   AsyncEvent.PATH_MIG_ERR,
   AsyncEvent.QP_LAST_WQE_REACHED,
 ];
-const isQpEvent = (code: number): boolean => QP_EVENTS.includes(code);
+const isQpEvent = (kind: number, code: number): boolean => kind === EventKind.ASYNC && QP_EVENTS.includes(code);
 
 function checkCap(cap: QpCap | undefined, depth: number): Refusal | undefined {
   if (!cap) return invalid('cap', 'is missing');
@@ -154,7 +155,7 @@ function checkCap(cap: QpCap | undefined, depth: number): Refusal | undefined {
   return undefined;
 }
 
-/** What the queues really hold: a power of two less one, an element filled up. */
+/** What the queues really hold: a power of two less one. */
 function wholeCap(asked: QpCap, hasSrq: boolean): QpCap {
   return {
     maxSendWr: Layout.slotsFor(Math.max(1, asked.maxSendWr)) - 1,

@@ -4,12 +4,12 @@ import type { CommandOf, Refusal } from '../commands.ts';
 import { Errno } from '../commands.ts';
 import { Access } from '../constants.ts';
 import type { Context, ProtectionDomain, RegionObject } from '../context.ts';
-import { type RegionEntry, rightsAgree } from '../memory/regions.ts';
+import { NO_MEMORY, type RegionEntry, rightsAgree } from '../memory/regions.ts';
 import { busy, full, invalid, isWhole, isWide, noSuch, refuse } from '../refusal.ts';
 import type { Control, Handler } from './control.ts';
+import { REGION_BYTES_MAX } from './device.ts';
 
 const KNOWN_ACCESS = Object.values(Access).reduce((all, bit) => all | bit, 0);
-const MAX_BYTES = 2 ** 46;
 /** `enum ibv_rereg_mr_flags`. */
 const Rereg = { TRANSLATION: 1, PD: 2, ACCESS: 4 } as const;
 
@@ -18,8 +18,8 @@ export const regMr: Handler<'regMr'> = (control, context, command) => {
   if (!pd) return noSuch('protection domain', 'pd');
   const refusal = checkRange(command) ?? checkAccess(command.access) ?? checkRoom(control, command.length);
   if (refusal) return refusal;
-  const entry = control.regions.create(pd, 0, 0);
-  fill(entry, command);
+  const entry = control.regions.create(pd, 0, null);
+  give(entry, command);
   const mr = addRegion(control, context, pd, entry, command.length);
   return { ok: true, mr: mr.handle, lKey: entry.key, rKey: entry.key };
 };
@@ -30,23 +30,25 @@ export const reregMr: Handler<'reregMr'> = (control, context, command) => {
   if (!mr) return noSuch('memory region', 'mr');
   const { flags } = command;
   if (!isWhole(flags, 1, 7)) return invalid('flags', 'must name a translation (1), a PD (2) or access rights (4)');
-  if (mr.entry.windows !== 0) return busy('memory region', 'a memory window is bound to it');
-  const pd = (flags & Rereg.PD) !== 0 ? context.pds.get(command.pd) : (mr.entry.pd as ProtectionDomain);
+  const { entry } = mr;
+  if (entry.windows !== 0) return busy('memory region', 'a memory window is bound to it');
+  const { grant } = entry;
+  if (entry.fast !== null || grant === null) return invalid('mr', 'was made for fast registration');
+  const pd = (flags & Rereg.PD) !== 0 ? context.pds.get(command.pd) : (entry.pd as ProtectionDomain);
   if (!pd) return noSuch('protection domain', 'pd');
-  const access = (flags & Rereg.ACCESS) !== 0 ? command.access : mr.entry.access;
+  const access = (flags & Rereg.ACCESS) !== 0 ? command.access : grant.access;
   const refusal =
     checkAccess(access) ?? ((flags & Rereg.TRANSLATION) !== 0 ? checkTranslation(control, mr, command) : undefined);
   if (refusal) return refusal;
+  (entry.pd as ProtectionDomain).children--;
+  pd.children++;
+  entry.pd = pd;
   if ((flags & Rereg.TRANSLATION) !== 0) {
     control.totals.registeredBytes += command.length! - mr.bytes;
     mr.bytes = command.length!;
-    fill(mr.entry, { ...command, access: access! } as Filling);
-  }
-  (mr.entry.pd as ProtectionDomain).children--;
-  pd.children++;
-  mr.entry.pd = pd;
-  mr.entry.access = access!;
-  return { ok: true, lKey: mr.entry.key, rKey: mr.entry.key };
+    give(entry, { ...command, access: access! } as Giving);
+  } else entry.give(grant, grant.iovaHi, grant.iovaLo, access!);
+  return { ok: true, lKey: entry.key, rKey: entry.key };
 };
 
 export const deregMr: Handler<'deregMr'> = (control, context, command) => {
@@ -60,14 +62,16 @@ export const deregMr: Handler<'deregMr'> = (control, context, command) => {
 export const allocMr: Handler<'allocMr'> = (control, context, command) => {
   const pd = context.pds.get(command.pd);
   if (!pd) return noSuch('protection domain', 'pd');
-  if (!isWhole(command.maxBytes, 1, MAX_BYTES)) return invalid('maxBytes', 'must be a number of octets of at least 1');
+  if (!isWhole(command.maxBytes, 1, REGION_BYTES_MAX))
+    return invalid('maxBytes', 'must be a number of octets of at least 1');
   const refusal = checkRoom(control, command.maxBytes);
   if (refusal) return refusal;
-  const entry = control.regions.create(pd, 0, command.maxBytes);
-  if (command.memory) {
-    entry.memory = command.memory;
-    entry.start = command.start ?? 0;
-  }
+  const start = command.start ?? 0;
+  const memory = command.memory ?? NO_MEMORY;
+  if (!isWhole(start, 0, Number.MAX_SAFE_INTEGER)) return invalid('start', 'must be an octet of the memory');
+  // What REG_MR may give out ends where the memory does.
+  const length = Math.max(0, Math.min(command.maxBytes, memory.byteLength - start));
+  const entry = control.regions.create(pd, 0, { memory, start, length });
   const mr = addRegion(control, context, pd, entry, command.maxBytes);
   return { ok: true, mr: mr.handle, lKey: entry.key, rKey: entry.key };
 };
@@ -78,7 +82,7 @@ export const allocMw: Handler<'allocMw'> = (control, context, command) => {
   if (!pd) return noSuch('protection domain', 'pd');
   if (command.type !== 1 && command.type !== 2) return invalid('type', 'must be 1 or 2');
   if (totals.windows >= config.limits.mws) return full('memory windows', config.limits.mws);
-  const entry = control.regions.create(pd, command.type, 0);
+  const entry = control.regions.create(pd, command.type, null);
   totals.windows++;
   pd.children++;
   const mw = context.windows.add<RegionObject>((handle) => ({ handle, entry, bytes: 0 }));
@@ -107,15 +111,11 @@ export function removeWindow(control: Control, context: Context, mw: RegionObjec
   control.totals.windows--;
 }
 
-type Filling = Pick<CommandOf<'regMr'>, 'memory' | 'start' | 'length' | 'iova' | 'access'>;
+type Giving = Pick<CommandOf<'regMr'>, 'memory' | 'start' | 'length' | 'iova' | 'access'>;
 
-function fill(entry: RegionEntry, { memory, start, length, iova, access }: Filling): void {
-  entry.memory = memory;
-  entry.start = start;
-  entry.length = length;
-  entry.access = access;
-  entry.setIova((access & Access.ZERO_BASED) !== 0 ? 0n : iova);
-  entry.valid = true;
+function give(entry: RegionEntry, { memory, start, length, iova, access }: Giving): void {
+  const first = (access & Access.ZERO_BASED) !== 0 ? 0n : iova;
+  entry.give({ memory, start, length }, Number(first >> 32n), Number(first & 0xffff_ffffn), access);
 }
 
 function addRegion(
@@ -131,13 +131,13 @@ function addRegion(
   return context.regions.add<RegionObject>((handle) => ({ handle, entry, bytes }));
 }
 
-function checkRange(command: Partial<Filling>): Refusal | undefined {
-  if (!isWhole(command.length, 0, MAX_BYTES)) return invalid('length', 'must be a number of octets');
+function checkRange(command: Partial<Giving>): Refusal | undefined {
+  if (!isWhole(command.length, 0, REGION_BYTES_MAX)) return invalid('length', 'must be a number of octets');
   if (!isWhole(command.start, 0, Number.MAX_SAFE_INTEGER)) return invalid('start', 'must be an octet of the memory');
   if (!isWide(command.iova)) return invalid('iova', 'must be a 64-bit address');
   if (command.iova + BigInt(command.length) > 2n ** 64n)
     return invalid('length', 'the region would pass the end of the address space');
-  if (!command.memory) return refuse(Errno.EFAULT, 'the memory cannot be reached', 'memory');
+  if (!command.memory?.read) return refuse(Errno.EFAULT, 'the memory cannot be reached', 'memory');
   if (command.start + command.length > command.memory.byteLength)
     return refuse(Errno.EFAULT, 'the region lies outside its memory', 'length');
   return undefined;

@@ -38,8 +38,7 @@ export const modifySrq: Handler<'modifySrq'> = (control, context, command) => {
   if (maxWr !== undefined && !isWhole(maxWr, Math.max(1, srq.ring.count()), queueDepth)) {
     return invalid('maxWr', `must be ${Math.max(1, srq.ring.count())} (what is posted now) … ${queueDepth}`);
   }
-  if (srqLimit !== undefined && !isWhole(srqLimit, 0, maxWr ?? srq.ring.mask))
-    return invalid('srqLimit', 'must be 0 … maxWr');
+  if (!isWhole(srqLimit ?? srq.limit, 0, maxWr ?? srq.ring.mask)) return invalid('srqLimit', 'must be 0 … maxWr');
   if (maxWr !== undefined) {
     const ring = newRing(control, context, maxWr, srq.maxSge);
     if (!ring) return refuse(Errno.ENOMEM, 'no memory is left for the queue', 'maxWr');
@@ -72,7 +71,7 @@ export function removeSrq(control: Control, context: Context, srq: SharedReceive
   (srq.pd as { children: number }).children--;
   const isItsKind = (kind: number, code: number): boolean =>
     kind === EventKind.ASYNC && (code === AsyncEvent.SRQ_LIMIT_REACHED || code === AsyncEvent.SRQ_ERR);
-  control.events.forget(context.id, srq.handle, isItsKind);
+  srq.asyncEvents -= control.events.forget(context.id, srq.handle, isItsKind);
   control.host.freeQueue(context.id, srq.ring.memory);
 }
 

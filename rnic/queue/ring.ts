@@ -10,51 +10,86 @@ export interface QueueMemory {
   readonly mapOffset: number;
 }
 
-export class Ring {
-  readonly memory: QueueMemory;
-  /** Over the queue's memory: slots are octet offsets into this view. */
+/** Views over a whole buffer: many small queues share one, and a view of their own would cost each of them more than its state. */
+interface Views {
   readonly view: DataView;
   readonly bytes: Uint8Array;
+  readonly words: Int32Array;
+}
+
+/** Offsets of slots are 31-bit integers. */
+const OFFSETS_END = 2 ** 31;
+
+const VIEWS = new WeakMap<ArrayBufferLike, Views>();
+
+function viewsOf(buffer: ArrayBufferLike): Views {
+  const known = VIEWS.get(buffer);
+  if (known !== undefined) return known;
+  const views = {
+    view: new DataView(buffer),
+    bytes: new Uint8Array(buffer),
+    words: new Int32Array(buffer, 0, buffer.byteLength >> 2),
+  };
+  VIEWS.set(buffer, views);
+  return views;
+}
+
+export class Ring {
+  readonly memory: QueueMemory;
   readonly mask: number;
-  readonly elementBytes: number;
-  readonly #words: Int32Array;
+  readonly #views: Views;
+  readonly #base: number;
   readonly #log2: number;
 
   /** @param slots a power of two. The header is taken from these arguments, never from the memory. */
   constructor(memory: QueueMemory, slots: number, elementBytes: number) {
-    this.memory = memory;
-    this.view = new DataView(memory.buffer, memory.byteOffset, memory.byteLength);
-    this.bytes = new Uint8Array(memory.buffer, memory.byteOffset, memory.byteLength);
-    this.#words = new Int32Array(memory.buffer, memory.byteOffset, Layout.DATA >> 2);
-    this.mask = slots - 1;
-    this.elementBytes = elementBytes;
-    this.#log2 = 31 - Math.clz32(elementBytes);
     if (memory.byteLength < Layout.DATA + slots * elementBytes) throw new RangeError('queue memory is too small');
+    const end = memory.byteOffset + memory.byteLength;
+    if (memory.byteOffset % 4 !== 0 || end > memory.buffer.byteLength || end > OFFSETS_END)
+      throw new RangeError('queue memory does not lie in its buffer');
+    this.memory = memory;
+    this.#views = viewsOf(memory.buffer);
+    this.#base = memory.byteOffset;
+    this.mask = slots - 1;
+    this.#log2 = 31 - Math.clz32(elementBytes);
+  }
+
+  /** Over the whole buffer that the queue lies in: slots are octet offsets into it. */
+  get view(): DataView {
+    return this.#views.view;
+  }
+
+  /** As `view`. */
+  get bytes(): Uint8Array {
+    return this.#views.bytes;
+  }
+
+  get elementBytes(): number {
+    return 1 << this.#log2;
   }
 
   /** Writes the header of an empty queue. Done once, by the engine. */
   format(): void {
-    this.#words[Layout.LOG2_ELEMENT_BYTES >> 2] = this.#log2;
-    this.#words[Layout.INDEX_MASK >> 2] = this.mask;
-    Atomics.store(this.#words, Layout.PRODUCER >> 2, 0);
-    Atomics.store(this.#words, Layout.CONSUMER >> 2, 0);
-    Atomics.store(this.#words, Layout.ARM >> 2, 0);
+    const { words } = this.#views;
+    words[this.#word(Layout.LOG2_ELEMENT_BYTES)] = this.#log2;
+    words[this.#word(Layout.INDEX_MASK)] = this.mask;
+    for (const index of [Layout.PRODUCER, Layout.CONSUMER, Layout.ARM]) Atomics.store(words, this.#word(index), 0);
   }
 
   producer(): number {
-    return Atomics.load(this.#words, Layout.PRODUCER >> 2) & this.mask;
+    return Atomics.load(this.#views.words, this.#word(Layout.PRODUCER)) & this.mask;
   }
 
   consumer(): number {
-    return Atomics.load(this.#words, Layout.CONSUMER >> 2) & this.mask;
+    return Atomics.load(this.#views.words, this.#word(Layout.CONSUMER)) & this.mask;
   }
 
   publishProducer(index: number): void {
-    Atomics.store(this.#words, Layout.PRODUCER >> 2, index & this.mask);
+    Atomics.store(this.#views.words, this.#word(Layout.PRODUCER), index & this.mask);
   }
 
   publishConsumer(index: number): void {
-    Atomics.store(this.#words, Layout.CONSUMER >> 2, index & this.mask);
+    Atomics.store(this.#views.words, this.#word(Layout.CONSUMER), index & this.mask);
   }
 
   /** Elements waiting: 0 … slots - 1. */
@@ -68,21 +103,26 @@ export class Ring {
 
   /** Octet offset of slot `index` inside `view`. */
   slotAt(index: number): number {
-    return Layout.DATA + ((index & this.mask) << this.#log2);
+    return this.#base + Layout.DATA + ((index & this.mask) << this.#log2);
   }
 
   /** CQ only: asks for an event (`Layout.Arm`). NEXT is not lowered to SOLICITED. One-shot. */
   arm(kind: number): void {
     if (kind === Layout.Arm.SOLICITED) {
-      Atomics.compareExchange(this.#words, Layout.ARM >> 2, Layout.Arm.NONE, kind);
-    } else Atomics.store(this.#words, Layout.ARM >> 2, kind);
+      Atomics.compareExchange(this.#views.words, this.#word(Layout.ARM), Layout.Arm.NONE, kind);
+    } else Atomics.store(this.#views.words, this.#word(Layout.ARM), kind);
   }
 
   armed(): number {
-    return Atomics.load(this.#words, Layout.ARM >> 2);
+    return Atomics.load(this.#views.words, this.#word(Layout.ARM));
   }
 
   disarm(): void {
-    Atomics.store(this.#words, Layout.ARM >> 2, Layout.Arm.NONE);
+    Atomics.store(this.#views.words, this.#word(Layout.ARM), Layout.Arm.NONE);
+  }
+
+  /** Index in `words` of a header word. */
+  #word(offset: number): number {
+    return (this.#base + offset) >> 2;
   }
 }

@@ -3,7 +3,8 @@
  * offset of it, so what a library needs per call (a view, a pointer) is counted. Figures: docs/adr/0004-icrc-library.md.
  */
 import os from 'node:os';
-import { BACKENDS, type Crc32, registerArena } from '../wire/crc32-backends.ts';
+import { registerArena } from '../wire/arena.ts';
+import { BACKENDS, type Crc32 } from '../wire/crc32-backends.ts';
 import * as Icrc from '../wire/icrc.ts';
 
 const ARENA_BYTES = 64 << 20;

@@ -1,6 +1,7 @@
 /** Lays packets out in the transmit bursts as they leave: headers from the path, payload copied once, ICRC last; joins equal-sized neighbours into super-frames. */
 
 import * as Bth from '../wire/bth.ts';
+import { copy } from '../wire/copy.ts';
 import { crc32, registerArena } from '../wire/crc32.ts';
 import * as Icrc from '../wire/icrc.ts';
 import * as Ipv4 from '../wire/ipv4.ts';
@@ -9,9 +10,6 @@ import * as Udp from '../wire/udp.ts';
 import { SUPER_FRAME_BYTES, SUPER_FRAME_SEGMENTS, type TransmitBurst } from './burst.ts';
 import type { Memory } from './memory/memory.ts';
 import { Framing, type Path } from './path.ts';
-
-/** Up to here a loop is faster than making a view for `set`. */
-const SHORT_COPY_BYTES = 64;
 
 /** What the writer remembers of a port: the frame that the next packet may join. */
 class PortState {
@@ -108,8 +106,7 @@ export class PacketWriter {
   putBytes(source: Uint8Array, at: number, length: number): void {
     const { bytes } = this;
     const to = this.#putAt;
-    if (length > SHORT_COPY_BYTES) bytes.set(source.subarray(at, at + length), to);
-    else for (let i = 0; i < length; i++) bytes[to + i] = source[at + i]!;
+    copy(source, at, bytes, to, length);
     this.#putAt = to + length;
   }
 

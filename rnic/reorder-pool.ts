@@ -2,6 +2,9 @@
  * Packets that came too early, kept until the gap before them closes (SPEC-CHECKLIST §6): one pool per vRNIC, so that no tenant holds more than its limit. Slots
  * come in slabs, made when they are first needed and kept.
  */
+import { registerArena } from '../wire/arena.ts';
+import { copy } from '../wire/copy.ts';
+import { BYTES as UDP_BYTES } from '../wire/udp.ts';
 import type { ReceivedPacket } from './packet.ts';
 
 /** Room for a packet from its IP header to its ICRC: 40 + 8 + 12 + 32 + 4096 + 4, rounded up. */
@@ -29,14 +32,18 @@ export class ReorderPool {
 
   /** Copies a packet; its slot, or -1 when the pool is full. */
   hold(packet: ReceivedPacket): number {
-    const byteLength = packet.end - packet.ipAt;
+    // In a super-frame the headers stand once, before the first segment, and this packet may be a later one.
+    const headerBytes = packet.udpAt + UDP_BYTES - packet.ipAt;
+    const byteLength = headerBytes + packet.end - packet.bthAt;
     if (byteLength > SLOT_BYTES || this.held >= this.#limit) return -1;
     if (this.#freeCount === 0) this.#grow();
     const slot = this.#free[--this.#freeCount]!;
     const to = (slot % SLAB_SLOTS) * SLOT_BYTES;
-    this.#slabs[Math.floor(slot / SLAB_SLOTS)]!.bytes.set(packet.bytes.subarray(packet.ipAt, packet.end), to);
+    const { bytes } = this.#slabs[Math.floor(slot / SLAB_SLOTS)]!;
+    copy(packet.bytes, packet.ipAt, bytes, to, headerBytes);
+    copy(packet.bytes, packet.bthAt, bytes, to + headerBytes, packet.end - packet.bthAt);
     this.#packetBytes[slot] = byteLength;
-    this.#headerBytes[slot] = packet.bthAt - packet.ipAt;
+    this.#headerBytes[slot] = headerBytes;
     return slot;
   }
 
@@ -45,7 +52,7 @@ export class ReorderPool {
     const packet = this.#slabs[Math.floor(slot / SLAB_SLOTS)]!;
     packet.ipAt = (slot % SLAB_SLOTS) * SLOT_BYTES;
     packet.bthAt = packet.ipAt + this.#headerBytes[slot]!;
-    packet.udpAt = packet.bthAt - 8;
+    packet.udpAt = packet.bthAt - UDP_BYTES;
     packet.end = packet.ipAt + this.#packetBytes[slot]!;
     return packet;
   }
@@ -66,9 +73,11 @@ export class ReorderPool {
 }
 
 function emptySlab(): ReceivedPacket {
-  const memory = new ArrayBuffer(SLAB_SLOTS * SLOT_BYTES);
+  const memory = new SharedArrayBuffer(SLAB_SLOTS * SLOT_BYTES);
+  const bytes = new Uint8Array(memory);
+  registerArena(bytes);
   return {
-    bytes: new Uint8Array(memory),
+    bytes,
     view: new DataView(memory),
     ethernetAt: -1,
     ipAt: 0,

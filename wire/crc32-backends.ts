@@ -1,5 +1,6 @@
 /** The libraries that can compute CRC-32, best first, each behind one signature. docs/adr/0004-icrc-library.md has the figures. */
 import { createRequire } from 'node:module';
+import { addressOfArena, koffi } from './arena.ts';
 import * as Slice from './crc32-slice.ts';
 
 /**
@@ -17,25 +18,10 @@ export interface Backend {
 const require = createRequire(import.meta.url);
 const LIBDEFLATE = 'libdeflate.so.0';
 
-/** Addresses of the memory that `registerArena` was told of: a native call then needs no view made for it. */
-const addresses = new WeakMap<Uint8Array, number>();
-
-/**
- * Makes CRCs over a large, long-lived array cheap. Its octets must stay where they are: a SharedArrayBuffer's,
- * a mapping's or an ArrayBuffer's that is never transferred nor resized. Needed once per array object and thread.
- */
-export function registerArena(bytes: Uint8Array): void {
-  const address = addressOf?.(bytes);
-  if (address !== undefined) addresses.set(bytes, Number(address));
-}
-
-let addressOf: ((bytes: Uint8Array) => bigint) | undefined;
-
 function loadLibdeflate(): Crc32 {
-  const koffi = require('koffi') as typeof import('koffi');
+  if (koffi === undefined) throw new Error('no native calls on this machine');
   // The pointer is declared a number: an address plus an offset costs nothing to make, a subarray 65 ns.
   const native = koffi.load(LIBDEFLATE).func('libdeflate_crc32', 'int32_t', ['int32_t', 'uintptr_t', 'size_t']);
-  addressOf = koffi.address;
   const unannounced = loadZlib();
   let lastBytes: Uint8Array | undefined;
   let lastAddress = 0;
@@ -43,7 +29,7 @@ function loadLibdeflate(): Crc32 {
     // Behind an address nobody checks bounds but us.
     if (start < 0 || end < start || end > bytes.length) throw new RangeError('CRC-32 beyond the end of its memory');
     if (bytes !== lastBytes) {
-      const address = addresses.get(bytes);
+      const address = addressOfArena(bytes);
       if (address === undefined) return unannounced(bytes, start, end, seed);
       lastBytes = bytes;
       lastAddress = address;

@@ -1,5 +1,6 @@
 /** CRC-32 by the best library that this machine has and that passes its self-test: see `crc32-backends.ts`. */
-import { BACKENDS, type Backend, type Crc32, registerArena } from './crc32-backends.ts';
+import { registerArena } from './arena.ts';
+import { BACKENDS, type Backend, type Crc32 } from './crc32-backends.ts';
 import * as Slice from './crc32-slice.ts';
 
 export { registerArena };

@@ -1,5 +1,6 @@
 /** Memory of this process: a SharedArrayBuffer of a TypeScript program, or an ArrayBuffer over a mapped file. */
-import { registerArena } from '../../wire/crc32.ts';
+import { registerArena } from '../../wire/arena.ts';
+import { copy } from '../../wire/copy.ts';
 import type { Memory } from './memory.ts';
 
 const MASK_32 = 0xffff_ffffn;
@@ -33,15 +34,13 @@ export class SharedMemory implements Memory {
 
   read(offset: number, target: Uint8Array, at: number, length: number): boolean {
     if (offset + length > this.byteLength) return false;
-    if (length <= 32) for (let i = 0; i < length; i++) target[at + i] = this.#bytes[offset + i]!;
-    else target.set(this.#bytes.subarray(offset, offset + length), at);
+    copy(this.#bytes, offset, target, at, length);
     return true;
   }
 
   write(offset: number, source: Uint8Array, at: number, length: number): boolean {
     if (offset + length > this.byteLength) return false;
-    if (length <= 32) for (let i = 0; i < length; i++) this.#bytes[offset + i] = source[at + i]!;
-    else this.#bytes.set(source.subarray(at, at + length), offset);
+    copy(source, at, this.#bytes, offset, length);
     return true;
   }
 

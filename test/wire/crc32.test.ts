@@ -1,8 +1,9 @@
 /** CRC-32: every backend that loads agrees with the plain bit-by-bit definition, and a wrong one is never chosen. */
 import fc from 'fast-check';
 import t from 'tap';
+import { registerArena } from '../../wire/arena.ts';
 import { backendName, choose, crc32 as native, selfTest } from '../../wire/crc32.ts';
-import { BACKENDS, type Crc32, registerArena } from '../../wire/crc32-backends.ts';
+import { BACKENDS, type Crc32 } from '../../wire/crc32-backends.ts';
 import * as Slice from '../../wire/crc32-slice.ts';
 
 function definition(octets: Uint8Array): number {

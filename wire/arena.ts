@@ -1,0 +1,28 @@
+/** Where large, long-lived arrays lie in memory: with an address, native code can work on a part of one without a view being made for it. */
+import { createRequire } from 'node:module';
+
+type Koffi = typeof import('koffi');
+
+function load(): Koffi | undefined {
+  try {
+    return createRequire(import.meta.url)('koffi') as Koffi;
+  } catch {
+    return undefined; // no prebuilt library for this machine: JavaScript does it all
+  }
+}
+
+/** The native calls, where this machine has them. */
+export const koffi = load();
+
+const addresses = new WeakMap<Uint8Array, number>();
+
+/**
+ * Makes CRCs and copies of a large, long-lived array cheap. Its octets must stay where they are: a SharedArrayBuffer's,
+ * a mapping's or an ArrayBuffer's that is never transferred nor resized. Needed once per array object and thread.
+ */
+export function registerArena(bytes: Uint8Array): void {
+  if (koffi !== undefined && bytes.length > 0) addresses.set(bytes, Number(koffi.address(bytes)));
+}
+
+/** Address of the array's first octet; undefined for one that was not registered. */
+export const addressOfArena = (bytes: Uint8Array): number | undefined => addresses.get(bytes);

@@ -1,0 +1,43 @@
+/** Copies octets between arenas. Allocates nothing: a `subarray` for each copy would be a view for each packet (bench/copy.ts). */
+import { addressOfArena, koffi } from './arena.ts';
+
+/** Up to here a loop is done before native code is reached. */
+const SHORT_BYTES = 48;
+
+type Memmove = (target: number, source: number, length: number) => void;
+
+const memmove: Memmove | undefined = koffi
+  ?.load('libc.so.6')
+  .func('memmove', 'void', ['uintptr_t', 'uintptr_t', 'size_t']);
+
+let lastSource: Uint8Array | undefined;
+let lastSourceAddress = 0;
+let lastTarget: Uint8Array | undefined;
+let lastTargetAddress = 0;
+
+/** Copies source[from …) to target[at …). Throws RangeError when either does not hold that many octets. */
+export function copy(source: Uint8Array, from: number, target: Uint8Array, at: number, length: number): void {
+  if (from < 0 || at < 0 || length < 0 || from + length > source.length || at + length > target.length) {
+    throw new RangeError('a copy beyond the end of its memory');
+  }
+  if (length <= SHORT_BYTES) for (let i = 0; i < length; i++) target[at + i] = source[from + i]!;
+  else if (memmove === undefined || !remember(source, target)) target.set(source.subarray(from, from + length), at);
+  else memmove(lastTargetAddress + at, lastSourceAddress + from, length);
+}
+
+/** False when one of them was not registered. */
+function remember(source: Uint8Array, target: Uint8Array): boolean {
+  if (source !== lastSource) {
+    const address = addressOfArena(source);
+    if (address === undefined) return false;
+    lastSource = source;
+    lastSourceAddress = address;
+  }
+  if (target !== lastTarget) {
+    const address = addressOfArena(target);
+    if (address === undefined) return false;
+    lastTarget = target;
+    lastTargetAddress = address;
+  }
+  return true;
+}

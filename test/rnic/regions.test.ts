@@ -146,11 +146,12 @@ const steps: fc.Arbitrary<Step> = fc.record({
   type: fc.constantFrom(QpType.RC, QpType.RC, QpType.UC, QpType.UD),
   windowType: fc.constantFrom(1, 2),
   low: fc.integer({ min: 0, max: 255 }),
-  base: fc.constantFrom(0n, 1n, 0xffff_fff0n, 2n ** 32n, 2n ** 53n - 7n, 2n ** 63n, TOP - 8192n),
+  base: fc.constantFrom(0n, 1n, 0xffff_fff0n, 2n ** 32n, 2n ** 53n - 7n, 2n ** 63n, TOP - 8192n, TOP - 4096n),
   offset: fc.oneof(fc.constantFrom(-1, 0, 1, 4095, 4096, 4097), fc.integer({ min: -5000, max: 5000 })),
   length: fc.oneof(fc.constantFrom(0, 1, 4096, 0xffff_ffff), fc.nat(4200)),
   access: fc.oneof(
     fc.constant(LOCAL_WRITE | REMOTE | MW_BIND),
+    fc.constant(LOCAL_WRITE | REMOTE | MW_BIND | ZERO_BASED),
     rights(LOCAL_WRITE, REMOTE_WRITE, REMOTE_READ, REMOTE_ATOMIC, MW_BIND, ZERO_BASED),
   ),
 });
@@ -210,7 +211,8 @@ class Both {
   }
 
   #register(step: Step, pd: Pd, picked: ModelKey | undefined): void {
-    const { low, length, access, base } = step;
+    const { low, length, access } = step;
+    const base = this.#addressIn(step, undefined);
     const got = this.table.registerFast(pd, picked?.key ?? 0, low, hi(base), lo(base), length, access);
     const remoteWrites = (access & (REMOTE_WRITE | REMOTE_ATOMIC)) !== 0;
     const may =
@@ -332,6 +334,36 @@ t.test('R-177: 10,000 keys differ in their upper 24 bits, none of which is 0', (
   t.equal(table.size, 5000);
   t.ok(keys.every((key) => Number.isInteger(key) && key >= 0 && key < 2 ** 32));
   t.equal(new Set(keys.map((key) => key & 0xff)).size, 256, 'the lower 8 bits are random too');
+  t.end();
+});
+
+t.test('R-081: a zero-based type 2 window begins at 0 and ends with its own length', (t) => {
+  const table = newTable();
+  const pd = PDS[0]!;
+  const region = table.create(pd, 0, null);
+  const window = table.create(pd, 2, null);
+  region.give({ memory: MEMORY, start: 32, length: 4096 }, 5, 0x7000, MW_BIND);
+  const access = REMOTE_READ | ZERO_BASED;
+  const low = (window.key + 1) & 0xff;
+  t.equal(table.bindWindow(pd, 17, QpType.RC, window.key, low, region.key, 5, 0x7100, 64, access), SUCCESS);
+  const check = (high: number, lower: number, length: number, qpn = 17): number =>
+    table.checkRemote(window.key, high, lower, length, pd, qpn, REMOTE_READ);
+  t.equal(check(0, 0, 64), ACCEPT);
+  t.equal(table.offset, 32 + 0x100);
+  t.equal(check(0, 1, 64), OUT_OF_RANGE);
+  t.equal(check(5, 0x7100, 1), OUT_OF_RANGE);
+  t.equal(check(0, 0, 64, 18), WRONG_QP, 'R-082: bound on another QP');
+  t.end();
+});
+
+t.test('R-172: fast registration up to 2^64 and no further', (t) => {
+  const table = newTable();
+  const entry = table.create(PDS[0]!, 0, { memory: MEMORY, start: 0, length: 4096 });
+  const register = (lower: number, length: number): number =>
+    table.registerFast(PDS[0]!, entry.key, 7, 0xffff_ffff, lower, length, 0);
+  t.equal(register(0xffff_ff00, 257), MW_BIND_ERR);
+  t.equal(register(0xffff_ff00, 256), SUCCESS);
+  t.equal(register(0xffff_ff00, 256), MW_BIND_ERR, 'not while it is registered');
   t.end();
 });
 

@@ -27,8 +27,10 @@ export function pathBetween(source: number, destination: number, options: PathOp
   view.setUint16(12, isIpv6 ? 0x86dd : 0x0800);
   if (isIpv6) {
     const addresses = new DataView(new ArrayBuffer(2 * Ipv6.ADDRESS_BYTES));
-    Ipv6.writeAddress(addresses, 0, [0xfd00_0000, 0, 0, source]);
-    Ipv6.writeAddress(addresses, Ipv6.ADDRESS_BYTES, [0xfd00_0000, 0, 0, destination]);
+    for (const [i, low] of [source, destination].entries()) {
+      addresses.setUint32(i * Ipv6.ADDRESS_BYTES, 0xfd00_0000);
+      addresses.setUint32(i * Ipv6.ADDRESS_BYTES + 12, low);
+    }
     Ipv6.write(view, IP_AT, 0, 0, 0, Ipv6.NEXT_HEADER_UDP, 64, addresses, 0, Ipv6.ADDRESS_BYTES);
   } else Ipv4.write(view, IP_AT, 0, 0, 0, 64, Ipv4.PROTOCOL_UDP, source, destination);
   Udp.write(view, udpAt, sourcePort, Udp.PORT_ROCE, 0);

@@ -1,0 +1,173 @@
+/** Where accepted packets go: notifications to senders, management datagrams, multicast to each member; and no octets that throw. SPEC-CHECKLIST R-020 … R-028, R-140, T-21. */
+import fc from 'fast-check';
+import t from 'tap';
+import { Errno } from '../../rnic/commands.ts';
+import { QpState, QpType } from '../../rnic/constants.ts';
+import { COUNTER_NAMES, type CounterName } from '../../rnic/counters.ts';
+import type { ReceivedPacket } from '../../rnic/packet.ts';
+import * as Bth from '../../wire/bth.ts';
+import * as Deth from '../../wire/deth.ts';
+import * as Icrc from '../../wire/icrc.ts';
+import * as Ipv4 from '../../wire/ipv4.ts';
+import * as Opcode from '../../wire/opcode.ts';
+import type { OpCode } from '../../wire/types.ts';
+import * as Udp from '../../wire/udp.ts';
+import { AV, OURS, TestEngine, THEIRS } from '../support/engine.ts';
+
+const IP_AT = 14;
+const UDP_AT = IP_AT + Ipv4.BYTES;
+const BTH_AT = UDP_AT + Udp.BYTES;
+const Q_KEY = 0x1111;
+const GROUP = 0xe000_0005;
+
+interface Shape {
+  readonly opcode: number;
+  readonly destQp: number;
+  readonly psn?: number;
+  readonly pKey?: number;
+  readonly from?: number;
+  readonly to?: number;
+  readonly qKey?: number;
+  /** Octets after all headers. */
+  readonly payload?: number;
+  /** Changes octets before the ICRC is computed, or after. */
+  readonly before?: (view: DataView) => void;
+  readonly after?: (view: DataView) => void;
+  /** Octets cut off at the end, after the ICRC. */
+  readonly cut?: number;
+}
+
+function packetOf(shape: Shape): ReceivedPacket {
+  const { opcode, destQp, psn = 5, pKey = 0xffff, from = THEIRS, to = OURS, qKey = Q_KEY, payload = 0 } = shape;
+  const bthBytes = Math.max(Bth.BYTES, Opcode.headerBytes(opcode as OpCode)) + payload;
+  const whole = BTH_AT + bthBytes + Icrc.BYTES;
+  const bytes = new Uint8Array(whole);
+  const view = new DataView(bytes.buffer);
+  Ipv4.write(view, IP_AT, 0, whole - IP_AT, 0, 64, Ipv4.PROTOCOL_UDP, from, to);
+  Udp.write(view, UDP_AT, 0xc000, Udp.PORT_ROCE, whole - UDP_AT);
+  view.setUint8(BTH_AT, opcode);
+  view.setUint16(BTH_AT + 2, pKey);
+  view.setUint32(BTH_AT + 4, destQp);
+  view.setUint32(BTH_AT + 8, psn);
+  if ((Opcode.flags(opcode as OpCode) & Opcode.HAS_DETH) !== 0)
+    Deth.write(view, BTH_AT + Bth.BYTES, qKey as never, 9 as never);
+  shape.before?.(view);
+  Icrc.write(view, whole - Icrc.BYTES, Icrc.compute(view, bytes, IP_AT, whole - Icrc.BYTES));
+  shape.after?.(view);
+  const end = whole - (shape.cut ?? 0);
+  const place = { ethernetAt: 0, ipAt: IP_AT, udpAt: UDP_AT, bthAt: BTH_AT, end, isIpv6: false, ipId: 0 };
+  return { bytes, view, ...place, port: 0, source: 0, icrcElided: false };
+}
+
+function opened() {
+  const engine = new TestEngine();
+  const { pd } = engine.execute({ op: 'allocPd' });
+  const { cq } = engine.execute({ op: 'createCq', cqe: 255 });
+  const [rc, uc, ud] = [QpType.RC, QpType.UC, QpType.UD].map((type) => {
+    const qp = engine.createQp(type, pd, cq);
+    engine.moveTo(qp, QpState.RTS);
+    return qp;
+  }) as [ReturnType<typeof engine.createQp>, ReturnType<typeof engine.createQp>, ReturnType<typeof engine.createQp>];
+  engine.turn();
+  return { engine, pd, cq, rc, uc, ud };
+}
+
+/** Counters that a packet moved. */
+function moved(engine: TestEngine, shape: Shape): CounterName[] {
+  const before = Float64Array.from(engine.rnic.counters.values);
+  engine.rnic.handlePacket(packetOf(shape), engine.now);
+  return COUNTER_NAMES.filter((_, i) => engine.rnic.counters.values[i] !== before[i]);
+}
+
+t.test('ingress: a packet that is right in everything is accepted', async (t) => {
+  const { engine, rc, ud } = opened();
+  for (const pKey of [0xffff, 0x7fff]) {
+    const names = moved(engine, { opcode: Opcode.RC_SEND_ONLY, destQp: rc.qpn, pKey });
+    t.ok(names.includes('rcvd_pkts'), `P_Key 0x${pKey.toString(16)}`);
+  }
+  const reserved = (view: DataView) => {
+    view.setUint8(BTH_AT + 4, 0x3f);
+    view.setUint8(BTH_AT + 8, 0x7f);
+  };
+  t.ok(moved(engine, { opcode: Opcode.UD_SEND_ONLY, destQp: ud.qpn, before: reserved }).includes('rcvd_pkts'), 'R-020');
+  t.ok(moved(engine, { opcode: Opcode.UD_SEND_ONLY, destQp: ud.qpn, from: 77 }).includes('rcvd_pkts'), 'R-025');
+});
+
+t.test('ingress: a congestion notification reaches the sender of its QP, of any type', async (t) => {
+  const { engine, rc, uc, ud } = opened();
+  t.ok(moved(engine, { opcode: Opcode.ROCE_CNP, destQp: rc.qpn }).includes('rp_cnp_handled'));
+  t.strictSame(moved(engine, { opcode: Opcode.ROCE_CNP, destQp: rc.qpn, from: 5 }), ['drop_address'], 'from its peer');
+  for (const qp of [uc, ud]) {
+    const names = moved(engine, { opcode: Opcode.ROCE_CNP, destQp: qp.qpn });
+    t.ok(names.includes('rp_cnp_ignored') && !names.includes('drop_qkey'));
+  }
+});
+
+t.test('ingress: management datagrams go to whoever manages', async (t) => {
+  const { engine } = opened();
+  const seen: number[] = [];
+  engine.rnic.gsiSink = { handleMad: (packet) => void seen.push(packet.bthAt) };
+  moved(engine, { opcode: Opcode.UD_SEND_ONLY, destQp: 1, qKey: 0x8001_0000 });
+  t.strictSame(seen, [BTH_AT]);
+});
+
+t.test('multicast: each member that can gets a copy; what one refuses is nothing to the others', async (t) => {
+  const { engine, pd, cq, rc, ud } = opened();
+  const gid = new Uint8Array(16);
+  gid.set([0xff, 0xff, 0xe0, 0, 0, 5], 10);
+  const early = engine.createQp(QpType.UD, pd, cq);
+  engine.moveTo(early, QpState.INIT);
+  const second = engine.createQp(QpType.UD, pd, cq);
+  engine.moveTo(second, QpState.RTR);
+  for (const qp of [early, ud, second, second]) engine.execute({ op: 'attachMcast', qp: qp.handle, gid });
+  t.equal(engine.refusal({ op: 'attachMcast', qp: rc.handle, gid }).argument, 'qp', 'only UD');
+  t.equal(engine.refusal({ op: 'attachMcast', qp: ud.handle, gid: AV.dgid }).argument, 'gid');
+  const before = engine.rnic.counters.get('rcvd_pkts');
+  const shape = { opcode: Opcode.UD_SEND_ONLY, destQp: 0xff_ffff, to: GROUP };
+  t.ok(moved(engine, shape).includes('drop_qp_state'));
+  t.equal(engine.rnic.counters.get('rcvd_pkts') - before, 2);
+  t.equal(engine.refusal({ op: 'destroyQp', qp: second.handle }).errno, Errno.EBUSY);
+  for (const qp of [early, ud, second]) engine.execute({ op: 'detachMcast', qp: qp.handle, gid });
+  t.equal(engine.refusal({ op: 'detachMcast', qp: second.handle, gid }).argument, 'gid');
+  engine.execute({ op: 'destroyQp', qp: second.handle });
+  t.strictSame(moved(engine, shape), ['drop_no_group']);
+  t.equal(engine.rnic.groups.size, 0);
+});
+
+t.test('multicast: groups and members have limits', async (t) => {
+  const engine = new TestEngine({ limits: { multicastGroups: 2, multicastMembers: 1 } });
+  const { pd } = engine.execute({ op: 'allocPd' });
+  const { cq } = engine.execute({ op: 'createCq', cqe: 7 });
+  const [a, b] = [engine.createQp(QpType.UD, pd, cq), engine.createQp(QpType.UD, pd, cq)];
+  const group = (n: number) => Uint8Array.from({ length: 16 }, (_, i) => (i === 0 ? 0xff : i === 14 ? n : 0));
+  engine.execute({ op: 'attachMcast', qp: a.handle, gid: group(1) });
+  t.equal(engine.refusal({ op: 'attachMcast', qp: b.handle, gid: group(1) }).errno, Errno.ENOMEM);
+  engine.execute({ op: 'attachMcast', qp: b.handle, gid: group(2) });
+  t.equal(engine.refusal({ op: 'attachMcast', qp: b.handle, gid: group(3) }).errno, Errno.ENOMEM);
+});
+
+t.test('ingress: any octets of any length, with a good ICRC or not, throw nothing', async (t) => {
+  const { engine, rc, uc, ud } = opened();
+  const property = fc.property(
+    fc.record({
+      opcode: fc.integer({ min: 0, max: 255 }),
+      destQp: fc.constantFrom(rc.qpn, uc.qpn, ud.qpn, 1, 0xff_ffff),
+      psn: fc.integer({ min: 0, max: 12 }),
+      payload: fc.integer({ min: 0, max: 70 }),
+      cut: fc.constantFrom(0, 0, 0, 1, 7, 30),
+    }),
+    fc.array(fc.tuple(fc.integer({ min: 1, max: 60 }), fc.integer({ min: 0, max: 255 })), { maxLength: 3 }),
+    (shape, changes) => {
+      const before = (view: DataView) => {
+        for (const [at, octet] of changes) {
+          if (BTH_AT + at < view.byteLength && (at < 4 || at > 7)) view.setUint8(BTH_AT + at, octet);
+        }
+      };
+      const packet = packetOf({ ...shape, before });
+      packet.end = Math.max(BTH_AT, packet.end);
+      engine.rnic.handlePacket(packet, engine.now);
+      engine.turn(10);
+    },
+  );
+  t.doesNotThrow(() => fc.assert(property, { numRuns: 5000 }));
+});

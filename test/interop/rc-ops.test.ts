@@ -1,6 +1,7 @@
 /** WRITE, READ and atomics between a TypeScript program and a C program on a real rxe, both ways. */
 
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t from 'tap';
 import { must } from '../support/netns.ts';
@@ -19,12 +20,13 @@ t.test(
   'WRITE, READ and atomics with a C program on rxe',
   { skip: lacksPeer() || lacks('gcc'), timeout: 600_000 },
   async (t) => {
-    // Under the root, which the peer sees, and not in /tmp, where it has its own.
-    const folder = mkdtempSync(join(ROOT, '.rxe-peer-ops-'));
+    const folder = mkdtempSync(join(tmpdir(), 'urnic-ops-'));
     t.teardown(() => rmSync(folder, { recursive: true, force: true }));
-    const program = join(folder, 'rc_ops');
-    await must('gcc', '-O1', '-Wall', '-o', program, join(ROOT, 'test/interop/peer/rc_ops.c'), '-libverbs');
+    const built = join(folder, 'rc_ops');
+    await must('gcc', '-O1', '-s', '-Wall', '-o', built, join(ROOT, 'test/interop/peer/rc_ops.c'), '-libverbs');
     const { here, peer } = await openLab(t);
+    const program = '/tmp/rc_ops';
+    await peer.putProgram(program, readFileSync(built));
 
     for (const [gid, mtu] of [
       [1, 4096],

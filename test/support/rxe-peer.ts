@@ -110,6 +110,11 @@ export class RxePeer {
     return output;
   }
 
+  /** Puts a program into the peer, whose /tmp is its own: what this machine has there cannot be read in it. */
+  async putProgram(path: string, octets: Buffer): Promise<void> {
+    await this.must(`base64 -d > ${path} <<'END'\n${octets.toString('base64')}\nEND\nchmod +x ${path}`);
+  }
+
   /** Loses this share of the packets that the peer sends (netem), 0 to end it. */
   async loseOutgoing(percent: number): Promise<void> {
     await this.exec('tc qdisc del dev eth0 root');

@@ -112,7 +112,8 @@ export class Rnic implements EngineCore, Control {
     const context = this.#contexts.get(id);
     if (context === undefined) return refuse(Errno.EINVAL, 'the device is not open');
     if (typeof command !== 'object' || command === null) return refuse(Errno.EINVAL, 'is not a command');
-    const handler = Object.hasOwn(HANDLERS, command.op) ? HANDLERS[command.op] : undefined;
+    const isNamed = typeof command.op === 'string' && Object.hasOwn(HANDLERS, command.op);
+    const handler = isNamed ? HANDLERS[command.op] : undefined;
     if (handler === undefined) return refuse(Errno.ENOSYS, 'no such command', 'op');
     return handler(this, context, command as never, now);
   }

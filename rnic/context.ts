@@ -1,5 +1,6 @@
 /** One application's use of a vRNIC: its objects, by handle, and its doorbell page. */
 import type { Micros } from '../wire/types.ts';
+import type { QpCap } from './commands.ts';
 import type { CompletionQueue } from './completion-queue.ts';
 import type { Pd } from './core.ts';
 import { Handles } from './handles.ts';
@@ -33,6 +34,8 @@ export interface AddressHandle {
   readonly av: AddressVector;
 }
 
+const CAP_MEMBERS = ['maxSendWr', 'maxRecvWr', 'maxSendSge', 'maxRecvSge', 'maxInlineData'] as const;
+
 export class Context {
   readonly id: number;
   readonly doorbell: DoorbellPage;
@@ -44,11 +47,20 @@ export class Context {
   readonly srqs = new Handles<SharedReceiveQueue>();
   readonly qps = new Handles<QueuePair>();
   readonly addressHandles = new Handles<AddressHandle>();
+  /** Of the QP that was created last: applications create many alike, and those share it. */
+  #cap: QpCap | null = null;
   #now: Micros = 0;
 
   constructor(id: number, doorbell: DoorbellPage) {
     this.id = id;
     this.doorbell = doorbell;
+  }
+
+  /** The same object as last time when it says the same. */
+  sharedCap(cap: QpCap): QpCap {
+    const last = this.#cap;
+    if (last === null || CAP_MEMBERS.some((member) => last[member] !== cap[member])) this.#cap = Object.freeze(cap);
+    return this.#cap!;
   }
 
   takeDoorbells(now: Micros): void {

@@ -32,7 +32,7 @@ export const createQp: Handler<'createQp'> = (control, context, command, now): R
     return refuse(Errno.ENOMEM, `the doorbell page has room for ${context.doorbell.slots} queue pairs`);
   const qpn = control.qps.draw(now);
   if (qpn === -1) return refuse(Errno.ENOMEM, 'every QP number of this vRNIC is in use or was a short while ago');
-  const cap = wholeCap(command.cap, srq !== null);
+  const cap = context.sharedCap(wholeCap(command.cap, srq !== null));
   const rings = newRings(control, context, cap, srq !== null);
   if (!rings) return refuse(Errno.ENOMEM, 'no memory is left for the queues', 'cap');
   totals.qps++;

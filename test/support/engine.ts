@@ -189,7 +189,7 @@ const RC_TO_RTR = QpAttr.MAX_DEST_RD_ATOMIC | QpAttr.MIN_RNR_TIMER;
 const RC_TO_RTS = QpAttr.TIMEOUT | QpAttr.RETRY_CNT | QpAttr.RNR_RETRY | QpAttr.MAX_QP_RD_ATOMIC;
 
 /** The shortest way from RESET to a state, with the fewest attributes. */
-function stepsTo(type: QpType, state: QpState): [QpState, number][] {
+export function stepsTo(type: QpType, state: QpState): [QpState, number][] {
   const isRc = type === QpType.RC;
   const isUd = type === QpType.UD;
   const toRtr = isUd ? 0 : ADDRESS | PATH_MTU | DEST_QPN | RQ_PSN | (isRc ? RC_TO_RTR : 0);

@@ -1,4 +1,5 @@
 /** The few rules of style that a machine can hold. */
+import { spawnSync } from 'node:child_process';
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import t from 'tap';
@@ -75,4 +76,15 @@ t.test('tidy: links in the documents lead somewhere', async (t) => {
       .map((target) => `${path}: ${target}`);
   });
   t.strictSame(dead, []);
+});
+
+t.test('tidy: nothing names a folder of one machine', async (t) => {
+  const { stdout } = spawnSync('git', ['-C', ROOT, 'grep', '-nIE', String.raw`(^|[^a-z.])/(work|root|home)/[a-z]`], {
+    encoding: 'utf8',
+  });
+  const own = (line: string): boolean => line.startsWith('test/tidy.test.ts:');
+  t.strictSame(
+    stdout.split('\n').filter((line) => line !== '' && !own(line)),
+    [],
+  );
 });

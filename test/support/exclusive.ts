@@ -1,43 +1,30 @@
 /** One at a time among all test processes: virtual machines and benchmarks want the machine for themselves. */
-import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { createServer } from 'node:net';
 import type { Teardown } from './netns.ts';
 
 const WAIT_MILLIS = 1_200_000;
+const RETRY_MILLIS = 100;
 
-function isAlive(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch {
-    return false;
-  }
-}
-
-/** Waits for the named turn; given back when the test ends. A holder that died does not hold. */
+/** Waits for the named turn; given back when the test ends. The turn is an abstract socket: the kernel takes it from a holder that dies. */
 export async function exclusive(t: Teardown, name: string): Promise<void> {
-  const folder = join(tmpdir(), `urnic-turn-${name}`);
-  const owner = join(folder, 'pid');
   for (const deadline = Date.now() + WAIT_MILLIS; Date.now() < deadline; ) {
-    try {
-      mkdirSync(folder);
-      writeFileSync(owner, String(process.pid));
-      t.teardown(() => rmSync(folder, { recursive: true, force: true }));
-      return;
-    } catch {
-      const pid = Number(tryRead(owner));
-      if (pid !== 0 && !isAlive(pid)) rmSync(folder, { recursive: true, force: true });
-      await new Promise((resolve) => setTimeout(resolve, 100));
-    }
+    const giveBack = await take(`\0urnic-turn-${name}`);
+    if (giveBack) return t.teardown(giveBack);
+    await new Promise((resolve) => setTimeout(resolve, RETRY_MILLIS));
   }
   throw new Error(`no turn for ${name} in ${WAIT_MILLIS / 1000} s`);
 }
 
-function tryRead(path: string): string {
-  try {
-    return readFileSync(path, 'utf8');
-  } catch {
-    return '';
-  }
+/** Null when somebody has it. */
+function take(path: string): Promise<(() => void) | null> {
+  const server = createServer((socket) => socket.destroy());
+  return new Promise((resolve, reject) => {
+    server.once('error', (error: NodeJS.ErrnoException) =>
+      error.code === 'EADDRINUSE' ? resolve(null) : reject(error),
+    );
+    server.listen(path, () => {
+      server.unref();
+      resolve(() => server.close());
+    });
+  });
 }

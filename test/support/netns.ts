@@ -1,5 +1,6 @@
 /** Network namespaces, veth pairs and taps for tests: made by iproute2, removed when the test ends. */
 import { type ChildProcess, execFile, spawn } from 'node:child_process';
+import { existsSync } from 'node:fs';
 
 export interface Ran {
   readonly code: number;
@@ -48,9 +49,12 @@ export class Background {
   output = '';
   readonly ended: Promise<number>;
 
+  /** It ends when this process does, however that happens. */
   constructor(command: readonly string[], env: NodeJS.ProcessEnv = process.env) {
-    const [program, ...args] = command;
-    this.child = spawn(program!, args, { env, stdio: ['ignore', 'pipe', 'pipe'] });
+    this.child = spawn('setpriv', ['--pdeathsig', 'KILL', '--', ...command], {
+      env,
+      stdio: ['ignore', 'pipe', 'pipe'],
+    });
     for (const stream of [this.child.stdout!, this.child.stderr!])
       stream.on('data', (data) => {
         this.output += data;
@@ -92,6 +96,13 @@ export class Background {
 
 let made = 0;
 
+/** Namespaces of test processes that were killed before they could clean up. */
+async function removeOrphans(): Promise<void> {
+  const { output } = await run(['ip', 'netns', 'list']);
+  for (const [name, pid] of output.matchAll(/^urnic-(\d+)-\S+/gm))
+    if (!existsSync(`/proc/${pid}`)) await run(['ip', 'netns', 'del', name]);
+}
+
 /** One namespace with its loopback up. */
 export class Namespace {
   readonly name: string;
@@ -101,6 +112,7 @@ export class Namespace {
   }
 
   static async create(t: Teardown, hint: string): Promise<Namespace> {
+    if (made === 0) await removeOrphans();
     const namespace = new Namespace(`urnic-${process.pid}-${made++}-${hint}`);
     await must('ip', 'netns', 'add', namespace.name);
     t.teardown(() => run(['ip', 'netns', 'del', namespace.name]));

@@ -1,6 +1,7 @@
 /** A real Linux rxe to talk to: a Debian kernel in QEMU, under software emulation, on a tap in a test's namespace. Ready in about 8 s. */
 import { spawnSync } from 'node:child_process';
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { createHash } from 'node:crypto';
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Background, Namespace, Ran, RunOptions, Teardown } from './netns.ts';
@@ -9,21 +10,26 @@ import { lacks } from './skip.ts';
 
 const BUILD_FOLDER = join(ROOT, '.rxe-peer');
 const READY_MILLIS = 90_000;
+const EXEC_MILLIS = 60_000;
+const EXEC_MARGIN_MILLIS = 5000;
 const EXIT_MARK = 'urnic-exit:';
 
 /** What the peer needs of this machine; false when it is all here. */
 export const lacksPeer = (): string | false =>
   lacks('root', 'qemu-system-x86_64', 'busybox', 'cpio', 'depmod', 'nc', 'ibv_devinfo', 'ib_write_bw');
 
-/** Builds kernel and initramfs once; kept for later runs. Throws with what the build printed. */
+/** Builds kernel and initramfs once for each version of the build script; kept for later runs. Throws with what the build printed. */
 function build(): string {
-  if (existsSync(join(BUILD_FOLDER, 'initramfs.gz')) && existsSync(join(BUILD_FOLDER, 'vmlinuz'))) return BUILD_FOLDER;
+  const script = join(ROOT, 'test/interop/peer/build');
+  const version = createHash('sha256').update(readFileSync(script)).digest('hex').slice(0, 12);
+  const folder = join(BUILD_FOLDER, version);
+  if (existsSync(folder)) return folder;
   mkdirSync(BUILD_FOLDER, { recursive: true });
-  const { status, stdout, stderr } = spawnSync(join(ROOT, 'test/interop/peer/build'), [BUILD_FOLDER], {
-    encoding: 'utf8',
-  });
+  const unfinished = mkdtempSync(join(BUILD_FOLDER, 'unfinished-'));
+  const { status, stdout, stderr } = spawnSync(script, [unfinished], { encoding: 'utf8' });
   if (status !== 0) throw new Error(`the rxe peer could not be built:\n${stdout}${stderr}`);
-  return BUILD_FOLDER;
+  renameSync(unfinished, folder);
+  return folder;
 }
 
 export interface PeerOptions {
@@ -91,11 +97,15 @@ export class RxePeer {
 
   /** Runs a shell command in the peer, where this machine's files are to be read and /tmp is empty and its own. */
   async exec(command: string, options: RunOptions = {}): Promise<Ran> {
-    const wrapped = `( ${command}\n) 2>&1; echo "${EXIT_MARK}$?"`;
+    const { timeoutMillis = EXEC_MILLIS } = options;
+    // In the peer too: a command that outlives its time would go on there.
+    const inner = Buffer.from(command).toString('base64');
+    const bounded = `timeout -s KILL ${Math.ceil(timeoutMillis / 1000)} bash -c "$(echo ${inner} | base64 -d)"`;
+    const wrapped = `( ${bounded}\n) 2>&1; echo "${EXIT_MARK}$?"`;
     const encoded = Buffer.from(wrapped).toString('base64');
     const ran = await this.namespace.run(['nc', '-N', '127.0.0.1', String(this.#port)], {
-      timeoutMillis: 60_000,
       ...options,
+      timeoutMillis: timeoutMillis + EXEC_MARGIN_MILLIS,
       input: `echo ${encoded} | base64 -d | bash\n`,
     });
     const at = ran.output.lastIndexOf(EXIT_MARK);

@@ -1,5 +1,6 @@
 /** urnic pingpong against libibverbs' pingpong programs on a real Linux rxe, both ways. */
 import t, { type Test } from 'tap';
+import { connectionsOf } from '../referee/connections.ts';
 import { readFrames } from '../referee/pcap-frames.ts';
 import { judge } from '../referee/referee.ts';
 import { Capture } from '../support/capture.ts';
@@ -88,20 +89,18 @@ t.test('pingpong with Linux rxe', { skip: lacksPeer() || lacks('tcpdump', 'tshar
     t.ok(await capture.end(), 'the capture is whole');
     t.strictSame(await capture.complaints(), []);
     const frames = readFrames(capture.path);
-    const ends = new Map<string, number>();
-    for (const { octets } of frames)
-      if (octets[42]! < 0x20) ends.set([...octets.subarray(30, 34)].join('.'), octets.readUIntBE(47, 3));
-    const end = (address: string) => ({ address, qpn: ends.get(address)! });
-    const { violations, packets } = judge(frames, [{ a: end(OURS), b: end(PEER), mtu: 1024 }]);
+    const { violations, packets } = judge(frames, connectionsOf(frames, 1024));
     t.strictSame(violations, []);
     t.ok(packets >= 400, `${packets} packets judged`);
   });
 
-  await t.test('rc: 5 % of the packets of the peer are lost', LONG, async (t) => {
-    await lab.peer.loseOutgoing(5);
-    for (const gid of GIDS) await bothWays(t, lab, { type: 'rc', gid, size: 20_000, mtu: 1024, iters: 20 });
-    await lab.peer.loseOutgoing(0);
-  });
+  for (const disturbance of ['loss 1%', 'loss 5%', 'duplicate 10%', 'delay 2ms reorder 25%']) {
+    await t.test(`rc: the packets of the peer suffer ${disturbance}`, LONG, async (t) => {
+      await lab.peer.disturbOutgoing(disturbance);
+      for (const gid of GIDS) await bothWays(t, lab, { type: 'rc', gid, size: 20_000, mtu: 1024, iters: 20 });
+      await lab.peer.disturbOutgoing('');
+    });
+  }
 
   await t.test('uc and ud, as client and as server, IPv4 and link-local IPv6', LONG, async (t) => {
     for (const gid of GIDS) {

@@ -11,6 +11,7 @@ import {
   QpType,
   SendFlag,
   type SendWr,
+  WcOpcode,
   WorkCompletion,
   WrOpcode,
 } from '../../verbs/index.ts';
@@ -18,6 +19,8 @@ import {
 const BYTES = 1 << 20;
 const HALF = BYTES / 2;
 const CELL = 8192n;
+const RECEIVED = 1 << 19;
+const IMMEDIATES = 5;
 const PSN = 0xff_fff8;
 const STEP = 0x1_0000_0001n;
 
@@ -84,6 +87,22 @@ async function work(qp: Qp, cq: Cq, mr: Mr, peer: End): Promise<void> {
   await run({ opcode: WrOpcode.ATOMIC_CMP_AND_SWP, remoteAddr, compareAdd: 20n * STEP, swap: 77n }, 0, 8);
   await run({ opcode: WrOpcode.RDMA_READ, remoteAddr }, 0, 8);
   expect(cells[0] === 77n, `after CMP_SWAP the cell holds ${cells[0]}`);
+  for (let i = 0; i < IMMEDIATES; i++) {
+    await run({ opcode: WrOpcode.SEND_WITH_IMM, immData: 0xa000_0000 + i }, 0, i * 700);
+    await run({ opcode: WrOpcode.RDMA_WRITE_WITH_IMM, immData: 0xb000_0000 + i }, 0, i * 700);
+  }
+}
+
+function expectImmediates(cq: Cq): void {
+  const completion = new WorkCompletion();
+  for (let i = 0; i < 2 * IMMEDIATES; i++) {
+    const isWrite = i % 2 === 1;
+    const half = i >> 1;
+    expect(cq.pollOne(completion) && completion.isSuccess, `receive ${i}: ${completion.statusName}`);
+    expect(completion.opcode === (isWrite ? WcOpcode.RECV_RDMA_WITH_IMM : WcOpcode.RECV), `receive ${i}: its opcode`);
+    expect(completion.immData === (isWrite ? 0xb000_0000 : 0xa000_0000) + half, `receive ${i}: ${completion.immData}`);
+    expect(completion.byteLen === half * 700, `receive ${i}: ${completion.byteLen} octets`);
+  }
 }
 
 async function accept(port: number): Promise<Socket> {
@@ -111,6 +130,8 @@ async function main(netdev: string, role: string, args: string[]): Promise<void>
     rKey: mr.rKey,
     addr: mr.addr,
   };
+  const receive = { sgList: [{ mr, offset: RECEIVED, length: 1 << 16 }] };
+  for (let i = 0; isServer && i < 2 * IMMEDIATES; i++) qp.postRecv(receive);
   const socket = isServer ? await accept(port) : connect(port, args[0]);
   const lines = createInterface({ input: socket })[Symbol.asyncIterator]();
   const hear = async (): Promise<string> => (await lines.next()).value ?? '';
@@ -122,6 +143,7 @@ async function main(netdev: string, role: string, args: string[]): Promise<void>
   if (isServer) {
     socket.write(lineOf(self));
     expect((await hear()) === 'done', 'the client did not finish');
+    expectImmediates(cq);
     answer = `sum ${mr.bytes.reduce((sum, octet) => sum + octet, 0)}`;
     socket.write(`${answer}\n`);
   } else {

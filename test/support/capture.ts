@@ -17,7 +17,8 @@ export class Capture {
     const folder = mkdtempSync(join(tmpdir(), 'urnic-capture-'));
     t.teardown(() => rmSync(folder, { recursive: true, force: true }));
     const path = join(folder, 'trace.pcap');
-    const options = ['-i', device, '-w', path, '-U', '-s', '0', '-B', '65536', '--immediate-mode', '-Z', 'root'];
+    // In immediate mode the kernel's ring has a slot of the snapshot length for each frame: 256 MiB hold 4,000 of these.
+    const options = ['-i', device, '-w', path, '-U', '-s', '66000', '-B', '262144', '--immediate-mode', '-Z', 'root'];
     const tcpdump = namespace.spawn(t, ['tcpdump', ...options, filter]);
     await tcpdump.matches(/listening on/);
     return new Capture(path, tcpdump);

@@ -125,10 +125,10 @@ export class RxePeer {
     await this.must(`base64 -d > ${path} <<'END'\n${octets.toString('base64')}\nEND\nchmod +x ${path}`);
   }
 
-  /** Loses this share of the packets that the peer sends (netem), 0 to end it. */
-  async loseOutgoing(percent: number): Promise<void> {
+  /** What the peer sends suffers this (netem's words: `loss 5%`, `duplicate 5%`, `delay 1ms reorder 25%`); empty to end it. */
+  async disturbOutgoing(netem: string): Promise<void> {
     await this.exec('tc qdisc del dev eth0 root');
-    if (percent > 0) await this.must(`tc qdisc add dev eth0 root netem loss ${percent}%`);
+    if (netem !== '') await this.must(`tc qdisc add dev eth0 root netem ${netem}`);
   }
 
   async stop(): Promise<void> {

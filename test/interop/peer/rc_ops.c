@@ -1,5 +1,5 @@
 /*
- * WRITE, READ and atomics over one RC connection, for the interoperability tests: runs in the rxe peer.
+ * WRITE, READ, atomics and immediate data over one RC connection, for the interoperability tests: runs in the rxe peer.
  *
  *   rc_ops server PORT GID_INDEX MTU          offers 1 MiB of memory, then says what became of it
  *   rc_ops client HOST PORT GID_INDEX MTU     works on the server's memory and checks every octet and result
@@ -18,6 +18,8 @@
 
 #define BYTES (1 << 20)
 #define CELL 8192 /* where the atomics work */
+#define RECEIVED (1 << 19) /* where SENDs land */
+#define IMMEDIATES 5
 
 #define CHECK(condition, ...) do { if (!(condition)) { fprintf(stderr, __VA_ARGS__); fprintf(stderr, " (%s)\n", #condition); exit(1); } } while (0)
 
@@ -85,6 +87,28 @@ static void work(const struct end *peer) {
   run((struct ibv_send_wr){ .opcode = IBV_WR_ATOMIC_CMP_AND_SWP, .wr.atomic = { .remote_addr = peer->addr + CELL, .compare_add = 20 * 0x100000001ull, .swap = 77, .rkey = peer->rkey } }, 0, 8);
   run((struct ibv_send_wr){ .opcode = IBV_WR_RDMA_READ, .wr.rdma = { peer->addr + CELL, peer->rkey } }, 0, 8);
   CHECK(*result == 77, "after CMP_SWAP the cell holds %llx", (unsigned long long)*result);
+  for (uint32_t i = 0; i < IMMEDIATES; i++) {
+    uint32_t length = i * 700;
+    run((struct ibv_send_wr){ .opcode = IBV_WR_SEND_WITH_IMM, .imm_data = htonl(0xa0000000 + i) }, 0, length);
+    run((struct ibv_send_wr){ .opcode = IBV_WR_RDMA_WRITE_WITH_IMM, .imm_data = htonl(0xb0000000 + i), .wr.rdma = { peer->addr, peer->rkey } }, 0, length);
+  }
+}
+
+static void post_receives(void) {
+  struct ibv_sge sge = { .addr = (uintptr_t)memory + RECEIVED, .length = 1 << 16, .lkey = mr->lkey };
+  struct ibv_recv_wr wr = { .sg_list = &sge, .num_sge = 1 }, *bad;
+  for (int i = 0; i < 2 * IMMEDIATES; i++) CHECK(!ibv_post_recv(qp, &wr, &bad), "post_recv");
+}
+
+static void expect_immediates(void) {
+  for (uint32_t i = 0; i < 2 * IMMEDIATES; i++) {
+    struct ibv_wc wc;
+    while (ibv_poll_cq(cq, 1, &wc) == 0) {}
+    uint32_t expected = (i % 2 ? 0xb0000000 : 0xa0000000) + i / 2;
+    CHECK(wc.status == IBV_WC_SUCCESS && (wc.wc_flags & IBV_WC_WITH_IMM), "receive %u: %s", i, ibv_wc_status_str(wc.status));
+    CHECK(wc.opcode == (i % 2 ? IBV_WC_RECV_RDMA_WITH_IMM : IBV_WC_RECV), "receive %u: opcode %d", i, wc.opcode);
+    CHECK(ntohl(wc.imm_data) == expected && wc.byte_len == i / 2 * 700, "receive %u: immediate %x, %u octets", i, ntohl(wc.imm_data), wc.byte_len);
+  }
 }
 
 static int tcp(int is_server, const char *host, const char *port) {
@@ -124,13 +148,14 @@ int main(int argc, char **argv) {
   int fd = tcp(is_server, argv[2], rest[0]);
   from_peer = fdopen(fd, "r");
   to_peer = fdopen(dup(fd), "w");
-  if (is_server) { hear(from_peer, &other); connect_to(&self, &other, gid_index, mtu); say(to_peer, &self); }
+  if (is_server) { post_receives(); hear(from_peer, &other); connect_to(&self, &other, gid_index, mtu); say(to_peer, &self); }
   else { say(to_peer, &self); hear(from_peer, &other); connect_to(&self, &other, gid_index, mtu); }
 
   char word[16];
   unsigned long sum = 0;
   if (is_server) {
     CHECK(fscanf(from_peer, "%15s", word) == 1 && !strcmp(word, "done"), "the client did not finish");
+    expect_immediates();
     for (int i = 0; i < BYTES; i++) sum += memory[i];
     fprintf(to_peer, "sum %lu\n", sum);
   } else {

@@ -45,8 +45,8 @@ const rnic = new Rnic(
       random = (Math.imul(random, 1_664_525) + 1_013_904_223) >>> 0;
       return random;
     },
-    allocateQueue: (context, bytes) => slabs.allocate(context, bytes),
-    freeQueue: (context, memory) => slabs.free(context, memory),
+    allocateQueue: (context, bytes) => slabs.of(context).allocate(bytes),
+    freeQueue: (context, memory) => slabs.of(context).free(memory),
   },
 );
 const context = rnic.openContext(page);

@@ -7,6 +7,7 @@ import { addDecode } from './commands/decode.ts';
 import { addDemo } from './commands/demo.ts';
 import { addDevice } from './commands/device.ts';
 import { addPingpong } from './commands/pingpong.ts';
+import { addRun } from './commands/run.ts';
 import { addUp } from './commands/up.ts';
 
 const { version } = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as {
@@ -15,6 +16,7 @@ const { version } = JSON.parse(readFileSync(new URL('../../package.json', import
 const program = new Command('urnic')
   .description('RDMA on any Linux machine, in user space')
   .version(version)
+  .enablePositionalOptions()
   .showHelpAfterError();
 
 addUp(program);
@@ -22,6 +24,7 @@ addDemo(program, fileURLToPath(import.meta.url));
 addPingpong(program);
 addDevice(program);
 addDecode(program);
+addRun(program);
 
 try {
   await program.parseAsync();

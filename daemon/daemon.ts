@@ -3,10 +3,11 @@
 import { once } from 'node:events';
 import { chmodSync, mkdirSync, rmSync } from 'node:fs';
 import { createServer, connect as dial, type Server, type Socket } from 'node:net';
-import { dirname } from 'node:path';
+import { dirname, join } from 'node:path';
 import { pino } from 'pino';
 import { z } from 'zod';
 import { Context } from '../verbs/index.ts';
+import { UverbsServer } from '../verbs/uverbs/server.ts';
 import { connect } from '../workers/client.ts';
 import { Supervisor } from '../workers/supervisor.ts';
 import type { PortConfig, VrnicConfig } from '../workers/vrnic-config.ts';
@@ -14,7 +15,7 @@ import type { Configuration } from './configuration.ts';
 import { describeDevice, toJson } from './describe-device.ts';
 
 const Request = z.strictObject({
-  op: z.enum(['list', 'device', 'port', 'statistics', 'resources', 'capture']),
+  op: z.enum(['list', 'device', 'port', 'statistics', 'resources', 'programs', 'capture']),
   vrnic: z.string().optional(),
   file: z.string().optional(),
 });
@@ -29,6 +30,8 @@ const RESTART_MILLIS = 1000;
 export class Daemon {
   readonly #supervisor: Supervisor;
   readonly #configs: Map<string, VrnicConfig>;
+  /** What unmodified programs attach to, by vRNIC. */
+  readonly #uverbs = new Map<string, UverbsServer>();
   readonly #server: Server;
   readonly #socketPath: string;
   readonly #log: pino.Logger;
@@ -74,6 +77,7 @@ export class Daemon {
       this.#server.close();
       rmSync(this.#socketPath, { force: true });
     }
+    await Promise.all([...this.#uverbs.values()].map((server) => server.stop()));
     await this.#supervisor.stop();
     this.#log.info('stopped');
     this.#settle();
@@ -85,9 +89,19 @@ export class Daemon {
       await this.#supervisor.startVrnic(config).catch((error: Error) => {
         throw new Error(`vRNIC ${config.name}: ${error.message}`);
       });
+      await this.#serveUverbs(config);
       this.#log.info({ vrnic: config.name }, 'started');
     }
     this.#log.info({ socket: this.#socketPath, vrnics: this.#configs.size }, 'ready');
+  }
+
+  async #serveUverbs({ name, port }: VrnicConfig): Promise<void> {
+    const server = await UverbsServer.start({
+      directory: vrnicDirectory(this.#socketPath, name),
+      netdev: ('netdev' in port && port.netdev) || name,
+      endpoint: () => this.#supervisor.endpoint(name),
+    });
+    this.#uverbs.set(name, server);
   }
 
   /** A socket file that nobody listens on is a dead daemon's: it is replaced. */
@@ -144,6 +158,7 @@ export class Daemon {
     if (request.op === 'capture') return this.#supervisor.capture(name, request.file);
     if (request.op === 'device' || request.op === 'port') return this.#describe(name);
     const { counters, ports, resources } = await this.#supervisor.statistics(name);
+    if (request.op === 'programs') return this.#uverbs.get(name)?.programs ?? [];
     return request.op === 'resources' ? resources : { counters, ports };
   }
 
@@ -156,6 +171,9 @@ export class Daemon {
     }
   }
 }
+
+/** What unmodified programs need of a vRNIC: its socket and the files that they see. */
+export const vrnicDirectory = (socketPath: string, name: string): string => join(dirname(socketPath), 'vrnics', name);
 
 function toVrnicConfig({ name, netdev, port, namespace }: Configuration['vrnics'][number]): VrnicConfig {
   const kind = port === 'raw-socket' ? 'raw_socket' : port;

@@ -5,8 +5,10 @@ import { QpAttr } from '../rnic/constants.ts';
 import type { Memory } from '../rnic/memory/memory.ts';
 import type { AddressVector, Path } from '../rnic/path.ts';
 import type { DoorbellPage } from '../rnic/queue/doorbell.ts';
+import type { QueueMemory } from '../rnic/queue/ring.ts';
 import type { Micros } from '../wire/types.ts';
-import type { LinkCommand, LinkEvent } from './device-link.ts';
+import type { LinkCommand, LinkEvent, MemoryName } from './device-link.ts';
+import type { Program } from './hosted/program.ts';
 import type { LinkReply } from './messages.ts';
 
 /** What an application needs of its vRNIC. */
@@ -28,13 +30,22 @@ export class Application {
   readonly port: MessagePort;
   readonly context: number;
   readonly doorbell: DoorbellPage;
+  /** Null for a program of this process. */
+  readonly program: Program | null;
   readonly #target: CommandTarget;
   #waiting: Waiting[] = [];
 
-  constructor(port: MessagePort, context: number, doorbell: DoorbellPage, target: CommandTarget) {
+  constructor(
+    port: MessagePort,
+    context: number,
+    doorbell: DoorbellPage,
+    program: Program | null,
+    target: CommandTarget,
+  ) {
     this.port = port;
     this.context = context;
     this.doorbell = doorbell;
+    this.program = program;
     this.#target = target;
   }
 
@@ -47,15 +58,22 @@ export class Application {
   }
 
   notify(event: LinkEvent): void {
-    this.reply({ kind: 'event', event });
+    if (this.program) this.program.notify(event);
+    else this.reply({ kind: 'event', event });
   }
 
   /** Runs a command and answers it, now or when the neighbour is known. */
   handleCommand(id: number, command: LinkCommand, now: Micros): void {
     const result = this.#run(command, now);
-    if (result) this.reply({ kind: 'result', id, result });
+    if (result) this.#answer(id, command, result);
     else if (this.#waiting.length < WAITING_COUNT_MAX) this.#waiting.push({ id, command });
     else this.reply({ kind: 'result', id, result: refusal(Errno.EAGAIN, 'too many commands wait for neighbours') });
+  }
+
+  #answer(id: number, command: LinkCommand, result: Result): void {
+    if (!this.program) return this.reply({ kind: 'result', id, result });
+    if (result.ok && command.op === 'destroyCompChannel') this.program.removePipe(command.channel);
+    this.reply({ kind: 'result', id, result: withoutBuffers(result) });
   }
 
   /** The neighbour table changed. */
@@ -77,15 +95,16 @@ export class Application {
   #translate(command: LinkCommand, now: Micros): Result | null {
     switch (command.op) {
       case 'regMr': {
-        const memory = this.#target.newMemory(command.memory.sab, command.memory.byteOffset);
-        return this.#execute({ ...command, memory }, now);
+        const memory = this.#memoryOf(command.memory, command.start + command.length);
+        return 'ok' in memory ? memory : this.#execute({ ...command, memory }, now);
       }
-      case 'reregMr': {
-        const { memory, ...others } = command;
-        return this.#execute(
-          memory ? { ...others, memory: this.#target.newMemory(memory.sab, memory.byteOffset) } : others,
-          now,
-        );
+      case 'reregMr':
+      case 'allocMr': {
+        const { memory: name, ...others } = command;
+        if (!name) return this.#execute(others as Command, now);
+        const bytes = command.op === 'allocMr' ? command.maxBytes : (command.length ?? 0);
+        const memory = this.#memoryOf(name, (command.start ?? 0) + bytes);
+        return 'ok' in memory ? memory : this.#execute({ ...others, memory } as Command, now);
       }
       case 'modifyQp':
         return (command.mask & QpAttr.AV) !== 0 ? this.#connect(command, now) : this.#execute(command, now);
@@ -96,6 +115,11 @@ export class Application {
       default:
         return this.#execute(command as Command, now);
     }
+  }
+
+  #memoryOf(name: MemoryName, length: number): Memory | Refusal {
+    if ('sab' in name) return this.#target.newMemory(name.sab, name.byteOffset);
+    return this.program?.memory(name, length) ?? refusal(Errno.EINVAL, 'this program registers its own memory only');
   }
 
   #connect(command: LinkCommand<'modifyQp'>, now: Micros): Result | null {
@@ -115,3 +139,13 @@ export class Application {
 }
 
 const refusal = (errno: number, reason: string): Refusal => ({ ok: false, errno, reason });
+
+/** Queues of a hosted program lie in its file: what crosses to the main thread is where, not the octets. */
+function withoutBuffers(result: Result): Result {
+  const bare = { ...result } as Record<string, unknown>;
+  for (const name of ['queue', 'sq', 'rq']) {
+    if (bare[name]) bare[name] = { ...(bare[name] as QueueMemory), buffer: NO_BUFFER };
+  }
+  return bare as unknown as Result;
+}
+const NO_BUFFER = new ArrayBuffer(0);

@@ -3,13 +3,31 @@ import type { MessagePort } from 'node:worker_threads';
 import { Errno, type Refusal, type Result } from '../rnic/commands.ts';
 import { DoorbellPage } from '../rnic/queue/doorbell.ts';
 import { Bell } from './bell.ts';
-import type { DeviceLink, LinkCommand, LinkEndpoint, LinkEvent } from './device-link.ts';
-import type { LinkMessage, LinkReply } from './messages.ts';
+import type { ControlLink, DeviceLink, LinkCommand, LinkEndpoint, LinkEvent } from './device-link.ts';
+import type { HostedProgram, LinkMessage, LinkReply, ProgramMessage } from './messages.ts';
 
 type Opened = Extract<LinkReply, { kind: 'opened' }>;
 
 /** Opens a context on the vRNIC that the endpoint leads to. @throws Error when it is full or its worker is gone. */
-export function connect(endpoint: LinkEndpoint): Promise<DeviceLink> {
+export async function connect(endpoint: LinkEndpoint): Promise<DeviceLink> {
+  const { client, opened } = await open(endpoint);
+  return new InProcessLink(client, new DoorbellPage(new Int32Array(opened.doorbell!), opened.slots));
+}
+
+/** The control half of a program of another process. */
+export interface ProgramLink extends ControlLink {
+  /** QPs that its doorbell page has bits for. */
+  readonly slots: number;
+  tell(message: ProgramMessage): void;
+}
+
+/** Opens a context for a program of another process. The descriptors are the worker's from now on. @throws Error as `connect`. */
+export async function connectProgram(endpoint: LinkEndpoint, program: HostedProgram): Promise<ProgramLink> {
+  const { client, opened } = await open(endpoint, program);
+  return Object.assign(client, { slots: opened.slots });
+}
+
+function open(endpoint: LinkEndpoint, program?: HostedProgram): Promise<{ client: Client; opened: Opened }> {
   const { port } = endpoint;
   const bell = new Bell(endpoint.bell, endpoint.wakeFd);
   return new Promise((resolve, reject) => {
@@ -22,17 +40,16 @@ export function connect(endpoint: LinkEndpoint): Promise<DeviceLink> {
     port.once('close', onClose);
     port.once('message', (reply: LinkReply) => {
       port.off('close', onClose);
-      if (reply.kind === 'opened') resolve(new Client(endpoint.deviceName, port, bell, reply));
+      if (reply.kind === 'opened') resolve({ client: new Client(endpoint.deviceName, port, bell), opened: reply });
       else fail(reply.kind === 'refused' ? reply.reason : `unexpected reply ${reply.kind}`);
     });
-    port.postMessage({ kind: 'open' } satisfies LinkMessage);
+    port.postMessage({ kind: 'open', ...(program && { program }) } satisfies LinkMessage);
     bell.announceMail();
   });
 }
 
-class Client implements DeviceLink {
+class Client implements ControlLink {
   readonly deviceName: string;
-  readonly doorbell: DoorbellPage;
   onEvent: ((event: LinkEvent) => void) | null = null;
   readonly #port: MessagePort;
   readonly #bell: Bell;
@@ -42,11 +59,10 @@ class Client implements DeviceLink {
   #closing: Promise<void> | null = null;
   #closed: () => void = () => {};
 
-  constructor(deviceName: string, port: MessagePort, bell: Bell, opened: Opened) {
+  constructor(deviceName: string, port: MessagePort, bell: Bell) {
     this.deviceName = deviceName;
     this.#port = port;
     this.#bell = bell;
-    this.doorbell = new DoorbellPage(new Int32Array(opened.doorbell), opened.slots);
     port.on('message', (reply: LinkReply) => this.#handleReply(reply));
     port.once('close', () => this.#handleClose());
   }
@@ -58,6 +74,10 @@ class Client implements DeviceLink {
       this.#calls.set(id, resolve as (result: Result) => void);
       this.#post({ kind: 'command', id, command });
     });
+  }
+
+  tell(message: ProgramMessage): void {
+    if (this.#isOpen && !this.#closing) this.#post(message);
   }
 
   wake(): void {
@@ -96,6 +116,41 @@ class Client implements DeviceLink {
     this.#calls.clear();
     if (this.#closing) this.#closed();
     else this.onEvent?.({ kind: 'fatal', reason: `${this.deviceName}: the vRNIC or its worker has ended` });
+  }
+}
+
+/** A client with its doorbell page at hand. */
+class InProcessLink implements DeviceLink {
+  readonly doorbell: DoorbellPage;
+  readonly #client: Client;
+
+  constructor(client: Client, doorbell: DoorbellPage) {
+    this.#client = client;
+    this.doorbell = doorbell;
+  }
+
+  get deviceName(): string {
+    return this.#client.deviceName;
+  }
+
+  get onEvent(): ((event: LinkEvent) => void) | null {
+    return this.#client.onEvent;
+  }
+
+  set onEvent(handler: ((event: LinkEvent) => void) | null) {
+    this.#client.onEvent = handler;
+  }
+
+  call<C extends LinkCommand>(command: C): Promise<Result<C['op']>> {
+    return this.#client.call(command);
+  }
+
+  wake(): void {
+    this.#client.wake();
+  }
+
+  close(): Promise<void> {
+    return this.#client.close();
   }
 }
 

@@ -9,10 +9,18 @@ export interface SharedMemoryName {
   readonly byteOffset: number;
 }
 
+/** Memory of a program in another process: octets from `address` on. */
+export interface ProcessMemoryName {
+  readonly pid: number;
+  readonly address: number;
+}
+
+export type MemoryName = SharedMemoryName | ProcessMemoryName;
+
 type WithName<C> = C extends { memory: unknown }
-  ? Omit<C, 'memory'> & { memory: SharedMemoryName }
+  ? Omit<C, 'memory'> & { memory: MemoryName }
   : C extends { memory?: unknown }
-    ? Omit<C, 'memory'> & { memory?: SharedMemoryName }
+    ? Omit<C, 'memory'> & { memory?: MemoryName }
     : C;
 type WithoutPath<C> = C extends { path?: unknown } ? Omit<C, 'path'> : C;
 
@@ -28,16 +36,20 @@ export type LinkEvent =
   /** The worker is gone: nothing of this link works any more, every later call is refused with EIO. The last event. */
   | { readonly kind: 'fatal'; readonly reason: string };
 
-export interface DeviceLink {
+/** The control half of a link. */
+export interface ControlLink {
   readonly deviceName: string;
   /** One control verb. Never rejects: a refusal is a value (EIO once the link is closed or the worker gone). A command may overtake one that still waits for a neighbour. */
   call<C extends LinkCommand>(command: C): Promise<Result<C['op']>>;
-  readonly doorbell: DoorbellPage;
-  /** To be called when `doorbell.ring()` said that the worker sleeps. One write to an eventfd. */
-  wake(): void;
   onEvent: ((event: LinkEvent) => void) | null;
   /** Destroys everything that the link's context owned. Idempotent. */
   close(): Promise<void>;
+}
+
+export interface DeviceLink extends ControlLink {
+  readonly doorbell: DoorbellPage;
+  /** To be called when `doorbell.ring()` said that the worker sleeps. One write to an eventfd. */
+  wake(): void;
 }
 
 /** The half of a link that crosses threads: give it to one thread by postMessage with `port` in the transfer list, then `connect` there. */

@@ -29,14 +29,38 @@ export type ControlAnswer =
   | { readonly id: number; readonly ok: true; readonly value?: unknown }
   | { readonly id: number; readonly ok: false; readonly reason: string };
 
+/** What a worker shares with a program of another process. Descriptors belong to the worker from here on. */
+export interface HostedProgram {
+  /** The sealed queue file (workers/hosted/queue-file.ts) and its size. */
+  readonly queueFd: number;
+  readonly queueBytes: number;
+  /** The eventfd that the program writes when the worker sleeps. */
+  readonly wakeFd: number;
+}
+
 export type LinkMessage =
-  | { readonly kind: 'open' }
+  | { readonly kind: 'open'; readonly program?: HostedProgram }
+  | ProgramMessage
   | { readonly kind: 'command'; readonly id: number; readonly command: LinkCommand }
   | { readonly kind: 'close' };
 
+/** About a hosted program. */
+export type ProgramMessage =
+  /** Events of a channel (or ASYNC_CHANNEL) are written to this pipe; without `fd` no longer. */
+  | { readonly kind: 'pipe'; readonly channel: number; readonly fd?: number }
+  /** A process that may register memory; without `pidfd` no longer. */
+  | { readonly kind: 'process'; readonly pid: number; readonly pidfd?: number }
+  /** Events that the program took out while it destroyed another object go back. */
+  | { readonly kind: 'requeue'; readonly channel: number; readonly events: Uint8Array };
+
 export type LinkReply =
-  /** The context is open: its doorbell page, for `slots` QPs. */
-  | { readonly kind: 'opened'; readonly context: number; readonly doorbell: SharedArrayBuffer; readonly slots: number }
+  /** The context is open: its doorbell page, for `slots` QPs; a hosted program's lies in its queue file. */
+  | {
+      readonly kind: 'opened';
+      readonly context: number;
+      readonly doorbell: SharedArrayBuffer | null;
+      readonly slots: number;
+    }
   | { readonly kind: 'result'; readonly id: number; readonly result: Result }
   | { readonly kind: 'event'; readonly event: LinkEvent }
   | { readonly kind: 'refused'; readonly reason: string }

@@ -12,16 +12,19 @@ import { registerArena } from '../wire/crc32.ts';
 import type { Micros } from '../wire/types.ts';
 import { Application } from './application.ts';
 import type { Engine, EngineParts } from './engine.ts';
+import type { BreathClock } from './hosted/process.ts';
+import { Program } from './hosted/program.ts';
 import { gidTable, isUnused, sameGid } from './gid-table.ts';
 import { addressesOf, type Netdev, readNetdev } from './linux/netdev.ts';
 import { Neighbours } from './neighbours.ts';
 import { LOOPBACK_PORT, PathResolver, WIRE_PORT } from './path-resolver.ts';
+import type { HostedProgram } from './messages.ts';
 import type { Port, PortCounters } from './port.ts';
 import { CapturePort } from './ports/capture.ts';
 import { CaptureFile } from './ports/capture-file.ts';
 import { createPort } from './ports/create-port.ts';
 import { MemoryPort, newLoopback } from './ports/memory.ts';
-import { QueueSlabs } from './queue-slabs.ts';
+import { type QueueAllocator, QueueSlabs } from './queue-slabs.ts';
 import { Receiver } from './receive.ts';
 import type { VrnicConfig } from './vrnic-config.ts';
 
@@ -82,7 +85,10 @@ export class Vrnic {
   /** By context; and in a row, for the loop. */
   readonly #applications = new Map<number, Application>();
   #applicationList: Application[] = [];
+  #wakeFds: number[] = [];
   readonly #slabs = new QueueSlabs();
+  /** What the time of this breath is, for the memory of other processes. */
+  readonly #clock: BreathClock = { now: 0 };
   readonly #random = new Uint32Array(RANDOM_WORDS);
   #randomLeft = 0;
   #neighbourChanges = 0;
@@ -124,6 +130,7 @@ export class Vrnic {
 
   /** Doorbells, frames, timers, then everything that the engine has to say. True when there was something to do. */
   breathe(now: Micros): boolean {
+    this.#clock.now = now;
     let busy = this.#takeDoorbells(now);
     for (let i = 0; i < this.ports.length; i++) busy = this.#receiveFrom(i, now) || busy;
     this.engine.handleTimeout(now);
@@ -149,34 +156,55 @@ export class Vrnic {
     return isQuiet;
   }
 
+  /** Descriptors that programs of other processes wake the worker by. */
+  get wakeFds(): readonly number[] {
+    return this.#wakeFds;
+  }
+
+  /** The worker is awake again. */
+  drainWakeFds(): void {
+    for (const { program } of this.#applicationList) program?.drain();
+  }
+
   /** True when frames of port i wait for room in its socket. */
   isBlocked(port: number): boolean {
     const burst = this.#bursts[port]!;
     return burst.sent < burst.count;
   }
 
-  /** A new application. Undefined when the engine has no context left. */
-  attach(port: MessagePort): { application: Application; doorbell: SharedArrayBuffer; slots: number } | undefined {
+  /**
+   * A new application: of this process, or a program of another one. Undefined when the engine has no context left.
+   * @throws SystemError when a program's queue file cannot be mapped.
+   */
+  attach(
+    port: MessagePort,
+    hosted?: HostedProgram,
+  ): { application: Application; doorbell: SharedArrayBuffer | null; slots: number } | undefined {
     const slots = this.#slots;
-    const doorbell = new SharedArrayBuffer(doorbellBytes(slots));
-    const page = new DoorbellPage(new Int32Array(doorbell), slots);
+    const program = hosted ? new Program(hosted, slots, this.#clock) : null;
+    const doorbell = program ? null : new SharedArrayBuffer(doorbellBytes(slots));
+    const page = program?.queues.doorbell ?? new DoorbellPage(new Int32Array(doorbell!), slots);
     const context = this.engine.openContext(page);
-    if (context < 0) return undefined;
-    const application = new Application(port, context, page, {
+    if (context < 0) {
+      program?.close();
+      return undefined;
+    }
+    const application = new Application(port, context, page, program, {
       execute: (id, command, now) => this.engine.execute(id, command, now),
       newMemory: (buffer, byteOffset) => this.#parts.newMemory(buffer, byteOffset),
       resolve: (av, local, remote, now) => this.#resolver.resolve(av, local, remote, now),
     });
     this.#applications.set(context, application);
-    this.#applicationList = [...this.#applications.values()];
+    this.#listApplications();
     return { application, doorbell, slots };
   }
 
   detach(application: Application, now: Micros): void {
     if (!this.#applications.delete(application.context)) return;
-    this.#applicationList = [...this.#applications.values()];
+    this.#listApplications();
     this.engine.closeContext(application.context, now);
     this.#slabs.close(application.context);
+    application.program?.close();
   }
 
   setGids(gids: readonly Uint8Array[]): void {
@@ -219,12 +247,21 @@ export class Vrnic {
     for (const port of this.ports) port.close();
   }
 
+  #listApplications(): void {
+    this.#applicationList = [...this.#applications.values()];
+    this.#wakeFds = this.#applicationList.flatMap(({ program }) => (program ? [program.wakeFd] : []));
+  }
+
   #host(): RnicHost {
     return {
       random32: () => this.#random32(),
-      allocateQueue: (context, bytes) => this.#slabs.allocate(context, bytes),
-      freeQueue: (context, memory) => this.#slabs.free(context, memory),
+      allocateQueue: (context, bytes) => this.#queuesOf(context).allocate(bytes),
+      freeQueue: (context, memory) => this.#queuesOf(context).free(memory),
     };
+  }
+
+  #queuesOf(context: number): QueueAllocator {
+    return this.#applications.get(context)?.program?.queues ?? this.#slabs.of(context);
   }
 
   #random32(): number {

@@ -9,7 +9,7 @@ import type { EngineParts } from './engine.ts';
 import { useLedger } from './linux/descriptors.ts';
 import * as Libc from './linux/libc.ts';
 import { enterNetworkNamespace } from './linux/namespace.ts';
-import type { ControlAnswer, ControlMessage, LinkMessage } from './messages.ts';
+import type { ControlAnswer, ControlMessage, HostedProgram, LinkMessage } from './messages.ts';
 import { Sleeper } from './sleeper.ts';
 import { openVrnic, type Vrnic } from './vrnic.ts';
 import type { Spin, VrnicConfig } from './vrnic-config.ts';
@@ -128,7 +128,10 @@ export class WorkerLoop {
   #wakeUp(): void {
     this.#bell.setSleeping(false);
     this.#bell.drain();
-    for (const vrnic of this.#vrnics) vrnic.setSleeping(false);
+    for (const vrnic of this.#vrnics) {
+      vrnic.setSleeping(false);
+      vrnic.drainWakeFds();
+    }
   }
 
   /** Adds a vRNIC's descriptors to the set; returns its next deadline. */
@@ -139,6 +142,7 @@ export class WorkerLoop {
       this.#sleeper.add(vrnic.ports[i]!.fileDescriptor, isBlocked);
       if (isBlocked) deadline = Math.min(deadline, now + BLOCKED_MICROS);
     }
+    for (const fd of vrnic.wakeFds) this.#sleeper.add(fd, false);
     return deadline;
   }
 
@@ -159,21 +163,31 @@ export class WorkerLoop {
   }
 
   #handleLink(attachment: Attachment, message: LinkMessage, now: Micros): void {
-    if (message.kind === 'open') this.#open(attachment);
-    else if (message.kind === 'command') attachment.application?.handleCommand(message.id, message.command, now);
-    else if (message.kind === 'close') {
-      this.#detach(attachment, now);
-      attachment.port.postMessage({ kind: 'closed' });
+    const { application } = attachment;
+    switch (message.kind) {
+      case 'open':
+        return this.#open(attachment, message.program);
+      case 'command':
+        return application?.handleCommand(message.id, message.command, now);
+      case 'close':
+        this.#detach(attachment, now);
+        return attachment.port.postMessage({ kind: 'closed' });
+      default:
+        application?.program?.handleMessage(message);
     }
   }
 
-  #open(attachment: Attachment): void {
+  #open(attachment: Attachment, program: HostedProgram | undefined): void {
     if (attachment.application) return;
-    const opened = attachment.vrnic.attach(attachment.port);
-    if (!opened) return attachment.port.postMessage({ kind: 'refused', reason: 'the vRNIC has no context left' });
-    attachment.application = opened.application;
-    const { context } = opened.application;
-    opened.application.reply({ kind: 'opened', context, doorbell: opened.doorbell, slots: opened.slots });
+    try {
+      const opened = attachment.vrnic.attach(attachment.port, program);
+      if (!opened) throw new Error('the vRNIC has no context left');
+      attachment.application = opened.application;
+      const { context } = opened.application;
+      opened.application.reply({ kind: 'opened', context, doorbell: opened.doorbell, slots: opened.slots });
+    } catch (error) {
+      attachment.port.postMessage({ kind: 'refused', reason: (error as Error).message });
+    }
   }
 
   #detach(attachment: Attachment, now: Micros): void {

@@ -13,10 +13,14 @@ export const SO_REUSEADDR = 2;
 export const SO_SNDBUF = 7;
 export const SO_RCVBUF = 8;
 export const SO_REUSEPORT = 15;
+export const SO_PEERCRED = 17;
 export const SO_ATTACH_FILTER = 26;
 export const SO_SNDBUFFORCE = 32;
 export const SO_RCVBUFFORCE = 33;
 export const SO_RXQ_OVFL = 40;
+export const SO_PEERPIDFD = 77;
+export const SCM_RIGHTS = 1;
+export const MSG_NOSIGNAL = 0x4000;
 export const MSG_DONTWAIT = 0x40;
 export const MSG_TRUNC = 0x20;
 
@@ -60,7 +64,16 @@ export const POLLOUT = 4;
 // <sys/eventfd.h>, <fcntl.h>, <sched.h>
 export const EFD_NONBLOCK = 0o4000;
 export const EFD_CLOEXEC = 0o2000000;
+export const F_GETFL = 3;
+export const F_SETFL = 4;
 export const F_DUPFD_CLOEXEC = 1030;
+export const F_SETPIPE_SZ = 1031;
+export const F_ADD_SEALS = 1033;
+export const F_SEAL_SEAL = 1;
+export const F_SEAL_SHRINK = 2;
+export const F_SEAL_GROW = 4;
+export const O_NONBLOCK = 0o4000;
+export const O_CLOEXEC = 0o2000000;
 export const CLONE_NEWNET = 0x4000_0000;
 
 // <sys/mman.h>
@@ -72,6 +85,10 @@ export const MAP_PRIVATE = 2;
 export const MAP_FIXED = 0x10;
 export const MAP_ANONYMOUS = 0x20;
 export const MFD_CLOEXEC = 1;
+export const MFD_ALLOW_SEALING = 2;
+
+// <asm-generic/unistd.h>
+export const SYS_PIDFD_OPEN = 434;
 
 // <errno.h>
 export const EINTR = 4;

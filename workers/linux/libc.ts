@@ -41,6 +41,33 @@ export const mmap = bind('mmap', 'int64_t', 'uint64_t', 'uint64_t', 'int', 'int'
 export const ftruncate = bind('ftruncate', 'int', 'int', 'int64_t');
 /** (name in a zero-terminated arena, flags) */
 export const memfdCreate = bind('memfd_create', 'int', 'uint64_t', 'uint32_t');
+/** (pid, iovec *, count, iovec * in that process, count, 0) */
+export const processVmReadv = bind(
+  'process_vm_readv',
+  'int64_t',
+  'int',
+  'uint64_t',
+  'uint64_t',
+  'uint64_t',
+  'uint64_t',
+  'uint64_t',
+);
+export const processVmWritev = bind(
+  'process_vm_writev',
+  'int64_t',
+  'int',
+  'uint64_t',
+  'uint64_t',
+  'uint64_t',
+  'uint64_t',
+  'uint64_t',
+);
+/** (pid, 0) through syscall(2): the C library's own function is younger than some that we run with. */
+export const syscall2 = bind('syscall', 'int64_t', 'int64_t', 'int64_t', 'int64_t');
+/** (int[2], flags) */
+export const pipe2 = bind('pipe2', 'int', 'uint64_t', 'int');
+/** (fd, msghdr *, flags) */
+export const sendmsg = bind('sendmsg', 'int64_t', 'int', 'uint64_t', 'int');
 /** 0 when there is no such interface in this thread's network namespace. */
 export const ifNameToIndex = library.func('if_nametoindex', 'uint32_t', ['str']) as unknown as (name: string) => number;
 

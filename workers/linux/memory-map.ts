@@ -13,13 +13,24 @@ export interface Mapping {
 }
 
 /** A file that lives in memory only, of this size. Returns its descriptor. @throws SystemError */
-export function createMemoryFile(name: string, byteLength: number): number {
+export function createMemoryFile(name: string, byteLength: number, flags = Linux.MFD_CLOEXEC): number {
   const octets = new TextEncoder().encode(name);
   const text = new Arena(octets.length + 1);
   text.bytes.set(octets);
-  const fd = Libc.check(Libc.memfdCreate(text.address, Linux.MFD_CLOEXEC), `memfd_create ${name}`);
+  const fd = Libc.check(Libc.memfdCreate(text.address, flags), `memfd_create ${name}`);
   if (Libc.ftruncate(fd, byteLength) === 0) return fd;
   const failure = new SystemError(`ftruncate to ${byteLength} octets`, Libc.errno());
+  Libc.close(fd);
+  throw failure;
+}
+
+const SEALS = Linux.F_SEAL_SHRINK | Linux.F_SEAL_GROW | Linux.F_SEAL_SEAL;
+
+/** One whose size nobody can change: who shares it cannot make our mapping end in SIGBUS. @throws SystemError */
+export function createSealedFile(name: string, byteLength: number): number {
+  const fd = createMemoryFile(name, byteLength, Linux.MFD_CLOEXEC | Linux.MFD_ALLOW_SEALING);
+  if (Libc.fcntl(fd, Linux.F_ADD_SEALS, SEALS) === 0) return fd;
+  const failure = new SystemError('F_ADD_SEALS', Libc.errno());
   Libc.close(fd);
   throw failure;
 }
@@ -30,6 +41,14 @@ export function mapShared(fd: number, offset: number, byteLength: number): Mappi
   const address = Libc.mmap(0, byteLength, protection, Linux.MAP_SHARED, fd, offset);
   Libc.check(address, `mmap ${byteLength} octets`);
   return { address, byteLength, buffer: koffi.view(address, byteLength) };
+}
+
+/** Maps another file where a released mapping lies: its views show that file from now on. @throws SystemError */
+export function remap(mapping: Mapping, fd: number, offset: number): void {
+  const protection = Linux.PROT_READ | Linux.PROT_WRITE;
+  const flags = Linux.MAP_SHARED | Linux.MAP_FIXED;
+  const { address, byteLength } = mapping;
+  Libc.check(Libc.mmap(address, byteLength, protection, flags, fd, offset), `mmap ${byteLength} octets again`);
 }
 
 /**

@@ -1,0 +1,106 @@
+/**
+ * One uverbs context: what a program (and the children that it forked) has of a vRNIC. It lives as long as one of its connections does. Its objects are the
+ * engine's, under the engine's handles; here stands only what the shim needs to know about them.
+ */
+import { randomBytes } from 'node:crypto';
+import type { LinkEvent } from '../../workers/device-link.ts';
+import type { ProgramLink } from '../../workers/client.ts';
+import { ASYNC_CHANNEL } from '../../workers/hosted/program.ts';
+import { openPipe } from '../../workers/linux/unix-socket.ts';
+import { CHANNEL_ASYNC, EventPipe, type Reply, TOKEN_BYTES } from './protocol.ts';
+
+/** Completion events of 8 octets: 131,072 unread ones of a channel. */
+const PIPE_BYTES = 1 << 20;
+
+export interface CqRecord {
+  readonly userHandle: bigint;
+  /** Handle of its completion channel; null without one. */
+  readonly channel: number | null;
+}
+
+export interface QpRecord {
+  readonly userHandle: bigint;
+  readonly slot: number;
+}
+
+export class UverbsContext {
+  readonly link: ProgramLink;
+  readonly queueBytes: number;
+  /** Whoever knows it (a forked child) may attach to this context. */
+  readonly token = randomBytes(TOKEN_BYTES);
+  readonly cqs = new Map<number, CqRecord>();
+  readonly qps = new Map<number, QpRecord>();
+  /** By handle: user_handle. */
+  readonly srqs = new Map<number, bigint>();
+  /** Channels whose descriptor is closed while CQs still use them. */
+  readonly #closing = new Set<number>();
+  /** Connections by process. */
+  readonly #processes = new Map<number, number>();
+
+  constructor(link: ProgramLink, queueBytes: number, onFatal: (reason: string) => void) {
+    this.link = link;
+    this.queueBytes = queueBytes;
+    link.onEvent = (event: LinkEvent) => {
+      if (event.kind === 'fatal') onFatal(event.reason);
+    };
+  }
+
+  get isUsed(): boolean {
+    return this.#processes.size > 0;
+  }
+
+  get pids(): number[] {
+    return [...this.#processes.keys()];
+  }
+
+  /** One more connection. Takes the pidfd over. */
+  addProcess(pid: number, pidfd: number): void {
+    this.#processes.set(pid, (this.#processes.get(pid) ?? 0) + 1);
+    this.link.tell({ kind: 'process', pid, pidfd });
+  }
+
+  removeProcess(pid: number): void {
+    const left = (this.#processes.get(pid) ?? 1) - 1;
+    if (left > 0) this.#processes.set(pid, left);
+    else {
+      this.#processes.delete(pid);
+      this.link.tell({ kind: 'process', pid });
+    }
+  }
+
+  /** The pipe of asynchronous events; its read end goes to the program at `address`. */
+  openAsyncPipe(reply: Reply, address: bigint): void {
+    this.#openPipe(reply, address, EventPipe.ASYNC, ASYNC_CHANNEL, CHANNEL_ASYNC);
+  }
+
+  openChannelPipe(reply: Reply, address: bigint, channel: number): void {
+    this.#openPipe(reply, address, EventPipe.COMPLETION, channel, channel);
+  }
+
+  requeue(channel: number, events: Uint8Array): void {
+    this.link.tell({ kind: 'requeue', channel: channel === CHANNEL_ASYNC ? ASYNC_CHANNEL : channel, events });
+  }
+
+  /** The program closed the channel's last descriptor; CQs that use it keep it until they go. */
+  async closeChannel(channel: number): Promise<void> {
+    const { ok } = await this.link.call({ op: 'destroyCompChannel', channel });
+    if (ok) this.#closing.delete(channel);
+    else this.#closing.add(channel);
+  }
+
+  async forgetCq(handle: number): Promise<void> {
+    const channel = this.cqs.get(handle)?.channel ?? null;
+    this.cqs.delete(handle);
+    if (channel !== null && this.#closing.has(channel)) await this.closeChannel(channel);
+  }
+
+  close(): Promise<void> {
+    return this.link.close();
+  }
+
+  #openPipe(reply: Reply, address: bigint, kind: number, channel: number, shown: number): void {
+    const [read, write] = openPipe(PIPE_BYTES);
+    this.link.tell({ kind: 'pipe', channel, fd: write });
+    reply.newDescriptor(address, kind, shown, read);
+  }
+}

@@ -1,0 +1,195 @@
+/**
+ * A vRNIC for unmodified programs: a directory with a socket, and the /sys and /dev that its programs see. Whoever can reach the directory can use the vRNIC,
+ * and no other: mount it into a container to give that container the device.
+ */
+import { once } from 'node:events';
+import { chmodSync, mkdirSync, rmSync } from 'node:fs';
+import { createServer, type Server, type Socket } from 'node:net';
+import { join } from 'node:path';
+import { Errno } from '../../rnic/commands.ts';
+import { connect, connectProgram } from '../../workers/client.ts';
+import type { ControlLink, LinkEndpoint } from '../../workers/device-link.ts';
+import { newWakeDescriptor } from '../../workers/bell.ts';
+import { createSealedFile } from '../../workers/linux/memory-map.ts';
+import * as Linux from '../../workers/linux/constants.ts';
+import * as Libc from '../../workers/linux/libc.ts';
+import { peerPidfd } from '../../workers/linux/unix-socket.ts';
+import { execute } from './commands.ts';
+import { Connection, type Session } from './connection.ts';
+import { UverbsContext } from './context.ts';
+import { CommandError, granted, invalid } from './errors.ts';
+import { CHANNEL_ASYNC, type Reply, type Request, RequestOp, Role, TOKEN_BYTES } from './protocol.ts';
+import { type DeviceTree, writeGids, writeTree } from './sysfs.ts';
+
+export interface UverbsServerOptions {
+  /** Made if need be. */
+  readonly directory: string;
+  /** The interface that the vRNIC is shown to belong to. */
+  readonly netdev: string;
+  /** A new way to the vRNIC, after its worker began anew too. */
+  endpoint(): Promise<LinkEndpoint>;
+  /** Of the socket: 0o666 lets every user in who can reach the directory. */
+  readonly mode?: number;
+}
+
+/** What `urnic res` shows of one attached program. */
+export interface AttachedProgram {
+  readonly pids: number[];
+  readonly qps: number;
+  readonly cqs: number;
+}
+
+/** Sparse: only what queues use takes memory. */
+const QUEUE_FILE_BYTES = 2 ** 30;
+const CONNECTIONS_MAX = 4096;
+const GID_MILLIS = 1000;
+
+export class UverbsServer {
+  readonly #options: UverbsServerOptions;
+  readonly #server: Server;
+  readonly #connections = new Set<Connection>();
+  readonly #contexts = new Map<string, UverbsContext>();
+  #gids = '';
+  #timer: NodeJS.Timeout | undefined;
+
+  /** @throws Error of the directory or the socket. */
+  static async start(options: UverbsServerOptions): Promise<UverbsServer> {
+    const server = new UverbsServer(options);
+    try {
+      await server.#begin();
+      return server;
+    } catch (error) {
+      await server.stop();
+      throw error;
+    }
+  }
+
+  private constructor(options: UverbsServerOptions) {
+    this.#options = options;
+    this.#server = createServer((socket) => this.#accept(socket));
+    this.#server.maxConnections = CONNECTIONS_MAX;
+  }
+
+  get programs(): AttachedProgram[] {
+    return [...this.#contexts.values()].map(({ pids, qps, cqs }) => ({ pids, qps: qps.size, cqs: cqs.size }));
+  }
+
+  /** Ends every program's use: their commands fail with EIO from then on. */
+  async stop(): Promise<void> {
+    clearInterval(this.#timer);
+    if (this.#server.listening) this.#server.close();
+    for (const connection of this.#connections) connection.destroy();
+    await Promise.all([...this.#contexts.values()].map((context) => context.close()));
+    rmSync(this.#options.directory, { recursive: true, force: true });
+  }
+
+  async #begin(): Promise<void> {
+    const { directory, netdev, mode = 0o666 } = this.#options;
+    rmSync(directory, { recursive: true, force: true });
+    mkdirSync(directory, { recursive: true, mode: 0o755 });
+    const link = await connect(await this.#options.endpoint());
+    const tree = { ...(await describe(link)), netdev };
+    await link.close();
+    writeTree(directory, tree);
+    this.#gids = tree.gids.join();
+    const socket = join(directory, 'uverbs');
+    this.#server.listen(socket);
+    await once(this.#server, 'listening');
+    chmodSync(socket, mode);
+    this.#timer = setInterval(() => void this.#refreshGids().catch(() => {}), GID_MILLIS);
+    this.#timer.unref();
+  }
+
+  /** Addresses come and go; nobody is asked while no program looks. */
+  async #refreshGids(): Promise<void> {
+    const [context] = this.#contexts.values();
+    if (!context) return;
+    const { gids } = await describe(context.link);
+    if (gids.join() === this.#gids) return;
+    this.#gids = gids.join();
+    writeGids(this.#options.directory, gids, this.#options.netdev);
+  }
+
+  #accept(socket: Socket): void {
+    try {
+      const connection = new Connection(socket, (from, request, reply) => this.#greet(from, request, reply));
+      this.#connections.add(connection);
+      socket.once('close', () => this.#connections.delete(connection));
+    } catch {
+      socket.destroy();
+    }
+  }
+
+  async #greet(connection: Connection, { op, argument, payload }: Request, reply: Reply): Promise<Session> {
+    if (op !== RequestOp.HELLO) throw invalid('a connection begins with a hello');
+    switch (Number(argument)) {
+      case Role.CONTEXT:
+        return this.#joinNew(connection, await this.#open(connection, reply));
+      case Role.ATTACH: {
+        const context = payload.length === TOKEN_BYTES ? this.#contexts.get(payload.toString('hex')) : undefined;
+        if (!context) throw new CommandError(Errno.EACCES, 'no context has this token');
+        return this.#join(connection, context);
+      }
+      default:
+        throw new CommandError(Errno.ENODEV, 'no such role');
+    }
+  }
+
+  /** A new context, and in the reply what the program shares with the worker. */
+  async #open(connection: Connection, reply: Reply): Promise<UverbsContext> {
+    const queueFd = createSealedFile('urnic-queues', QUEUE_FILE_BYTES);
+    const wakeFd = newWakeDescriptor();
+    reply.attach(queueFd);
+    reply.attach(wakeFd);
+    const program = { queueFd: duplicate(queueFd), wakeFd: duplicate(wakeFd), queueBytes: QUEUE_FILE_BYTES };
+    const link = await connectProgram(await this.#options.endpoint(), program);
+    const context = new UverbsContext(link, QUEUE_FILE_BYTES, () => connection.destroy());
+    this.#contexts.set(context.token.toString('hex'), context);
+    reply.context(QUEUE_FILE_BYTES, link.slots, context.token);
+    return context;
+  }
+
+  #joinNew(connection: Connection, context: UverbsContext): Session {
+    try {
+      return this.#join(connection, context);
+    } catch (error) {
+      this.#forget(context); // the program has gone already
+      throw error;
+    }
+  }
+
+  #join(connection: Connection, context: UverbsContext): Session {
+    const { pid } = connection.credentials;
+    context.addProcess(pid, peerPidfd(connection.fileDescriptor, pid));
+    return {
+      handle: ({ op, argument, payload }, reply) => {
+        if (op === RequestOp.WRITE) return execute(context, pid, payload, reply);
+        if (op === RequestOp.REQUEUE) return context.requeue(Number(argument), Uint8Array.from(payload));
+        if (op === RequestOp.CLOSE_CHANNEL && argument !== BigInt(CHANNEL_ASYNC))
+          return context.closeChannel(Number(argument));
+        throw invalid('no such request');
+      },
+      close: () => {
+        context.removeProcess(pid);
+        if (!context.isUsed) this.#forget(context);
+      },
+    };
+  }
+
+  #forget(context: UverbsContext): void {
+    this.#contexts.delete(context.token.toString('hex'));
+    void context.close();
+  }
+}
+
+const duplicate = (fd: number): number => Libc.check(Libc.fcntl(fd, Linux.F_DUPFD_CLOEXEC, 0), 'dup');
+
+async function describe(link: ControlLink): Promise<Omit<DeviceTree, 'netdev'>> {
+  const device = granted(await link.call({ op: 'queryDevice' }));
+  const port = granted(await link.call({ op: 'queryPort', portNum: 1 }));
+  const gids: Uint8Array[] = [];
+  for (let index = 0; index < port.gidTableLength; index++) {
+    gids.push(granted(await link.call({ op: 'queryGid', portNum: 1, index })).gid);
+  }
+  return { device, port, gids };
+}

@@ -9,6 +9,7 @@ import type { EngineParts } from './engine.ts';
 import { useLedger } from './linux/descriptors.ts';
 import * as Libc from './linux/libc.ts';
 import { enterNetworkNamespace } from './linux/namespace.ts';
+import { preferThisThread, RunQueue } from './linux/scheduling.ts';
 import type { ControlAnswer, ControlMessage, HostedProgram, LinkMessage } from './messages.ts';
 import { Sleeper } from './sleeper.ts';
 import { openVrnic, type Vrnic } from './vrnic.ts';
@@ -50,6 +51,7 @@ export class WorkerLoop {
   readonly #vrnics: Vrnic[] = [];
   readonly #attachments = new Map<MessagePort, Attachment>();
   readonly #sleeper = new Sleeper();
+  readonly #runQueue = new RunQueue();
   #isStopped = false;
   #busyAt: Micros = 0;
   #namespace: string | undefined;
@@ -61,6 +63,7 @@ export class WorkerLoop {
     this.#spinMicros = task.spin === 'always' ? Number.POSITIVE_INFINITY : task.spin;
     this.#turnMicros = task.turnMicros;
     this.#parts = parts;
+    if (task.spin !== 'always') preferThisThread();
   }
 
   /** Until `shutdown`. */
@@ -78,6 +81,7 @@ export class WorkerLoop {
     for (const port of this.#attachments.keys()) port.close();
     this.#control.close();
     this.#bell.close();
+    this.#runQueue.close();
   }
 
   /** Breathes and sleeps until the event loop is due. */
@@ -95,8 +99,13 @@ export class WorkerLoop {
   /** Nothing to do: lets others have the core if they want it, or sleeps when it has been so for long enough. */
   #rest(now: Micros, turnAt: Micros): void {
     const idleMicros = now - this.#busyAt;
-    if (idleMicros >= this.#spinMicros) this.#sleep(now, turnAt);
+    if (idleMicros >= this.#spinMicros || this.#isCrowded(now)) this.#sleep(now, turnAt);
     else if (idleMicros >= YIELD_MICROS) Libc.schedYield();
+  }
+
+  /** Who is told to spin always does. */
+  #isCrowded(now: Micros): boolean {
+    return this.#spinMicros !== Number.POSITIVE_INFINITY && this.#runQueue.isCrowded(now);
   }
 
   #breathe(now: Micros): boolean {

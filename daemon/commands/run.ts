@@ -1,8 +1,8 @@
 /** `urnic run`: an unmodified libibverbs or librdmacm program on a vRNIC. */
 import { spawn } from 'node:child_process';
 import { accessSync, constants, existsSync, statSync } from 'node:fs';
-import { delimiter, join } from 'node:path';
 import { constants as system } from 'node:os';
+import { delimiter, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { Command } from 'commander';
 import { ask, DEFAULT_SOCKET } from '../control-client.ts';
@@ -21,7 +21,7 @@ export function addRun(program: Command): void {
     .command('run')
     .description('run an unmodified RDMA program on a vRNIC of the daemon')
     .usage('[options] -- PROGRAM ARGS…')
-    .option('--vrnic <name>', "the vRNIC; may be left out where the daemon has one only")
+    .option('--vrnic <name>', 'the vRNIC; may be left out where the daemon has one only')
     .option('--directory <path>', "the vRNIC's directory, where the daemon itself cannot be asked (in a container)")
     .option('--socket <path>', 'where the daemon listens for commands', DEFAULT_SOCKET)
     .argument('<program...>', 'the program and its arguments')
@@ -44,7 +44,9 @@ function findProgram(name: string): string {
   const path = name.includes('/') ? name : searchPath(name);
   const mode = statSync(path).mode;
   if ((mode & 0o6000) !== 0) {
-    throw new Error(`${path} is setuid or setgid: the loader ignores a preload there; run a copy without these bits, as the user you mean`);
+    throw new Error(
+      `${path} is setuid or setgid: the loader ignores a preload there; run a copy without these bits, as the user you mean`,
+    );
   }
   return path;
 }
@@ -62,7 +64,8 @@ function searchPath(name: string): string {
 
 /** Runs it with the shim in front of the C library. Returns its exit status, or 128 + signal as shells do. */
 async function run(path: string, args: readonly string[], directory: string): Promise<number> {
-  if (!existsSync(join(directory, 'uverbs'))) throw new Error(`no vRNIC at ${directory}: is the daemon up, and the name right?`);
+  if (!existsSync(join(directory, 'uverbs')))
+    throw new Error(`no vRNIC at ${directory}: is the daemon up, and the name right?`);
   if (!existsSync(SHIM)) throw new Error(`${SHIM} is not built: it needs a C compiler (npm run build:native)`);
   const preload = [SHIM, process.env.LD_PRELOAD].filter(Boolean).join(':');
   const child = spawn(path, args, {

@@ -3,8 +3,8 @@
  * engine's, under the engine's handles; here stands only what the shim needs to know about them.
  */
 import { randomBytes } from 'node:crypto';
-import type { LinkEvent } from '../../workers/device-link.ts';
 import type { ProgramLink } from '../../workers/client.ts';
+import type { LinkEvent } from '../../workers/device-link.ts';
 import { ASYNC_CHANNEL } from '../../workers/hosted/program.ts';
 import { openPipe } from '../../workers/linux/unix-socket.ts';
 import { CHANNEL_ASYNC, EventPipe, type Reply, TOKEN_BYTES } from './protocol.ts';

@@ -28,8 +28,14 @@ export function readAhAttr(input: Input, at: number): AddressVector {
 export const AH_ATTR_BYTES = 32;
 export function writeAhAttr(out: Output, at: number, av: AddressVector): void {
   out.set(at, av.dgid).u32(at + 16, av.flowLabel);
-  out.u8(at + 20, av.sgidIndex).u8(at + 21, av.hopLimit).u8(at + 22, av.trafficClass);
-  out.u8(at + 26, av.sl ?? 0).u8(at + 29, 1).u8(at + 30, av.portNum);
+  out
+    .u8(at + 20, av.sgidIndex)
+    .u8(at + 21, av.hopLimit)
+    .u8(at + 22, av.trafficClass);
+  out
+    .u8(at + 26, av.sl ?? 0)
+    .u8(at + 29, 1)
+    .u8(at + 30, av.portNum);
 }
 
 /** `ib_uverbs_qp_dest`. */
@@ -48,7 +54,11 @@ function readDestination(input: Input, at: number): AddressVector {
 
 function writeDestination(out: Output, at: number, av: AddressVector): void {
   out.set(at, av.dgid).u32(at + 16, av.flowLabel);
-  out.u8(at + 24, av.sgidIndex).u8(at + 25, av.hopLimit).u8(at + 26, av.trafficClass).u8(at + 27, av.sl ?? 0);
+  out
+    .u8(at + 24, av.sgidIndex)
+    .u8(at + 25, av.hopLimit)
+    .u8(at + 26, av.trafficClass)
+    .u8(at + 27, av.sl ?? 0);
   out.u8(at + 30, 1).u8(at + 31, av.portNum);
 }
 
@@ -100,7 +110,10 @@ export const readCap = (input: Input, at: number): QpCap => ({
 });
 
 export function writeCap(out: Output, at: number, cap: QpCap): void {
-  out.u32(at, cap.maxSendWr).u32(at + 4, cap.maxRecvWr).u32(at + 8, cap.maxSendSge);
+  out
+    .u32(at, cap.maxSendWr)
+    .u32(at + 4, cap.maxRecvWr)
+    .u32(at + 8, cap.maxSendSge);
   out.u32(at + 12, cap.maxRecvSge).u32(at + 16, cap.maxInlineData);
 }
 

@@ -98,7 +98,10 @@ export class Reply {
 
   encode(): Buffer {
     const actions = this.result === 0 ? this.#actions : [];
-    const length = actions.reduce((sum, { payload }) => sum + ACTION_HEADER_BYTES + padded(payload), REPLY_HEADER_BYTES);
+    const length = actions.reduce(
+      (sum, { payload }) => sum + ACTION_HEADER_BYTES + padded(payload),
+      REPLY_HEADER_BYTES,
+    );
     const octets = Buffer.alloc(length);
     octets.writeUInt32LE(length, 0);
     octets.writeInt32LE(this.result, 4);
@@ -132,7 +135,8 @@ export class RequestReader {
     this.#pending = this.#pending.length === 0 ? octets : Buffer.concat([this.#pending, octets]);
     while (this.#pending.length >= REQUEST_HEADER_BYTES) {
       const length = this.#pending.readUInt32LE(0);
-      if (length < REQUEST_HEADER_BYTES || length > REQUEST_BYTES_MAX) throw new RangeError(`a request of ${length} octets`);
+      if (length < REQUEST_HEADER_BYTES || length > REQUEST_BYTES_MAX)
+        throw new RangeError(`a request of ${length} octets`);
       if (this.#pending.length < length) return;
       const request = this.#pending.subarray(0, length);
       this.#pending = this.#pending.subarray(length);

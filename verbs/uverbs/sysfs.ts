@@ -18,8 +18,15 @@ const VERBS = 'sys/class/infiniband_verbs';
 const DEVICE = `sys/class/infiniband/${DEVICE_NAME}`;
 const PORT = `${DEVICE}/ports/1`;
 
-const words = (octets: Uint8Array): string => Buffer.from(octets).toString('hex').replace(/(.{4})(?=.)/g, '$1:');
-const guid = (value: bigint): string => value.toString(16).padStart(16, '0').replace(/(.{4})(?=.)/g, '$1:');
+const words = (octets: Uint8Array): string =>
+  Buffer.from(octets)
+    .toString('hex')
+    .replace(/(.{4})(?=.)/g, '$1:');
+const guid = (value: bigint): string =>
+  value
+    .toString(16)
+    .padStart(16, '0')
+    .replace(/(.{4})(?=.)/g, '$1:');
 
 const STATES: Record<number, string> = { 1: '1: DOWN', 4: '4: ACTIVE' };
 const LINK_UP = '5: LinkUp';

@@ -1,7 +1,7 @@
 /** Octets of another process as a region's memory. Nothing is pinned: a page that is gone is a protection error when it is used. */
 import type { Memory } from '../../rnic/memory/memory.ts';
-import { Arena } from '../linux/arena.ts';
 import { registerArena } from '../../wire/arena.ts';
+import { Arena } from '../linux/arena.ts';
 import type { Process } from './process.ts';
 
 const ATOMIC_BYTES = 8;

@@ -9,7 +9,7 @@
 import { DoorbellPage, doorbellBytes } from '../../rnic/queue/doorbell.ts';
 import type { QueueMemory } from '../../rnic/queue/ring.ts';
 import { closeOwned, own } from '../linux/descriptors.ts';
-import { type Mapping, mapShared, remap, release } from '../linux/memory-map.ts';
+import { type Mapping, mapShared, release, remap } from '../linux/memory-map.ts';
 
 export const PAGE_BYTES = 4096;
 const SLAB_BYTES = 1 << 20;

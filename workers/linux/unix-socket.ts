@@ -26,7 +26,8 @@ export function peerCredentials(fd: number): PeerCredentials {
 export function peerPidfd(fd: number, pid: number): number {
   option.setPointer(16, 4);
   const { address, view } = option;
-  if (Libc.getsockopt(fd, Linux.SOL_SOCKET, Linux.SO_PEERPIDFD, address, address + 16) === 0) return view.getInt32(0, true);
+  if (Libc.getsockopt(fd, Linux.SOL_SOCKET, Linux.SO_PEERPIDFD, address, address + 16) === 0)
+    return view.getInt32(0, true);
   return Libc.check(Libc.syscall2(Linux.SYS_PIDFD_OPEN, pid, 0), `pidfd_open of process ${pid}`);
 }
 

@@ -1,9 +1,14 @@
 /** A completion channel: tells which CQ completed something while it was armed. `ibv_create_comp_channel(3)`, `ibv_get_cq_event(3)`. */
 
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { Errno } from '../rnic/commands.ts';
+import type { Driver } from '../workers/device-link.ts';
 import type { Cq } from './completion-queue.ts';
 import type { Context } from './context.ts';
 import { granted, VerbsError } from './errors.ts';
+
+/** So long the event loop of a polled device's thread waits at most for its turn. */
+const SLEEP_MICROS = 5000;
 
 export class CompChannel {
   readonly context: Context;
@@ -22,6 +27,24 @@ export class CompChannel {
     const cq = this.#events.shift();
     if (cq) return Promise.resolve(cq);
     if (this.#ended) return Promise.reject(this.#ended);
+    const { driver } = this.context.link;
+    if (driver !== undefined) return this.#drive(driver);
+    return this.#nextEvent();
+  }
+
+  /** A polled device moves while somebody waits, and its thread sleeps when there is nothing to move. */
+  async #drive(driver: Driver): Promise<Cq> {
+    const event = this.#nextEvent();
+    const waiter = this.#waiters.at(-1)!;
+    while (this.#waiters.includes(waiter)) {
+      if (driver.progress()) continue;
+      driver.sleep(SLEEP_MICROS);
+      if (!driver.progress()) await nextTurn();
+    }
+    return event;
+  }
+
+  #nextEvent(): Promise<Cq> {
     return new Promise((resolve, reject) => this.#waiters.push({ resolve, reject }));
   }
 

@@ -46,6 +46,12 @@ export class Cq {
 
   /** Takes one completion; false when there is none. */
   pollOne(into: WorkCompletion): boolean {
+    if (this.#take(into)) return true;
+    const { driver } = this.context.link;
+    return driver?.progress() === true && this.#take(into);
+  }
+
+  #take(into: WorkCompletion): boolean {
     for (;;) {
       const index = this.#ring.consumer();
       if (index === this.#ring.producer()) return false;

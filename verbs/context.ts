@@ -41,6 +41,14 @@ export class Context {
     return this.link.deviceName;
   }
 
+  /**
+   * Moves a polled device by one breath: for programs that wait for octets to change in their memory; polling a CQ does the same. True when there was something to
+   * do. A device with a worker moves by itself: false.
+   */
+  progress(): boolean {
+    return this.link.driver?.progress() ?? false;
+  }
+
   async queryDevice(): Promise<DeviceAttributes> {
     return granted('queryDevice', await this.link.call({ op: 'queryDevice' }));
   }

@@ -32,12 +32,12 @@ export class Device {
 
   /** Counters of the vRNIC and its ports, by name. */
   statistics() {
-    return this.#local.supervisor.statistics(this.name);
+    return this.#local.statistics();
   }
 
   /** All frames of its port to a pcapng file; without a file: no longer. */
   async capture(file?: string): Promise<void> {
-    await this.#local.supervisor.capture(this.name, file);
+    await this.#local.capture(file);
   }
 
   /** Ends the vRNIC. What is still open hears DEVICE_FATAL. */

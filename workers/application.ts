@@ -1,5 +1,4 @@
 /** One application of a vRNIC, worker side: its message port, its context, and its commands that wait for a neighbour. */
-import type { MessagePort } from 'node:worker_threads';
 import { type Command, Errno, type Refusal, type Result } from '../rnic/commands.ts';
 import { QpAttr } from '../rnic/constants.ts';
 import type { Memory } from '../rnic/memory/memory.ts';
@@ -10,6 +9,11 @@ import type { Micros } from '../wire/types.ts';
 import type { LinkCommand, LinkEvent, MemoryName } from './device-link.ts';
 import type { Program } from './hosted/program.ts';
 import type { LinkReply } from './messages.ts';
+
+/** Where answers and events go: a message port, or a link in the same thread. */
+export interface ReplySink {
+  postMessage(reply: LinkReply): void;
+}
 
 /** What an application needs of its vRNIC. */
 export interface CommandTarget {
@@ -27,7 +31,7 @@ interface Waiting {
 const WAITING_COUNT_MAX = 4096;
 
 export class Application {
-  readonly port: MessagePort;
+  readonly #port: ReplySink;
   readonly context: number;
   readonly doorbell: DoorbellPage;
   /** Null for a program of this process. */
@@ -36,13 +40,13 @@ export class Application {
   #waiting: Waiting[] = [];
 
   constructor(
-    port: MessagePort,
+    port: ReplySink,
     context: number,
     doorbell: DoorbellPage,
     program: Program | null,
     target: CommandTarget,
   ) {
-    this.port = port;
+    this.#port = port;
     this.context = context;
     this.doorbell = doorbell;
     this.program = program;
@@ -54,7 +58,7 @@ export class Application {
   }
 
   reply(message: LinkReply): void {
-    this.port.postMessage(message);
+    this.#port.postMessage(message);
   }
 
   notify(event: LinkEvent): void {

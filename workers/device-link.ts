@@ -36,6 +36,14 @@ export type LinkEvent =
   /** The worker is gone: nothing of this link works any more, every later call is refused with EIO. The last event. */
   | { readonly kind: 'fatal'; readonly reason: string };
 
+/** Moves a vRNIC that has no worker of its own. */
+export interface Driver {
+  /** One breath: sends, receives, acknowledges. True when there was something to do. */
+  progress(): boolean;
+  /** Blocks the thread until frames come, a deadline of the vRNIC passes, or so long. */
+  sleep(micros: number): void;
+}
+
 /** The control half of a link. */
 export interface ControlLink {
   readonly deviceName: string;
@@ -47,6 +55,8 @@ export interface ControlLink {
 }
 
 export interface DeviceLink extends ControlLink {
+  /** Only of a vRNIC that the program's own thread has to move. */
+  readonly driver?: Driver;
   readonly doorbell: DoorbellPage;
   /** To be called when `doorbell.ring()` said that the worker sleeps. One write to an eventfd. */
   wake(): void;

@@ -1,6 +1,5 @@
 /** One vRNIC in a worker: an engine, its ports, its neighbours and its applications. One breath moves what there is to move and never waits. */
 import { randomFillSync } from 'node:crypto';
-import type { MessagePort } from 'node:worker_threads';
 import { ReceiveBurst, TransmitBurst } from '../rnic/burst.ts';
 import { type EngineEvent, EventKind } from '../rnic/commands.ts';
 import { DEFAULT_LIMITS, type GidEntry, type RnicHost } from '../rnic/config.ts';
@@ -10,7 +9,7 @@ import { DoorbellPage, doorbellBytes } from '../rnic/queue/doorbell.ts';
 import type { ContextResources } from '../rnic/resources.ts';
 import { registerArena } from '../wire/crc32.ts';
 import type { Micros } from '../wire/types.ts';
-import { Application } from './application.ts';
+import { Application, type ReplySink } from './application.ts';
 import type { Engine, EngineParts } from './engine.ts';
 import { gidTable, isUnused, sameGid } from './gid-table.ts';
 import type { BreathClock } from './hosted/process.ts';
@@ -26,6 +25,7 @@ import { createPort } from './ports/create-port.ts';
 import { MemoryPort, newLoopback } from './ports/memory.ts';
 import { type QueueAllocator, QueueSlabs } from './queue-slabs.ts';
 import { Receiver } from './receive.ts';
+import type { Sleeper } from './sleeper.ts';
 import type { VrnicConfig } from './vrnic-config.ts';
 
 /** QPNs 0 and 1 are special, 0xffffff is multicast. */
@@ -34,6 +34,8 @@ const QPN_COUNT = 0xff_fffd;
 const REORDER_WINDOW = 1024; // as much as a congestion window holds: less, and one loss among many packets costs a go-back
 const LOOPBACK_BURST_BYTES = 1 << 18;
 const RANDOM_WORDS = 64;
+/** Frames wait for room that no descriptor announces (a full qdisc). */
+const BLOCKED_MICROS: Micros = 500;
 
 /** Octets that a vRNIC's own address needs, and where they come from when the configuration leaves them out. */
 interface Identity {
@@ -128,14 +130,17 @@ export class Vrnic {
     this.#receiver = new Receiver(this.engine, this.#neighbours, this.#receive);
   }
 
-  /** Doorbells, frames, timers, then everything that the engine has to say. True when there was something to do. */
+  /**
+   * Doorbells, timers, what is to be sent, then frames: who polls for what they bring sees it before its acknowledgement costs a system call. True when there was
+   * something to do.
+   */
   breathe(now: Micros): boolean {
     this.#clock.now = now;
     let busy = this.#takeDoorbells(now);
-    for (let i = 0; i < this.ports.length; i++) busy = this.#receiveFrom(i, now) || busy;
     this.engine.handleTimeout(now);
     this.#breatheNeighbours(now);
     busy = this.#transmit(now) || busy;
+    for (let i = 0; i < this.ports.length; i++) busy = this.#receiveFrom(i, now) || busy;
     while (this.engine.pollEvent(this.#event)) this.#deliver(this.#event);
     return busy || this.#hasMore;
   }
@@ -156,9 +161,17 @@ export class Vrnic {
     return isQuiet;
   }
 
-  /** Descriptors that programs of other processes wake the worker by. */
-  get wakeFds(): readonly number[] {
-    return this.#wakeFds;
+  /** Adds what can wake it to a set of descriptors; returns its next deadline. */
+  watch(sleeper: Sleeper, now: Micros): Micros {
+    let deadline = this.pollTimeout();
+    for (let i = 0; i < this.ports.length; i++) {
+      const burst = this.#bursts[i]!;
+      const isBlocked = burst.sent < burst.count;
+      sleeper.add(this.ports[i]!.fileDescriptor, isBlocked);
+      if (isBlocked) deadline = Math.min(deadline, now + BLOCKED_MICROS);
+    }
+    for (const fd of this.#wakeFds) sleeper.add(fd, false);
+    return deadline;
   }
 
   /** The worker is awake again. */
@@ -166,18 +179,12 @@ export class Vrnic {
     for (const { program } of this.#applicationList) program?.drain();
   }
 
-  /** True when frames of port i wait for room in its socket. */
-  isBlocked(port: number): boolean {
-    const burst = this.#bursts[port]!;
-    return burst.sent < burst.count;
-  }
-
   /**
    * A new application: of this process, or a program of another one. Undefined when the engine has no context left.
    * @throws SystemError when a program's queue file cannot be mapped.
    */
   attach(
-    port: MessagePort,
+    port: ReplySink,
     hosted?: HostedProgram,
   ): { application: Application; doorbell: SharedArrayBuffer | null; slots: number } | undefined {
     const slots = this.#slots;

@@ -37,8 +37,6 @@ interface Attachment {
 export const TURN_MICROS = 500_000;
 /** So long an idle worker keeps its core from threads that have something to do. */
 const YIELD_MICROS = 5;
-/** Frames wait for room that no descriptor announces (a full qdisc). */
-const BLOCKED_MICROS = 500;
 /** Messages of one application in one breath: the data path waits for no control flood. */
 const MESSAGE_COUNT_MAX = 32;
 
@@ -120,7 +118,7 @@ export class WorkerLoop {
       this.#sleeper.reset();
       this.#sleeper.add(this.#bell.fileDescriptor, false);
       let deadline = until;
-      for (const vrnic of this.#vrnics) deadline = Math.min(deadline, this.#watch(vrnic, now));
+      for (const vrnic of this.#vrnics) deadline = Math.min(deadline, vrnic.watch(this.#sleeper, now));
       if (deadline > now) this.#sleeper.sleep(deadline - now);
     }
     this.#wakeUp();
@@ -141,18 +139,6 @@ export class WorkerLoop {
       vrnic.setSleeping(false);
       vrnic.drainWakeFds();
     }
-  }
-
-  /** Adds a vRNIC's descriptors to the set; returns its next deadline. */
-  #watch(vrnic: Vrnic, now: Micros): Micros {
-    let deadline = vrnic.pollTimeout();
-    for (let i = 0; i < vrnic.ports.length; i++) {
-      const isBlocked = vrnic.isBlocked(i);
-      this.#sleeper.add(vrnic.ports[i]!.fileDescriptor, isBlocked);
-      if (isBlocked) deadline = Math.min(deadline, now + BLOCKED_MICROS);
-    }
-    for (const fd of vrnic.wakeFds) this.#sleeper.add(fd, false);
-    return deadline;
   }
 
   #readMail(now: Micros): void {

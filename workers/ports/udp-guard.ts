@@ -20,6 +20,8 @@ export function guardUdpPort(address: Uint8Array, interfaceIndex: number): numbe
   try {
     return openSocket(isIpv4 ? Linux.AF_INET : Linux.AF_INET6, Linux.SOCK_DGRAM, 0, (fd) => {
       setOption(fd, Linux.SOL_SOCKET, Linux.SO_REUSEADDR, 1);
+      // Else the kernel would take each super-frame apart before the filter drops the pieces.
+      setOption(fd, Linux.IPPROTO_UDP, Linux.UDP_GRO, 1);
       new Bpf.Filter().drop().attach(fd);
       bindInet(fd, isIpv4 ? address.subarray(12) : address, ROCE_PORT, isIpv4 ? 0 : scopeOf(address, interfaceIndex));
     });

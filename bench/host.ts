@@ -1,0 +1,114 @@
+/** A host of the bench as the command sees it: a process in a network namespace of its own, and the peers' programs that run in there. */
+import { type ChildProcess, type ChildProcessByStdio, execFileSync, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { createInterface } from 'node:readline';
+import type { Readable, Writable } from 'node:stream';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+import type { Mode, SideAddress, Step } from './side.ts';
+
+const SIDE = fileURLToPath(new URL('./side.js', import.meta.url));
+const COUNT_GC = new URL('./count-gc.js', import.meta.url).href;
+const LISTEN_MILLIS = 400;
+
+export class Host {
+  readonly address: string;
+  pid = 0;
+  readonly #child: ChildProcessByStdio<Writable, Readable, null>;
+  readonly #lines: AsyncIterator<string>;
+
+  /** @param nodeFlags for profiles: `--cpu-prof` … */
+  constructor(address: string, nodeFlags: readonly string[]) {
+    this.address = address;
+    const argv = ['-n', process.execPath, '--import', COUNT_GC, ...nodeFlags, SIDE];
+    this.#child = spawn('unshare', argv, { stdio: ['pipe', 'pipe', 'inherit'] });
+    this.#lines = createInterface({ input: this.#child.stdout })[Symbol.asyncIterator]();
+  }
+
+  /** Waits for its namespace and moves an end of the wire there, as eth0. */
+  async plug(device: string): Promise<void> {
+    const { ready } = await this.#answer<{ ready: number }>();
+    this.pid = ready;
+    execFileSync('ip', ['link', 'set', device, 'netns', String(ready), 'name', 'eth0']);
+  }
+
+  async do<T = void>(step: Step): Promise<T> {
+    this.#child.stdin.write(`${JSON.stringify(step)}\n`);
+    const answer = await this.#answer<{ value: T; error?: string }>();
+    if (answer.error !== undefined) throw new Error(`${this.address}: ${step.do}: ${answer.error}`);
+    return answer.value;
+  }
+
+  /** The output of a program in this host's network. Throws when it fails or is not installed. */
+  run(command: string, ...args: string[]): string {
+    const inside = ['-t', String(this.pid), '-n', command, ...args];
+    return execFileSync('nsenter', inside, { encoding: 'utf8', timeout: 60_000, stdio: ['ignore', 'pipe', 'pipe'] });
+  }
+
+  /** A program of this host that listens until `work` is done. */
+  async serving<T>(command: readonly string[], work: () => T | Promise<T>): Promise<T> {
+    const server = spawn('nsenter', ['-t', String(this.pid), '-n', ...command], { stdio: 'ignore' });
+    server.on('error', () => {});
+    try {
+      await sleep(LISTEN_MILLIS);
+      return await work();
+    } finally {
+      await ended(server);
+    }
+  }
+
+  async end(): Promise<void> {
+    this.#child.stdin.end();
+    await ended(this.#child, false);
+  }
+
+  async #answer<T>(): Promise<T> {
+    const { value, done } = await this.#lines.next();
+    if (done) throw new Error(`${this.address} ended`);
+    return JSON.parse(value) as T;
+  }
+}
+
+async function ended(child: ChildProcess, kill = true): Promise<void> {
+  if (child.exitCode !== null || child.signalCode !== null || child.pid === undefined) return;
+  const closed = once(child, 'close');
+  if (kill) child.kill();
+  await closed;
+}
+
+/** Two hosts and the wire between them. */
+export class Lab {
+  readonly a: Host;
+  readonly b: Host;
+  readonly mtu: number;
+
+  constructor(mtu: number, nodeFlags: readonly string[] = []) {
+    this.mtu = mtu;
+    this.a = new Host('192.0.2.1', nodeFlags);
+    this.b = new Host('192.0.2.2', nodeFlags);
+  }
+
+  async plug(): Promise<void> {
+    execFileSync('ip', ['link', 'add', 'wire-a', 'type', 'veth', 'peer', 'name', 'wire-b']);
+    await this.a.plug('wire-a');
+    await this.b.plug('wire-b');
+  }
+
+  /** vRNICs on both, `count` QPs from one to the other. */
+  async connect(mode: Mode, spin: number | 'always', count = 1, depth = 128): Promise<void> {
+    const both = [this.a, this.b] as const;
+    await Promise.all(
+      both.map((host) => host.do({ do: 'start', address: `${host.address}/24`, mtu: this.mtu, mode, spin })),
+    );
+    const [atA, atB] = await Promise.all(both.map((host) => host.do<SideAddress>({ do: 'qps', count, depth })));
+    await Promise.all([this.a.do({ do: 'connect', peer: atB! }), this.b.do({ do: 'connect', peer: atA! })]);
+  }
+
+  async drop(): Promise<void> {
+    await Promise.all([this.a.do({ do: 'drop' }), this.b.do({ do: 'drop' })]);
+  }
+
+  async end(): Promise<void> {
+    await Promise.all([this.a.end(), this.b.end()]);
+  }
+}

@@ -1,0 +1,347 @@
+/** One host of the bench: a process in its own network namespace with a vRNIC, its QPs and the loops that are measured; told what to do by JSON lines. */
+import { execFileSync } from 'node:child_process';
+import { createInterface } from 'node:readline';
+import * as Layout from '../rnic/queue/layout.ts';
+import {
+  Access,
+  type Context,
+  type Cq,
+  type Device,
+  hostDevice,
+  type Mr,
+  type Qp,
+  QpType,
+  SendFlag,
+  WcOpcode,
+  WorkCompletion,
+  WrOpcode,
+} from '../verbs/index.ts';
+import { type GcCounts, gcCounts } from './count-gc.ts';
+
+/** How a side waits: with a worker of its own thread (`worker`), or moved by the program (`polled`); `sleeping` blocks in the kernel where there is nothing to do. */
+export type Mode = 'polled' | 'worker';
+
+export interface SideAddress {
+  readonly gid: string;
+  readonly qpNums: number[];
+  readonly addr: string;
+  readonly rKey: number;
+}
+
+export interface Work {
+  readonly opcode: WrOpcode;
+  readonly bytes: number;
+  readonly seconds: number;
+  /** QPs that take turns. */
+  readonly qps: number;
+  /** Work requests under way on each QP, and how many of them share one completion. */
+  readonly depth: number;
+  readonly moderation: number;
+}
+
+export type Step =
+  | {
+      readonly do: 'start';
+      readonly address: string;
+      readonly mtu: number;
+      readonly mode: Mode;
+      readonly spin: number | 'always';
+    }
+  | { readonly do: 'qps'; readonly count: number; readonly depth: number }
+  | { readonly do: 'connect'; readonly peer: SideAddress }
+  | ({ readonly do: 'send' } & Work)
+  | { readonly do: 'receive'; readonly seconds: number; readonly bytes: number }
+  | { readonly do: 'attend'; readonly seconds: number }
+  | { readonly do: 'ping' | 'pong'; readonly seconds: number; readonly sleeping: boolean }
+  | { readonly do: 'usage' | 'statistics' | 'drop' | 'end' };
+
+/** What a side has used so far. */
+export interface Usage {
+  readonly cpuMicros: number;
+  readonly residentBytes: number;
+  readonly gc: GcCounts;
+}
+
+const MEMORY_BYTES = 16 << 20;
+const PSN = 0x1234;
+const GID_INDEX = 1;
+const RIGHTS = Access.LOCAL_WRITE | Access.REMOTE_WRITE | Access.REMOTE_READ;
+const PING_BYTES = 64;
+/** The ping's octets: where they come, and where they are sent from. */
+const PING_AT = 0;
+const PONG_AT = 4096;
+const TURN_POLLS = 4096;
+const nextTurn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
+
+class Side {
+  #device!: Device;
+  #context!: Context;
+  #cq!: Cq;
+  #mr!: Mr;
+  #qps: Qp[] = [];
+  #peer!: SideAddress;
+  #mode: Mode = 'polled';
+  readonly #completion = new WorkCompletion();
+
+  run(step: Step): unknown {
+    switch (step.do) {
+      case 'start':
+        return this.#start(step.address, step.mtu, step.mode, step.spin);
+      case 'qps':
+        return this.#makeQps(step.count, step.depth);
+      case 'connect':
+        return this.#connect(step.peer);
+      case 'send':
+        return this.#send(step);
+      case 'receive':
+        return this.#receive(step.seconds, step.bytes);
+      case 'attend':
+        return this.#attend(step.seconds);
+      case 'ping':
+        return this.#ping(step.seconds, step.sleeping);
+      case 'pong':
+        return this.#pong(step.seconds, step.sleeping);
+      case 'usage':
+        return usage();
+      case 'statistics':
+        return this.#device.statistics();
+      case 'drop':
+        return this.#drop();
+      case 'end':
+        return this.#device.stop();
+    }
+  }
+
+  async #start(address: string, mtu: number, mode: Mode, spin: number | 'always'): Promise<void> {
+    for (const args of [
+      ['link', 'set', 'lo', 'up'],
+      ['link', 'set', 'eth0', 'mtu', String(mtu), 'up'],
+      ['addr', 'replace', address, 'dev', 'eth0'],
+    ]) {
+      execFileSync('ip', args);
+    }
+    this.#mode = mode;
+    this.#device = await hostDevice({ netdev: 'eth0', spin, polled: mode === 'polled' });
+    this.#context = await this.#device.open();
+  }
+
+  async #makeQps(count: number, depth: number): Promise<SideAddress> {
+    const channel = await this.#context.createCompChannel();
+    const pd = await this.#context.allocPd();
+    this.#cq = await this.#context.createCq(Math.max(1024, count * 2), channel);
+    this.#mr = await pd.regMr(new SharedArrayBuffer(MEMORY_BYTES), RIGHTS);
+    const cap = { maxSendWr: depth, maxRecvWr: count === 1 ? 512 : depth, maxSendSge: 1, maxRecvSge: 1 };
+    for (let i = 0; i < count; i++) {
+      const qp = await pd.createQp({ type: QpType.RC, sendCq: this.#cq, recvCq: this.#cq, cap });
+      await qp.toInit({ accessFlags: RIGHTS });
+      this.#qps.push(qp);
+    }
+    const gid = Buffer.from(await this.#context.queryGid(GID_INDEX)).toString('hex');
+    return { gid, qpNums: this.#qps.map(({ qpNum }) => qpNum), addr: String(this.#mr.addr), rKey: this.#mr.rKey };
+  }
+
+  async #connect(peer: SideAddress): Promise<void> {
+    this.#peer = peer;
+    const { activeMtu } = await this.#context.queryPort();
+    for (const [i, qp] of this.#qps.entries()) {
+      const to = { gid: Buffer.from(peer.gid, 'hex'), qpNum: peer.qpNums[i]!, psn: PSN };
+      await qp.toRtr(to, { sgidIndex: GID_INDEX, pathMtu: activeMtu });
+      await qp.toRts(PSN);
+    }
+  }
+
+  async #drop(): Promise<void> {
+    await this.#context.close();
+    await this.#device.stop();
+    this.#qps = [];
+  }
+
+  /** Keeps `depth` work requests under way on each QP for so long; octets a second of what completed. */
+  async #send(work: Work): Promise<{ bytesPerSecond: number; messagesPerSecond: number }> {
+    const { bytes, depth, moderation } = work;
+    const qps = this.#qps.slice(0, work.qps);
+    const write = this.#writer(work);
+    const posted = new Int32Array(qps.length);
+    const room = new Int32Array(qps.length).fill(depth);
+    const indexOf = new Map(qps.map((qp, i) => [qp.qpNum, i]));
+    const begin = performance.now();
+    const end = begin + work.seconds * 1000;
+    let signal = false;
+    const put = (view: DataView, at: number): void => write(view, at, signal);
+    const fill = (i: number): void => {
+      while (room[i]! >= moderation) {
+        for (let one = 1; one <= moderation; one++) {
+          signal = one === moderation;
+          if (!qps[i]!.postRaw(put)) throw new Error('the send queue is full');
+        }
+        room[i]! -= moderation;
+        posted[i]! += moderation;
+      }
+    };
+    for (let i = 0; i < qps.length; i++) fill(i);
+    let done = 0;
+    let underWay = qps.length * (depth - (depth % moderation));
+    while (underWay > 0) {
+      const found = await this.#next();
+      const i = indexOf.get(found.qpNum)!;
+      done += moderation;
+      underWay -= moderation;
+      room[i]! += moderation;
+      if (performance.now() >= end) continue;
+      fill(i);
+      underWay += moderation;
+    }
+    const seconds = (performance.now() - begin) / 1000;
+    return { bytesPerSecond: (done * bytes) / seconds, messagesPerSecond: done / seconds };
+  }
+
+  /** Fills WQEs of one kind. */
+  #writer({ opcode, bytes, qps }: Work): (view: DataView, at: number, signal: boolean) => void {
+    const { Send, Sge } = Layout;
+    const remote = BigInt(this.#peer.addr);
+    const [remoteLo, remoteHi] = [Number(remote & 0xffff_ffffn), Number(remote >> 32n)];
+    const { rKey } = this.#peer;
+    const { lKey } = this.#mr;
+    const slots = Math.max(1, Math.min(qps, Math.floor(MEMORY_BYTES / bytes)));
+    let slot = 0;
+    return (view, at, signal) => {
+      slot = (slot + 1) % slots;
+      view.setUint32(at + Send.WR_ID, 0, true);
+      view.setUint32(at + Send.WR_ID + 4, 0, true);
+      view.setUint32(at + Send.OPCODE, opcode, true);
+      view.setUint32(at + Send.FLAGS, signal ? SendFlag.SIGNALED : 0, true);
+      view.setUint32(at + Send.IMM_OR_INVALIDATE, 0, true);
+      view.setUint32(at + Send.REMOTE_ADDR, remoteLo + slot * bytes, true);
+      view.setUint32(at + Send.REMOTE_ADDR + 4, remoteHi, true);
+      view.setUint32(at + Send.RDMA_RKEY, rKey, true);
+      view.setUint32(at + Send.DMA_LENGTH, bytes, true);
+      view.setUint32(at + Send.DMA_NUM_SGE, 1, true);
+      this.#mr.writeAddress(view, at + Send.SGE + Sge.ADDR, slot * bytes);
+      view.setUint32(at + Send.SGE + Sge.LENGTH, bytes, true);
+      view.setUint32(at + Send.SGE + Sge.LKEY, lKey, true);
+    };
+  }
+
+  /** Posts receives as SENDs take them. */
+  async #receive(seconds: number, bytes: number): Promise<number> {
+    const [qp] = this.#qps as [Qp];
+    const request = { sgList: [{ mr: this.#mr, length: bytes }] };
+    for (let i = 0; i < 500; i++) qp.postRecv(request);
+    const batch = Array.from({ length: 64 }, () => new WorkCompletion());
+    const requests = batch.map(() => request);
+    let received = 0;
+    for (const end = performance.now() + seconds * 1000; performance.now() < end; ) {
+      const count = this.#cq.pollInto(batch);
+      received += count;
+      if (count > 0) qp.postRecv(requests.slice(0, count));
+      else if (this.#mode === 'worker') await new Promise((resolve) => setTimeout(resolve, 1));
+    }
+    return received;
+  }
+
+  /** Is there for a peer that reads and writes. */
+  async #attend(seconds: number): Promise<void> {
+    if (this.#mode === 'worker') return void (await new Promise((resolve) => setTimeout(resolve, seconds * 1000)));
+    for (const end = performance.now() + seconds * 1000; performance.now() < end; ) {
+      for (let polls = 0; polls < 256; polls++) this.#context.progress();
+      await nextTurn();
+    }
+  }
+
+  /** WRITEs a counter, waits for the peer's: half of each round trip, sorted, microseconds. Sleeping: with immediate data, waiting for the completion. */
+  async #ping(seconds: number, sleeping: boolean): Promise<number[]> {
+    const times: number[] = [];
+    let count = 0;
+    if (sleeping) this.#postReceives(16);
+    for (const end = performance.now() + seconds * 1000; performance.now() < end; ) {
+      const begin = performance.now();
+      this.#writePing(++count, sleeping);
+      await this.#awaitPing(count, sleeping);
+      times.push(((performance.now() - begin) * 1000) / 2);
+    }
+    this.#writePing(-1, sleeping);
+    await this.#attend(0.05);
+    return times.slice(times.length / 10).sort((a, b) => a - b);
+  }
+
+  async #pong(_seconds: number, sleeping: boolean): Promise<void> {
+    if (sleeping) this.#postReceives(16);
+    for (let count = 1; ; count++) {
+      if (!(await this.#awaitPing(count, sleeping))) return this.#attend(0.05);
+      this.#writePing(count, sleeping);
+    }
+  }
+
+  #postReceives(count: number): void {
+    for (let i = 0; i < count; i++) this.#qps[0]!.postRecv({});
+  }
+
+  #writePing(count: number, sleeping: boolean): void {
+    const { Send, Sge } = Layout;
+    const mr = this.#mr;
+    const remote = BigInt(this.#peer.addr);
+    new Int32Array(mr.bytes.buffer, PONG_AT, PING_BYTES / 4).fill(count);
+    this.#qps[0]!.postRaw((view, at) => {
+      view.setUint32(at + Send.WR_ID, 0, true);
+      view.setUint32(at + Send.WR_ID + 4, 0, true);
+      view.setUint32(at + Send.OPCODE, sleeping ? WrOpcode.RDMA_WRITE_WITH_IMM : WrOpcode.RDMA_WRITE, true);
+      view.setUint32(at + Send.FLAGS, 0, true);
+      view.setUint32(at + Send.IMM_OR_INVALIDATE, 0, true);
+      view.setBigUint64(at + Send.REMOTE_ADDR, remote + BigInt(PING_AT), true);
+      view.setUint32(at + Send.RDMA_RKEY, this.#peer.rKey, true);
+      view.setUint32(at + Send.DMA_LENGTH, PING_BYTES, true);
+      view.setUint32(at + Send.DMA_NUM_SGE, 1, true);
+      mr.writeAddress(view, at + Send.SGE + Sge.ADDR, PONG_AT);
+      view.setUint32(at + Send.SGE + Sge.LENGTH, PING_BYTES, true);
+      view.setUint32(at + Send.SGE + Sge.LKEY, mr.lKey, true);
+    });
+  }
+
+  /** False when the peer says that it is over. */
+  async #awaitPing(count: number, sleeping: boolean): Promise<boolean> {
+    const words = new Int32Array(this.#mr.bytes.buffer, PING_AT, PING_BYTES / 4);
+    const last = PING_BYTES / 4 - 1;
+    if (sleeping) {
+      const { opcode } = await this.#next(true);
+      if (opcode !== WcOpcode.RECV_RDMA_WITH_IMM) throw new Error(`an unexpected completion: opcode ${opcode}`);
+      this.#postReceives(1);
+      return words[last] !== -1;
+    }
+    for (let polls = 1; ; polls++) {
+      const value = Atomics.load(words, last);
+      if (value === count || value === -1) return value === count;
+      this.#context.progress();
+      if (polls % TURN_POLLS === 0) await nextTurn();
+    }
+  }
+
+  /** The next completion: polled for where the program moves the device itself and has nothing else to do, else slept for. */
+  async #next(sleeping = this.#mode === 'worker'): Promise<WorkCompletion> {
+    const completion = this.#completion;
+    const cq = this.#cq;
+    for (let polls = 1; !cq.pollOne(completion); polls++) {
+      if (sleeping) {
+        cq.reqNotify();
+        if (cq.pollOne(completion)) break;
+        await cq.channel!.getCqEvent();
+      } else if (polls % TURN_POLLS === 0) await nextTurn();
+    }
+    if (!completion.isSuccess) throw new Error(`a work request ended with ${completion.statusName}`);
+    return completion;
+  }
+}
+
+function usage(): Usage {
+  const { user, system } = process.cpuUsage();
+  return { cpuMicros: user + system, residentBytes: process.memoryUsage.rss(), gc: gcCounts() };
+}
+
+const side = new Side();
+console.log(JSON.stringify({ ready: process.pid }));
+for await (const line of createInterface({ input: process.stdin })) {
+  try {
+    console.log(JSON.stringify({ value: (await side.run(JSON.parse(line) as Step)) ?? null }));
+  } catch (error) {
+    console.log(JSON.stringify({ error: error instanceof Error ? (error.stack ?? error.message) : String(error) }));
+  }
+}

@@ -1,0 +1,106 @@
+/** Polled devices: vRNICs that live in the program's thread and move when it polls. */
+import t, { type Test } from 'tap';
+import {
+  Access,
+  type Context,
+  hostDevice,
+  newMemoryPair,
+  QpType,
+  SendFlag,
+  WorkCompletion,
+  WrOpcode,
+} from '../../verbs/index.ts';
+import { toGid } from '../../workers/linux/netdev.ts';
+
+const RIGHTS = Access.LOCAL_WRITE | Access.REMOTE_WRITE | Access.REMOTE_READ;
+const BYTES = 100_000;
+const PSN = 7;
+
+async function openSide(context: Context, gid: Uint8Array) {
+  const pd = await context.allocPd();
+  const cq = await context.createCq(64, await context.createCompChannel());
+  const mr = await pd.regMr(new SharedArrayBuffer(BYTES), RIGHTS);
+  const qp = await pd.createQp({ type: QpType.RC, sendCq: cq, recvCq: cq });
+  await qp.toInit({ accessFlags: RIGHTS });
+  return { context, gid, cq, mr, qp };
+}
+
+type Side = Awaited<ReturnType<typeof openSide>>;
+
+async function connect(side: Side, peer: Side): Promise<void> {
+  await side.qp.toRtr({ gid: peer.gid, qpNum: peer.qp.qpNum, psn: PSN }, { pathMtu: 5 });
+  await side.qp.toRts(PSN);
+}
+
+async function pair(test: Test, polled: readonly [boolean, boolean]): Promise<[Side, Side]> {
+  const ends = newMemoryPair(`polled${process.pid}-${test.name.length}`);
+  const gids = [toGid('10.0.0.1'), toGid('10.0.0.2')] as const;
+  const sides: Side[] = [];
+  for (const [i, end] of ends.entries()) {
+    const device = await hostDevice({
+      port: { kind: 'memory', end },
+      mac: Uint8Array.of(2, 0, 0, 0, 0, i + 1),
+      gids: [gids[i]!],
+      spin: 20,
+      polled: polled[i]!,
+    });
+    test.teardown(() => device.stop());
+    sides.push(await openSide(await device.open(), gids[i]!));
+  }
+  const [a, b] = sides as [Side, Side];
+  await Promise.all([connect(a, b), connect(b, a)]);
+  return [a, b];
+}
+
+const write = (from: Side, to: Side) => ({
+  opcode: WrOpcode.RDMA_WRITE,
+  sendFlags: SendFlag.SIGNALED,
+  remoteAddr: BigInt(to.mr.addr),
+  rKey: to.mr.rKey,
+  sgList: [{ mr: from.mr, length: BYTES }],
+});
+
+t.test('polled device: two of them in one thread move a message when both are polled', async (test) => {
+  const [a, b] = await pair(test, [true, true]);
+  a.mr.bytes.fill(0x5a);
+  a.qp.postSend(write(a, b));
+  const completion = new WorkCompletion();
+  let polls = 0;
+  while (!a.cq.pollOne(completion) && polls++ < 100_000) b.context.progress();
+  test.ok(completion.isSuccess);
+  test.ok(b.mr.bytes.every((octet) => octet === 0x5a));
+});
+
+t.test('polled device: a program that waits for a completion sleeps until the peer answers', async (test) => {
+  const [a, b] = await pair(test, [true, false]);
+  b.mr.bytes.fill(0x77);
+  a.qp.postSend({ ...write(a, b), opcode: WrOpcode.RDMA_READ });
+  const [completion] = await a.cq.next();
+  test.ok(completion!.isSuccess);
+  test.ok(a.mr.bytes.every((octet) => octet === 0x77));
+});
+
+t.test('polled device: answers a peer while its program waits for something else', async (test) => {
+  const [a, b] = await pair(test, [false, true]);
+  a.qp.postSend(write(a, b));
+  const [completion] = await a.cq.next();
+  test.ok(completion!.isSuccess);
+});
+
+t.test('polled device: cannot be shared with another thread, nor enter a network namespace', async (test) => {
+  const [end, other] = newMemoryPair(`polled${process.pid}-shared`);
+  const options = { mac: Uint8Array.of(2, 0, 0, 0, 0, 1), gids: [toGid('10.0.0.1')], polled: true };
+  const device = await hostDevice({ ...options, port: { kind: 'memory', end } });
+  test.teardown(() => device.stop());
+  await test.rejects(device.share(), /cannot be shared/);
+  await test.rejects(
+    hostDevice({ ...options, port: { kind: 'memory', end: other }, namespace: '/var/run/netns/none' }),
+    /namespace of its own thread/,
+  );
+});
+
+t.test('polled device: ends its links when it stops', async (test) => {
+  const [a] = await pair(test, [true, true]);
+  await a.context.close();
+  await test.rejects(a.context.queryDevice(), { code: 'EIO' });
+});

@@ -1,0 +1,172 @@
+/**
+ * A vRNIC that lives in the program's own thread and moves when the program polls: no worker, no second wake-up, and on a machine with few cores no threads that
+ * keep each other from running. Between two polls nothing is received, acknowledged or sent again; a timer polls for a program that waits in its event loop.
+ */
+import { performance } from 'node:perf_hooks';
+import { setImmediate as nextTurn } from 'node:timers/promises';
+import { Errno, type Refusal, type Result } from '../rnic/commands.ts';
+import type { DoorbellPage } from '../rnic/queue/doorbell.ts';
+import type { Micros } from '../wire/types.ts';
+import type { Application } from './application.ts';
+import type { DeviceLink, Driver, LinkCommand, LinkEvent } from './device-link.ts';
+import { ENGINE_PARTS } from './engine-parts.ts';
+import type { LocalDevice } from './local-device.ts';
+import type { LinkReply } from './messages.ts';
+import { Sleeper } from './sleeper.ts';
+import { openVrnic, type Vrnic } from './vrnic.ts';
+import type { VrnicConfig } from './vrnic-config.ts';
+
+/** How often the device is polled while the program waits for something else. */
+const BACKGROUND_MILLIS = 1;
+const REFRESH_MICROS: Micros = 500_000;
+
+const clock = (): Micros => performance.now() * 1000;
+
+/** @throws Error that says why not: no such interface, no CAP_NET_RAW, a port that needs a bridge … */
+export function openPolledDevice(config: VrnicConfig): LocalDevice {
+  if (config.namespace !== undefined)
+    throw new Error('a polled device lives in the network namespace of its own thread');
+  return new PolledDevice(config.name, openVrnic(config, ENGINE_PARTS));
+}
+
+class PolledDevice implements LocalDevice, Driver {
+  readonly name: string;
+  readonly #vrnic: Vrnic;
+  readonly #links = new Set<PolledLink>();
+  readonly #sleeper = new Sleeper();
+  readonly #timer: NodeJS.Timeout;
+  #refreshAt: Micros = 0;
+  #isOpen = true;
+
+  constructor(name: string, vrnic: Vrnic) {
+    this.name = name;
+    this.#vrnic = vrnic;
+    this.#timer = setInterval(() => this.#background(), BACKGROUND_MILLIS).unref();
+  }
+
+  async open(): Promise<DeviceLink> {
+    const link = new PolledLink(this.name, this);
+    const attached = this.#vrnic.attach(link);
+    if (!attached) throw new Error(`${this.name}: the vRNIC has no context left`);
+    link.begin(attached.application, () => {
+      this.#links.delete(link);
+      this.#vrnic.detach(attached.application, clock());
+    });
+    this.#links.add(link);
+    return link;
+  }
+
+  async endpoint(): Promise<never> {
+    throw new Error(`${this.name} is polled by the thread that made it: it cannot be shared with another`);
+  }
+
+  progress(): boolean {
+    return this.#isOpen && this.#vrnic.breathe(clock());
+  }
+
+  sleep(micros: Micros): void {
+    const now = clock();
+    if (!this.#isOpen) return;
+    if (this.#vrnic.setSleeping(true)) {
+      this.#sleeper.reset();
+      const deadline = Math.min(this.#vrnic.watch(this.#sleeper, now), now + micros);
+      if (deadline > now) this.#sleeper.sleep(deadline - now);
+    }
+    this.#vrnic.setSleeping(false);
+  }
+
+  async statistics() {
+    return this.#vrnic.statistics();
+  }
+
+  async capture(file?: string): Promise<void> {
+    this.#vrnic.capture(file);
+  }
+
+  async stop(): Promise<void> {
+    if (!this.#isOpen) return;
+    clearInterval(this.#timer);
+    for (const link of this.#links) link.end(`${this.name}: the vRNIC has ended`);
+    this.#isOpen = false;
+    this.#vrnic.close(clock());
+  }
+
+  #background(): void {
+    this.progress();
+    const now = clock();
+    if (now < this.#refreshAt) return;
+    this.#refreshAt = now + REFRESH_MICROS;
+    this.#vrnic.refreshGids();
+  }
+}
+
+/** The application's half and the vRNIC's at once: commands are function calls. */
+class PolledLink implements DeviceLink {
+  readonly deviceName: string;
+  readonly driver: Driver;
+  onEvent: ((event: LinkEvent) => void) | null = null;
+  #application: Application | null = null;
+  #onClose: () => void = () => {};
+  readonly #calls = new Map<number, (result: Result) => void>();
+  #nextId = 1;
+
+  constructor(deviceName: string, driver: Driver) {
+    this.deviceName = deviceName;
+    this.driver = driver;
+  }
+
+  get doorbell(): DoorbellPage {
+    return this.#application!.doorbell;
+  }
+
+  begin(application: Application, onClose: () => void): void {
+    this.#application = application;
+    this.#onClose = onClose;
+  }
+
+  /** For the application: its answers and events. */
+  postMessage(reply: LinkReply): void {
+    if (reply.kind === 'event') this.onEvent?.(reply.event);
+    else if (reply.kind === 'result') {
+      const settle = this.#calls.get(reply.id);
+      this.#calls.delete(reply.id);
+      settle?.(reply.result);
+    }
+  }
+
+  call<C extends LinkCommand>(command: C): Promise<Result<C['op']>> {
+    const application = this.#application;
+    if (application === null) return Promise.resolve(gone(this.deviceName));
+    return new Promise((resolve) => {
+      const id = this.#nextId++;
+      this.#calls.set(id, resolve as (result: Result) => void);
+      application.handleCommand(id, command, clock());
+      if (this.#calls.has(id)) this.#driveUntil(id);
+    });
+  }
+
+  wake(): void {}
+
+  async close(): Promise<void> {
+    if (this.#application === null) return;
+    this.#application = null;
+    this.#onClose();
+    for (const settle of this.#calls.values()) settle(gone(this.deviceName));
+    this.#calls.clear();
+  }
+
+  end(reason: string): void {
+    void this.close();
+    this.onEvent?.({ kind: 'fatal', reason });
+  }
+
+  /** The command waits for a neighbour: somebody must receive its answer. */
+  async #driveUntil(id: number): Promise<void> {
+    while (this.#calls.has(id)) {
+      this.driver.progress();
+      await nextTurn();
+    }
+  }
+}
+
+const gone = (name: string): Refusal => ({ ok: false, errno: Errno.EIO, reason: `${name}: this link is closed` });

@@ -6,6 +6,7 @@
  * 64-bit values are bigint here (no command is on the data path).
  */
 
+import type { CmAnswers, CmCommand } from './cm/commands.ts';
 import type { QpState, QpType } from './constants.ts';
 import type { Memory } from './memory/memory.ts';
 import type { AddressVector, Path } from './path.ts';
@@ -110,7 +111,7 @@ export type Command =
   | { op: 'detachMcast'; qp: Handle; gid: Uint8Array };
 
 /** What each command answers when it succeeds. */
-export interface Answers {
+export interface Answers extends CmAnswers {
   queryDevice: DeviceAttributes;
   queryPort: PortAttributes;
   queryGid: { gid: Uint8Array };
@@ -155,7 +156,9 @@ export interface Refusal {
   reason: string;
   argument?: string;
 }
-export type Result<Op extends Command['op'] = Command['op']> = ({ ok: true } & Answers[Op]) | Refusal;
+/** Any command: of objects, or of connections. */
+export type AnyCommand = Command | CmCommand;
+export type Result<Op extends AnyCommand['op'] = AnyCommand['op']> = ({ ok: true } & Answers[Op]) | Refusal;
 export type CommandOf<Op extends Command['op']> = Extract<Command, { op: Op }>;
 
 export const Errno = {

@@ -1,5 +1,6 @@
 /** What one vRNIC is told at birth: who it is on the network, and how much it may hold. */
 
+import type { Micros } from '../wire/types.ts';
 import { HANDLES_MAX } from './handles.ts';
 
 export interface GidEntry {
@@ -114,4 +115,11 @@ export interface RnicHost {
   /** Zeroed memory for a queue, shared with the application of `context`; undefined when there is none left. */
   allocateQueue(context: number, bytes: number): import('./queue/ring.ts').QueueMemory | undefined;
   freeQueue(context: number, memory: import('./queue/ring.ts').QueueMemory): void;
+  /** The way to an address, for the connection manager's own datagrams; null: ask again soon. Absent: this vRNIC manages no connections. */
+  resolve?(
+    av: import('./path.ts').AddressVector,
+    localQpn: number,
+    remoteQpn: number,
+    now: Micros,
+  ): { path: import('./path.ts').Path } | import('./commands.ts').Refusal | null;
 }

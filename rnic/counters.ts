@@ -69,6 +69,14 @@ const LIST = [
   ['drop_rnr_wait', 'dropped: ahead of a PSN that waits for a receive WQE'],
   ['wqe_invalid', 'work requests refused: opcode, SGE list or length'],
   ['wqe_protection', 'work requests ended by a local protection error'],
+  ['cm_tx_msgs', 'connection management messages sent'],
+  ['cm_tx_retries', 'connection management messages sent again'],
+  ['cm_rx_msgs', 'connection management messages received'],
+  ['cm_rx_duplicates', 'connection management messages received again'],
+  ['cm_send_lost', 'connection management messages dropped: no path, or too many waiting'],
+  ['cm_backlog_full', 'connection requests refused: the listener holds its backlog'],
+  ['cm_drop_malformed', 'dropped: management datagram of no class, version or message that is spoken here'],
+  ['cm_drop_unknown', 'dropped: connection management message for no connection of ours'],
   ['violations_exceeded', 'QPs ended for presenting too many wrong keys'],
 ] as const;
 

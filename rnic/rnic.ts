@@ -3,7 +3,9 @@
  * (into shared memory) and events come out. ARCHITECTURE.md, "The engine's contract".
  */
 import type { Micros } from '../wire/types.ts';
-import { type Command, type EngineEvent, Errno, type Result } from './commands.ts';
+import type { CmCommand, CmEvent } from './cm/commands.ts';
+import { ConnectionManager } from './cm/connection-manager.ts';
+import { type AnyCommand, type EngineEvent, Errno, type Result } from './commands.ts';
 import type { CompletionQueue } from './completion-queue.ts';
 import { checkLimits, type GidEntry, type RnicConfig, type RnicHost } from './config.ts';
 import { AsyncEvent, mtuBytes, QpState, WcStatus } from './constants.ts';
@@ -15,7 +17,7 @@ import type { EngineCore, Qp } from './core.ts';
 import { Counters } from './counters.ts';
 import { ErrorSweep } from './error-sweep.ts';
 import { Events } from './events.ts';
-import { type GsiSink, Ingress } from './ingress.ts';
+import { Ingress } from './ingress.ts';
 import { RegionTable } from './memory/regions.ts';
 import { MulticastGroups } from './multicast.ts';
 import type { ReceivedPacket } from './packet.ts';
@@ -31,11 +33,6 @@ import { Timers } from './timers.ts';
 
 /** Headers that may stand around a payload, and its ICRC: rxe counts 80 octets too. */
 const HEADER_BYTES_MAX = 80;
-
-/** Sends packets of its own besides the QPs': the connection manager. */
-export interface GsiSource {
-  pollTransmit(out: PacketWriter, now: Micros): boolean;
-}
 
 export class Rnic implements EngineCore, Control {
   readonly config: RnicConfig;
@@ -59,7 +56,7 @@ export class Rnic implements EngineCore, Control {
     registeredBytes: 0,
   };
   readonly core: EngineCore = this;
-  gsiSource: GsiSource | null = null;
+  readonly connections: ConnectionManager;
   readonly #contexts = new Map<number, Context>();
   readonly #ingress: Ingress;
   readonly #schedule = new Schedule();
@@ -83,10 +80,11 @@ export class Rnic implements EngineCore, Control {
     this.#ingress = new Ingress(this.counters, this.qps, this.groups);
     this.#errors = new ErrorSweep(this.timers);
     this.#mtuBytes = largestPathMtu(config.mtu);
-  }
-
-  set gsiSink(sink: GsiSink | null) {
-    this.#ingress.gsi = sink;
+    const { timers, counters } = this;
+    const resolve = host.resolve?.bind(host) ?? (() => refuse(Errno.EOPNOTSUPP, 'no connections are managed here'));
+    const mtu = (): number => this.#mtuBytes;
+    this.connections = new ConnectionManager({ config, host, timers, counters, resolve, mtuBytes: mtu });
+    this.#ingress.gsi = this.connections;
   }
 
   // ── Contexts and commands ──
@@ -104,14 +102,16 @@ export class Rnic implements EngineCore, Control {
     const context = this.#contexts.get(id);
     if (context === undefined) return;
     closeContext(this, context, now);
+    this.connections.closeContext(id);
     this.events.forgetContext(id);
     this.#contexts.delete(id);
   }
 
-  execute(id: number, command: Command, now: Micros): Result {
+  execute(id: number, command: AnyCommand, now: Micros): Result {
     const context = this.#contexts.get(id);
     if (context === undefined) return refuse(Errno.EINVAL, 'the device is not open');
     if (typeof command !== 'object' || command === null) return refuse(Errno.EINVAL, 'is not a command');
+    if (isCmCommand(command)) return this.connections.execute(id, command, now);
     const isNamed = typeof command.op === 'string' && Object.hasOwn(HANDLERS, command.op);
     const handler = isNamed ? HANDLERS[command.op] : undefined;
     if (handler === undefined) return refuse(Errno.ENOSYS, 'no such command', 'op');
@@ -160,12 +160,17 @@ export class Rnic implements EngineCore, Control {
   /** True when there is more to send than the bursts held. */
   pollTransmit(out: PacketWriter, now: Micros): boolean {
     if (this.#overrun.length !== 0) this.#failUsers();
-    const more = this.gsiSource?.pollTransmit(out, now) ?? false;
+    const more = this.connections.pollTransmit(out, now);
     return this.#schedule.pollTransmit(out, now) || more;
   }
 
   pollEvent(out: EngineEvent): boolean {
     return this.events.poll(out);
+  }
+
+  /** What the connection manager has to tell; apart from `pollEvent`, for its events carry private data. */
+  pollCmEvent(): CmEvent | undefined {
+    return this.connections.pollEvent();
   }
 
   pollTimeout(): Micros {
@@ -238,3 +243,6 @@ function largestPathMtu(ipMtu: number): number {
   for (let mtu = 5; mtu > 1; mtu--) if (mtuBytes(mtu) + HEADER_BYTES_MAX <= ipMtu) return mtuBytes(mtu);
   return mtuBytes(1);
 }
+
+const isCmCommand = (command: AnyCommand): command is CmCommand =>
+  typeof command.op === 'string' && command.op.startsWith('cm');

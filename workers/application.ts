@@ -1,5 +1,5 @@
 /** One application of a vRNIC, worker side: its message port, its context, and its commands that wait for a neighbour. */
-import { type Command, Errno, type Refusal, type Result } from '../rnic/commands.ts';
+import { type AnyCommand, Errno, type Refusal, type Result } from '../rnic/commands.ts';
 import { QpAttr } from '../rnic/constants.ts';
 import type { Memory } from '../rnic/memory/memory.ts';
 import type { AddressVector, Path } from '../rnic/path.ts';
@@ -17,7 +17,7 @@ export interface ReplySink {
 
 /** What an application needs of its vRNIC. */
 export interface CommandTarget {
-  execute(context: number, command: Command, now: Micros): Result;
+  execute(context: number, command: AnyCommand, now: Micros): Result;
   newMemory(buffer: SharedArrayBuffer, byteOffset: number): Memory;
   resolve(av: AddressVector, localQpn: number, remoteQpn: number, now: Micros): { path: Path } | Refusal | null;
 }
@@ -105,10 +105,10 @@ export class Application {
       case 'reregMr':
       case 'allocMr': {
         const { memory: name, ...others } = command;
-        if (!name) return this.#execute(others as Command, now);
+        if (!name) return this.#execute(others as AnyCommand, now);
         const bytes = command.op === 'allocMr' ? command.maxBytes : (command.length ?? 0);
         const memory = this.#memoryOf(name, (command.start ?? 0) + bytes);
-        return 'ok' in memory ? memory : this.#execute({ ...others, memory } as Command, now);
+        return 'ok' in memory ? memory : this.#execute({ ...others, memory } as AnyCommand, now);
       }
       case 'modifyQp':
         return (command.mask & QpAttr.AV) !== 0 ? this.#connect(command, now) : this.#execute(command, now);
@@ -117,7 +117,7 @@ export class Application {
         return found === null || 'ok' in found ? found : this.#execute({ ...command, path: found.path }, now);
       }
       default:
-        return this.#execute(command as Command, now);
+        return this.#execute(command as AnyCommand, now);
     }
   }
 
@@ -137,7 +137,7 @@ export class Application {
     return found === null || 'ok' in found ? found : this.#execute({ ...command, path: found.path }, now);
   }
 
-  #execute(command: Command, now: Micros): Result {
+  #execute(command: AnyCommand, now: Micros): Result {
     return this.#target.execute(this.context, command, now);
   }
 }

@@ -1,5 +1,6 @@
 /** What an application holds of a vRNIC: commands go in, answers and events come out, doorbells are shared memory. The verbs stand on nothing else. */
-import type { Command, CommandOf, Handle, Result } from '../rnic/commands.ts';
+import type { CmEvent } from '../rnic/cm/commands.ts';
+import type { AnyCommand, Handle, Result } from '../rnic/commands.ts';
 import type { AsyncEvent } from '../rnic/constants.ts';
 import type { DoorbellPage } from '../rnic/queue/doorbell.ts';
 
@@ -25,14 +26,16 @@ type WithName<C> = C extends { memory: unknown }
 type WithoutPath<C> = C extends { path?: unknown } ? Omit<C, 'path'> : C;
 
 /** A command as an application gives it: memory by name (`start` counts from `byteOffset`), never a path (the worker resolves it). */
-export type LinkCommand<Op extends Command['op'] = Command['op']> = Op extends Command['op']
-  ? WithoutPath<WithName<CommandOf<Op>>>
+export type LinkCommand<Op extends AnyCommand['op'] = AnyCommand['op']> = Op extends AnyCommand['op']
+  ? WithoutPath<WithName<Extract<AnyCommand, { op: Op }>>>
   : never;
 
 export type LinkEvent =
   /** CQ `cq` completed something while armed. One for each arming. */
   | { readonly kind: 'completion'; readonly channel: Handle; readonly cq: Handle; readonly cookie: bigint }
   | { readonly kind: 'async'; readonly code: AsyncEvent; readonly handle: Handle; readonly cookie: bigint }
+  /** Of the connection manager. */
+  | { readonly kind: 'cm'; readonly event: CmEvent }
   /** The worker is gone: nothing of this link works any more, every later call is refused with EIO. The last event. */
   | { readonly kind: 'fatal'; readonly reason: string };
 

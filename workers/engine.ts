@@ -1,5 +1,6 @@
 /** The engine as the worker drives it (ARCHITECTURE.md, "The engine's contract"): one input, then every poll, then the next input. */
-import type { Command, EngineEvent, Result } from '../rnic/commands.ts';
+import type { CmEvent } from '../rnic/cm/commands.ts';
+import type { AnyCommand, EngineEvent, Result } from '../rnic/commands.ts';
 import type { GidEntry, RnicConfig, RnicHost } from '../rnic/config.ts';
 import type { Counters } from '../rnic/counters.ts';
 import type { Memory } from '../rnic/memory/memory.ts';
@@ -12,12 +13,13 @@ import type { Micros } from '../wire/types.ts';
 export interface Engine {
   openContext(doorbell: DoorbellPage): number;
   closeContext(context: number, now: Micros): void;
-  execute(context: number, command: Command, now: Micros): Result;
+  execute(context: number, command: AnyCommand, now: Micros): Result;
   handlePacket(packet: ReceivedPacket, now: Micros): void;
   handleDoorbells(now: Micros): void;
   handleTimeout(now: Micros): void;
   pollTransmit(out: PacketWriter, now: Micros): boolean;
   pollEvent(out: EngineEvent): boolean;
+  pollCmEvent(): CmEvent | undefined;
   pollTimeout(): Micros;
   setGids(gids: GidEntry[]): void;
   resources(): ContextResources[];

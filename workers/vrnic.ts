@@ -142,6 +142,7 @@ export class Vrnic {
     busy = this.#transmit(now) || busy;
     for (let i = 0; i < this.ports.length; i++) busy = this.#receiveFrom(i, now) || busy;
     while (this.engine.pollEvent(this.#event)) this.#deliver(this.#event);
+    this.#deliverCmEvents();
     return busy || this.#hasMore;
   }
 
@@ -263,6 +264,7 @@ export class Vrnic {
     return {
       random32: () => this.#random32(),
       allocateQueue: (context, bytes) => this.#queuesOf(context).allocate(bytes),
+      resolve: (av, local, remote, now) => this.#resolver.resolve(av, local, remote, now),
       freeQueue: (context, memory) => this.#queuesOf(context).free(memory),
     };
   }
@@ -323,6 +325,12 @@ export class Vrnic {
       else isFree = false;
     }
     return isFree;
+  }
+
+  #deliverCmEvents(): void {
+    for (let event = this.engine.pollCmEvent(); event; event = this.engine.pollCmEvent()) {
+      this.#applications.get(event.context)?.notify({ kind: 'cm', event });
+    }
   }
 
   #deliver(event: EngineEvent): void {

@@ -84,7 +84,7 @@ export function gidAt(control: Control, index: unknown): GidEntry | undefined {
 }
 
 /** EUI-64 from the MAC (RFC 4291, appendix A). */
-function guidOf(mac: Uint8Array): bigint {
+export function guidOf(mac: Uint8Array): bigint {
   const octets = [mac[0]! ^ 2, mac[1]!, mac[2]!, 0xff, 0xfe, mac[3]!, mac[4]!, mac[5]!];
   return octets.reduce((guid, octet) => (guid << 8n) | BigInt(octet), 0n);
 }

@@ -65,6 +65,8 @@ class ProbeEngine implements Engine {
     return false;
   }
 
+  pollCmEvent(): undefined {}
+
   pollEvent(out: EngineEvent): boolean {
     const context = this.#events.pop();
     if (context === undefined) return false;

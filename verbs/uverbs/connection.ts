@@ -8,6 +8,8 @@ import { Reply, type Request, RequestReader } from './protocol.ts';
 
 /** What a connection has become by its hello. */
 export interface Session {
+  /** It is an rdma_cm channel. */
+  readonly isCm?: boolean;
   handle(request: Request, reply: Reply): Promise<void> | void;
   close(): void;
 }
@@ -41,6 +43,10 @@ export class Connection {
   get fileDescriptor(): number {
     const { _handle } = this.#socket as unknown as { _handle: { fd: number } | null };
     return _handle?.fd ?? -1;
+  }
+
+  get isCm(): boolean {
+    return this.#session?.isCm ?? false;
   }
 
   destroy(): void {

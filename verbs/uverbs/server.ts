@@ -14,12 +14,14 @@ import * as Linux from '../../workers/linux/constants.ts';
 import * as Libc from '../../workers/linux/libc.ts';
 import { createSealedFile } from '../../workers/linux/memory-map.ts';
 import { peerPidfd } from '../../workers/linux/unix-socket.ts';
+import { type CmChannel, CmService } from './cm-channel.ts';
 import { execute } from './commands.ts';
 import { Connection, type Session } from './connection.ts';
 import { UverbsContext } from './context.ts';
 import { CommandError, granted, invalid } from './errors.ts';
 import { CHANNEL_ASYNC, type Reply, type Request, RequestOp, Role, TOKEN_BYTES } from './protocol.ts';
 import { type DeviceTree, writeGids, writeTree } from './sysfs.ts';
+import { executeCm } from './ucma.ts';
 
 export interface UverbsServerOptions {
   /** Made if need be. */
@@ -49,6 +51,7 @@ export class UverbsServer {
   readonly #server: Server;
   readonly #connections = new Set<Connection>();
   readonly #contexts = new Map<string, UverbsContext>();
+  #cm: Promise<CmService> | null = null;
   #gids = '';
   #timer: NodeJS.Timeout | undefined;
 
@@ -80,6 +83,7 @@ export class UverbsServer {
     if (this.#server.listening) this.#server.close();
     for (const connection of this.#connections) connection.destroy();
     await Promise.all([...this.#contexts.values()].map((context) => context.close()));
+    await (await this.#cm?.catch(() => null))?.close();
     rmSync(this.#options.directory, { recursive: true, force: true });
   }
 
@@ -130,9 +134,41 @@ export class UverbsServer {
         if (!context) throw new CommandError(Errno.EACCES, 'no context has this token');
         return this.#join(connection, context);
       }
+      case Role.CM: {
+        const channel = (await this.#cmService()).newChannel();
+        channel.openPipe(reply);
+        return joinChannel(channel);
+      }
+      case Role.CM_ATTACH: {
+        const channel = (await this.#cm)?.withToken(payload);
+        if (!channel) throw new CommandError(Errno.EACCES, 'no channel has this token');
+        return joinChannel(channel);
+      }
       default:
         throw new CommandError(Errno.ENODEV, 'no such role');
     }
+  }
+
+  /** The link that serves all rdma_cm channels; a new one after the worker began anew. */
+  #cmService(): Promise<CmService> {
+    this.#cm ??= this.#openCm();
+    return this.#cm;
+  }
+
+  async #openCm(): Promise<CmService> {
+    try {
+      const link = await connect(await this.#options.endpoint());
+      const { nodeGuid } = granted(await link.call({ op: 'queryDevice' }));
+      return new CmService(link, nodeGuid, () => this.#endCm());
+    } catch (error) {
+      this.#cm = null;
+      throw error;
+    }
+  }
+
+  #endCm(): void {
+    this.#cm = null;
+    for (const connection of this.#connections) if (connection.isCm) connection.destroy();
   }
 
   /** A new context, and in the reply what the program shares with the worker. */
@@ -180,6 +216,21 @@ export class UverbsServer {
     this.#contexts.delete(context.token.toString('hex'));
     void context.close();
   }
+}
+
+function joinChannel(channel: CmChannel): Session {
+  channel.connections++;
+  return {
+    isCm: true,
+    handle: ({ op, payload }, reply) => {
+      if (op !== RequestOp.WRITE) throw invalid('no such request');
+      return executeCm(channel, payload, reply);
+    },
+    close: () => {
+      channel.connections--;
+      if (channel.connections === 0) channel.close();
+    },
+  };
 }
 
 const duplicate = (fd: number): number => Libc.check(Libc.fcntl(fd, Linux.F_DUPFD_CLOEXEC, 0), 'dup');

@@ -115,6 +115,8 @@ export class Ingress {
     // what one member refuses or cannot take is nothing to the others.
     for (let i = 0; i < members.length; i++) {
       const qp = members[i]!;
+      // Its own datagram, come back by this vRNIC's loopback, is not for the sender.
+      if (packet.icrcElided && Deth.sourceQp(view, bthAt + Bth.BYTES) === qp.qpn) continue;
       const refused = this.#checkQp(packet, qp);
       if (refused !== ACCEPT) this.#counters.add(refused);
       else {

@@ -27,6 +27,8 @@ export interface Path {
   readonly framing: Framing;
   /** No ICRC is computed, four zero octets stand in its place: only for packets that never leave this host's memory. */
   readonly icrcElided: boolean;
+  /** Of a multicast group: the way to the members on this vRNIC, beside the one to the network. */
+  readonly local?: Path;
 }
 
 /** An address vector as verbs give it (`ibv_ah_attr`, always with a GRH on RoCE). */

@@ -84,7 +84,7 @@ export class Rnic implements EngineCore, Control {
     const resolve = host.resolve?.bind(host) ?? (() => refuse(Errno.EOPNOTSUPP, 'no connections are managed here'));
     const mtu = (): number => this.#mtuBytes;
     this.connections = new ConnectionManager({ config, host, timers, counters, resolve, mtuBytes: mtu });
-    this.#ingress.gsi = this.connections;
+    if (host.resolve) this.#ingress.gsi = this.connections;
   }
 
   // ── Contexts and commands ──

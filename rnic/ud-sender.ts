@@ -18,7 +18,11 @@ export class UdSender extends OneWaySender {
   /** The address handle may have gone since the work request was taken and found no room. */
   protected override put(out: PacketWriter, work: SendWork, _index: number, psn: Psn): number {
     const handle = this.#handle(work);
-    return handle === null ? Put.PROTECTION : putDatagram(out, this.qp, this.core, handle.path, work, psn);
+    if (handle === null) return Put.PROTECTION;
+    const put = putDatagram(out, this.qp, this.core, handle.path, work, psn);
+    // Members on this vRNIC get a copy; where there is no room for it, it is a datagram lost.
+    if (put > 0 && handle.path.local !== undefined) putDatagram(out, this.qp, this.core, handle.path.local, work, psn);
+    return put;
   }
 
   #handle(work: SendWork) {

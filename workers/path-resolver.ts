@@ -52,10 +52,22 @@ export class PathResolver {
     if (this.#gids.some(({ gid }) => equal(gid, av.dgid)))
       return this.#build(av, sgid, localQpn, remoteQpn, LOOPBACK_PORT, this.#options.mac);
     const group = multicastMac(av.dgid);
-    if (group) return this.#build(av, sgid, localQpn, remoteQpn, WIRE_PORT, group);
+    if (group) return this.#buildGroup(av, sgid, localQpn, remoteQpn, group);
     if (this.#options.ports[WIRE_PORT]!.link === 'ip')
       return this.#build(av, sgid, localQpn, remoteQpn, WIRE_PORT, group ?? this.#options.mac);
     return this.#resolveNeighbour(av, sgid, localQpn, remoteQpn, now);
+  }
+
+  #buildGroup(
+    av: AddressVector,
+    sgid: Uint8Array,
+    localQpn: number,
+    remoteQpn: number,
+    group: Uint8Array,
+  ): { path: Path } {
+    const { path } = this.#build(av, sgid, localQpn, remoteQpn, WIRE_PORT, group);
+    const local = this.#build(av, sgid, localQpn, remoteQpn, LOOPBACK_PORT, group).path;
+    return { path: { ...path, local } };
   }
 
   #resolveNeighbour(

@@ -103,12 +103,6 @@ t.test('ingress: a congestion notification reaches the sender of its QP, of any 
   }
 });
 
-t.test('ingress: management datagrams go to whoever manages', async (t) => {
-  const { engine } = opened();
-  const names = moved(engine, { opcode: Opcode.UD_SEND_ONLY, destQp: 1, qKey: 0x8001_0000 });
-  t.ok(names.includes('rcvd_pkts') && names.includes('cm_drop_malformed'), 'it has no MAD in it');
-});
-
 t.test('multicast: each member that can gets a copy; what one refuses is nothing to the others', async (t) => {
   const { engine, pd, cq, rc, ud } = opened();
   const gid = new Uint8Array(16);

@@ -6,7 +6,7 @@ import { createInterface } from 'node:readline';
 export const DEFAULT_SOCKET = process.env.URNIC_SOCKET ?? '/run/urnic/control.sock';
 
 export interface ControlRequest {
-  readonly op: 'list' | 'device' | 'port' | 'statistics' | 'resources' | 'programs' | 'capture';
+  readonly op: 'list' | 'device' | 'port' | 'statistics' | 'resources' | 'capture';
   readonly vrnic?: string;
   readonly file?: string;
 }

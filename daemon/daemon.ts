@@ -15,7 +15,7 @@ import type { Configuration } from './configuration.ts';
 import { describeDevice, toJson } from './describe-device.ts';
 
 const Request = z.strictObject({
-  op: z.enum(['list', 'device', 'port', 'statistics', 'resources', 'programs', 'capture']),
+  op: z.enum(['list', 'device', 'port', 'statistics', 'resources', 'capture']),
   vrnic: z.string().optional(),
   file: z.string().optional(),
 });
@@ -158,8 +158,8 @@ export class Daemon {
     if (request.op === 'capture') return this.#supervisor.capture(name, request.file);
     if (request.op === 'device' || request.op === 'port') return this.#describe(name);
     const { counters, ports, resources } = await this.#supervisor.statistics(name);
-    if (request.op === 'programs') return this.#uverbs.get(name)?.programs ?? [];
-    return request.op === 'resources' ? resources : { counters, ports };
+    if (request.op === 'statistics') return { counters, ports };
+    return { contexts: resources, programs: this.#uverbs.get(name)?.programs ?? [] };
   }
 
   async #describe(name: string): Promise<unknown> {

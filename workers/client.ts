@@ -18,13 +18,15 @@ export async function connect(endpoint: LinkEndpoint): Promise<DeviceLink> {
 export interface ProgramLink extends ControlLink {
   /** QPs that its doorbell page has bits for. */
   readonly slots: number;
+  /** The engine's number of its context, as `urnic res` shows it. */
+  readonly context: number;
   tell(message: ProgramMessage): void;
 }
 
 /** Opens a context for a program of another process. The descriptors are the worker's from now on. @throws Error as `connect`. */
 export async function connectProgram(endpoint: LinkEndpoint, program: HostedProgram): Promise<ProgramLink> {
   const { client, opened } = await open(endpoint, program);
-  return Object.assign(client, { slots: opened.slots });
+  return Object.assign(client, { slots: opened.slots, context: opened.context });
 }
 
 function open(endpoint: LinkEndpoint, program?: HostedProgram): Promise<{ client: Client; opened: Opened }> {

@@ -2,6 +2,7 @@
 import type { Command } from 'commander';
 import type { ContextResources } from '../../rnic/resources.ts';
 import { QpState, QpType } from '../../verbs/index.ts';
+import type { AttachedProgram } from '../../verbs/uverbs/server.ts';
 import { ask, type ControlRequest, DEFAULT_SOCKET } from '../control-client.ts';
 import { type DeviceDescription, describeDevice, toJson } from '../describe-device.ts';
 import { type HostFlags, hostFlags, openHosted } from '../hosted.ts';
@@ -40,7 +41,7 @@ export function addDevice(program: Command): void {
     .command('res')
     .description('objects that live on the devices, as rdma resource prints them')
     .argument('[vrnic]');
-  deviceFlags(res).action((name, flags: Flags) => show<ContextResources[]>('resources', name, flags, resText));
+  deviceFlags(res).action((name, flags: Flags) => show<Resources>('resources', name, flags, resText));
   program
     .command('capture')
     .description('write the frames of a vRNIC of the daemon to a pcapng file, until interrupted')
@@ -79,9 +80,11 @@ async function fromHosted<T>(op: Op, flags: Flags): Promise<Map<string, T>> {
   const { device, context, stop } = await openHosted(flags);
   try {
     const { counters, ports, resources } = await device.statistics();
-    const value = { device: await describeDevice(device.name, context), statistics: { counters, ports }, resources }[
-      op
-    ];
+    const value = {
+      device: await describeDevice(device.name, context),
+      statistics: { counters, ports },
+      resources: { contexts: resources, programs: [] },
+    }[op];
     return new Map([[device.name, JSON.parse(toJson(value)) as T]]);
   } finally {
     await stop();
@@ -131,12 +134,20 @@ function statText({ counters, ports }: Statistics, vrnic: string, isAll: boolean
 const nameOf = (names: Record<string, number>, value: number): string =>
   Object.entries(names).find(([, number]) => number === value)?.[0] ?? String(value);
 
-function resText(contexts: ContextResources[], vrnic: string): string {
+interface Resources {
+  readonly contexts: ContextResources[];
+  /** Unmodified programs that are attached. */
+  readonly programs: AttachedProgram[];
+}
+
+function resText({ contexts, programs }: Resources, vrnic: string): string {
   const total = (count: (context: ContextResources) => number): number =>
     contexts.reduce((sum, context) => sum + count(context), 0);
   const lines = [
     `${vrnic}: ctx ${contexts.length} pd ${total((c) => c.pds)} cq ${total((c) => c.cqs)} qp ${total((c) => c.qps.length)} srq ${total((c) => c.srqs)} mr ${total((c) => c.mrs)} mw ${total((c) => c.mws)} ah ${total((c) => c.ahs)}`,
   ];
+  for (const { context, processes } of programs)
+    for (const { pid, name } of processes) lines.push(`link ${vrnic}/1 ctxn ${context} pid ${pid} comm ${name}`);
   for (const { context, qps } of contexts) {
     for (const qp of qps) {
       const { qpn, destQpn, type, state, sqPsn, rqPsn } = qp;

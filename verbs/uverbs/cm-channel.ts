@@ -47,6 +47,10 @@ export class CmService {
     };
   }
 
+  get isIdle(): boolean {
+    return this.#channels.size === 0;
+  }
+
   newChannel(): CmChannel {
     const channel = new CmChannel(this, this.#nextId++);
     this.#channels.set(channel.number, channel);
@@ -86,7 +90,7 @@ export class CmChannel {
   readonly token = randomBytes(TOKEN_BYTES);
   /** Processes that hold it. */
   connections = 0;
-  readonly #service: CmService;
+  readonly service: CmService;
   readonly #ids = new Map<number, CmRecord>();
   readonly #joins = new Map<number, CmRecord>();
   #events: QueuedEvent[] = [];
@@ -94,15 +98,15 @@ export class CmChannel {
 
   constructor(service: CmService, number: number) {
     this.number = number;
-    this.#service = service;
+    this.service = service;
   }
 
   get link(): ControlLink {
-    return this.#service.link;
+    return this.service.link;
   }
 
   get nodeGuid(): bigint {
-    return this.#service.nodeGuid;
+    return this.service.nodeGuid;
   }
 
   /** The pipe's read end travels with the reply. @throws SystemError */
@@ -162,7 +166,7 @@ export class CmChannel {
 
   /** Takes an id, and the events that wait for it, from another channel of the same program. @throws CommandError */
   migrateHere(handle: number, from: number): CmRecord {
-    const other = this.#service.channel(from);
+    const other = this.service.channel(from);
     if (!other) throw invalid('no such channel');
     const record = other.get(handle);
     other.#ids.delete(handle);
@@ -175,7 +179,7 @@ export class CmChannel {
 
   /** The descriptor is closed: its ids end. */
   close(): void {
-    this.#service.forget(this);
+    this.service.forget(this);
     for (const { handle } of this.#joins.values()) void this.link.call({ op: 'cmLeaveMulticast', multicast: handle });
     for (const { handle } of this.#ids.values()) void this.link.call({ op: 'cmDestroyId', id: handle });
     this.closePipe();

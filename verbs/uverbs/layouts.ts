@@ -4,6 +4,7 @@ import type { AddressVector } from '../../rnic/path.ts';
 import type { QueueMemory } from '../../rnic/queue/ring.ts';
 import { invalid } from './errors.ts';
 import { type Input, Output } from './structure.ts';
+import { gidTableLength } from './sysfs.ts';
 
 /** `struct mminfo` of librxe: where in the queue file a queue lies. */
 export const MMINFO_BYTES = 16;
@@ -145,7 +146,7 @@ const CAP_MASK = 0x0001_0000; // IB_PORT_CM_SUP
 export function portResponse(port: PortAttributes): Output {
   const out = new Output(40);
   out.u32(0, CAP_MASK).u32(4, port.maxMsgBytes).u32(8, port.badPKeyCounter).u32(12, port.qKeyViolationCounter);
-  out.u32(16, port.gidTableLength).u16(20, port.pKeyTableLength);
+  out.u32(16, gidTableLength(port.gidTableLength)).u16(20, port.pKeyTableLength);
   out.u8(26, port.state).u8(27, port.maxMtu).u8(28, port.activeMtu).u8(30, 1);
   out.u8(34, port.activeWidth).u8(35, port.activeSpeed).u8(36, port.physState);
   return out.u8(37, port.linkLayer);

@@ -3,7 +3,7 @@
  * and no other: mount it into a container to give that container the device.
  */
 import { once } from 'node:events';
-import { chmodSync, mkdirSync, rmSync } from 'node:fs';
+import { chmodSync, mkdirSync, readFileSync, rmSync } from 'node:fs';
 import { createServer, type Server, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { Errno } from '../../rnic/commands.ts';
@@ -36,9 +36,9 @@ export interface UverbsServerOptions {
 
 /** What `urnic res` shows of one attached program. */
 export interface AttachedProgram {
-  readonly pids: number[];
-  readonly qps: number;
-  readonly cqs: number;
+  readonly context: number;
+  /** More than one after a fork. */
+  readonly processes: readonly { readonly pid: number; readonly name: string }[];
 }
 
 /** Sparse: only what queues use takes memory. */
@@ -74,7 +74,10 @@ export class UverbsServer {
   }
 
   get programs(): AttachedProgram[] {
-    return [...this.#contexts.values()].map(({ pids, qps, cqs }) => ({ pids, qps: qps.size, cqs: cqs.size }));
+    return [...this.#contexts.values()].map(({ link, pids }) => ({
+      context: link.context,
+      processes: pids.map((pid) => ({ pid, name: commandOf(pid) })),
+    }));
   }
 
   /** Ends every program's use: their commands fail with EIO from then on. */
@@ -137,12 +140,12 @@ export class UverbsServer {
       case Role.CM: {
         const channel = (await this.#cmService()).newChannel();
         channel.openPipe(reply);
-        return joinChannel(channel);
+        return this.#joinChannel(channel);
       }
       case Role.CM_ATTACH: {
         const channel = (await this.#cm)?.withToken(payload);
         if (!channel) throw new CommandError(Errno.EACCES, 'no channel has this token');
-        return joinChannel(channel);
+        return this.#joinChannel(channel);
       }
       default:
         throw new CommandError(Errno.ENODEV, 'no such role');
@@ -212,25 +215,43 @@ export class UverbsServer {
     };
   }
 
+  #joinChannel(channel: CmChannel): Session {
+    channel.connections++;
+    return {
+      isCm: true,
+      handle: ({ op, payload }, reply) => {
+        if (op !== RequestOp.WRITE) throw invalid('no such request');
+        return executeCm(channel, payload, reply);
+      },
+      close: () => {
+        channel.connections--;
+        if (channel.connections === 0) this.#closeChannel(channel);
+      },
+    };
+  }
+
+  /** Without channels nothing of the connection manager is held. */
+  #closeChannel(channel: CmChannel): void {
+    const { service } = channel;
+    channel.close();
+    if (!service.isIdle) return;
+    this.#cm = null;
+    void service.close();
+  }
+
   #forget(context: UverbsContext): void {
     this.#contexts.delete(context.token.toString('hex'));
     void context.close();
   }
 }
 
-function joinChannel(channel: CmChannel): Session {
-  channel.connections++;
-  return {
-    isCm: true,
-    handle: ({ op, payload }, reply) => {
-      if (op !== RequestOp.WRITE) throw invalid('no such request');
-      return executeCm(channel, payload, reply);
-    },
-    close: () => {
-      channel.connections--;
-      if (channel.connections === 0) channel.close();
-    },
-  };
+/** Its name, proc_pid_comm(5); empty when it has gone. */
+function commandOf(pid: number): string {
+  try {
+    return readFileSync(`/proc/${pid}/comm`, 'utf8').trim();
+  } catch {
+    return '';
+  }
 }
 
 const duplicate = (fd: number): number => Libc.check(Libc.fcntl(fd, Linux.F_DUPFD_CLOEXEC, 0), 'dup');

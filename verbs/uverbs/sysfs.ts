@@ -18,6 +18,10 @@ const VERBS = 'sys/class/infiniband_verbs';
 const DEVICE = `sys/class/infiniband/${DEVICE_NAME}`;
 const PORT = `${DEVICE}/ports/1`;
 
+/** Entries of the GID table that programs see: those without an address are zero, for addresses that may come. */
+export const gidTableLength = (used: number): number => Math.max(16, used);
+const NO_GID = new Uint8Array(16);
+
 const words = (octets: Uint8Array): string =>
   Buffer.from(octets)
     .toString('hex')
@@ -71,8 +75,8 @@ export function writeTree(directory: string, tree: DeviceTree): void {
 
 /** Only the GID table. A program that reads while it changes sees the old line or the new one. */
 export function writeGids(directory: string, gids: readonly Uint8Array[], netdev: string): void {
-  for (const [index, gid] of gids.entries()) {
-    writeLine(join(directory, PORT, 'gids', String(index)), words(gid));
+  for (let index = 0; index < gidTableLength(gids.length); index++) {
+    writeLine(join(directory, PORT, 'gids', String(index)), words(gids[index] ?? NO_GID));
     writeLine(join(directory, PORT, 'gid_attrs/types', String(index)), 'RoCE v2');
     writeLine(join(directory, PORT, 'gid_attrs/ndevs', String(index)), netdev);
   }

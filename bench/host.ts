@@ -5,7 +5,8 @@ import { createInterface } from 'node:readline';
 import type { Readable, Writable } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
-import type { Mode, SideAddress, Step } from './side.ts';
+import type { Setting } from './lines.ts';
+import type { SideAddress, Step } from './side.ts';
 
 const SIDE = fileURLToPath(new URL('./side.js', import.meta.url));
 const COUNT_GC = new URL('./count-gc.js', import.meta.url).href;
@@ -94,8 +95,8 @@ export class Lab {
     await this.b.plug('wire-b');
   }
 
-  /** vRNICs on both, `count` QPs from one to the other. */
-  async connect(mode: Mode, spin: number | 'always', count = 1, depth = 128): Promise<void> {
+  /** vRNICs on both, and QPs from one to the other. */
+  async connect({ mode, spin, qps: count, depth }: Omit<Setting, 'mtu'>): Promise<void> {
     const both = [this.a, this.b] as const;
     await Promise.all(
       both.map((host) => host.do({ do: 'start', address: `${host.address}/24`, mtu: this.mtu, mode, spin })),

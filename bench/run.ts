@@ -1,105 +1,111 @@
 /**
- * `npm run bench`: 64 KiB WRITE and READ bandwidth and 64 B WRITE latency between two hosts joined by a veth pair, beside iperf3 on the same wire in the same
- * run. Medians of five rounds; `--json FILE` keeps them. Needs root.
+ * `npm run bench`: urnic between two hosts joined by a veth pair, beside iperf3, UCX over TCP and qperf on the same wire in the same run: a table, and JSON with
+ * `--json FILE`. Needs root.
+ *
+ *     --only ID,ID    some lines (bench/lines.ts)          --rounds N    medians of N; 5
+ *     --no-peers      no peers, so no ratios               --sweep       also figures by size, for the plots
+ *     --minute        also a minute of WRITEs: is memory flat?
  */
-import { execFileSync, spawn, spawnSync } from 'node:child_process';
-import { once } from 'node:events';
+import { spawnSync } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
-import { cpus } from 'node:os';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
-import type { HostAddress } from '../daemon/demo/host.ts';
-import { RemoteHost } from '../daemon/demo/remote-host.ts';
-import { WrOpcode } from '../verbs/index.ts';
+import { parseArgs } from 'node:util';
+import { Lab } from './host.ts';
+import { LINES, type Line, PEERS, type PeerName, type Sample, SETTINGS, type Setting } from './lines.ts';
+import { machine } from './machine.ts';
+import { type PeerRow, type Row, report } from './report.ts';
+import { type Minute, minute, type Sweep, sweep } from './sweep.ts';
 
-const ROUNDS = 5;
-const SECONDS = 2;
-const MTU = 9000;
-const CLI = fileURLToPath(new URL('../daemon/cli.js', import.meta.url));
+const { values: options } = parseArgs({
+  options: {
+    inside: { type: 'boolean', default: false },
+    only: { type: 'string' },
+    rounds: { type: 'string', default: '5' },
+    json: { type: 'string' },
+    'no-peers': { type: 'boolean', default: false },
+    sweep: { type: 'boolean', default: false },
+    minute: { type: 'boolean', default: false },
+  },
+});
 
-/** Runs this file again in a network namespace of its own. */
-function enterNamespace(): never {
-  const self = fileURLToPath(import.meta.url);
-  const { status } = spawnSync('unshare', ['-n', process.execPath, self, '--inside', ...process.argv.slice(2)], {
-    stdio: 'inherit',
-  });
-  process.exit(status ?? 1);
+const wanted = options.only?.split(',');
+const lines = LINES.filter(({ id }) => wanted?.includes(id) ?? true);
+const names = Object.keys(PEERS) as PeerName[];
+const peers = options['no-peers']
+  ? []
+  : names.filter((name) => !wanted || lines.some(({ peer }) => peer?.name === name));
+const samples = new Map<string, Sample[]>();
+const peerValues = new Map<PeerName, number[]>();
+let sizes: Sweep[] = [];
+let long: Minute | undefined;
+
+function add<K, V>(map: Map<K, V[]>, key: K, value: V): void {
+  const known = map.get(key);
+  if (known) known.push(value);
+  else map.set(key, [value]);
 }
 
-const median = (values: number[]): number => values.toSorted((a, b) => a - b)[values.length >> 1]!;
-const inside = (host: RemoteHost, ...command: string[]): string[] => ['-t', String(host.pid), '-n', ...command];
+/** One round: each setting in turn, and the peers on the wire before the vRNICs come. */
+async function round(): Promise<void> {
+  for (const mtu of [9000, 1500]) {
+    const here = Object.entries<Setting>(SETTINGS).filter(
+      ([name, setting]) => setting.mtu === mtu && lines.some((line) => line.setting === name),
+    );
+    const others = peers.filter((name) => PEERS[name]?.mtu === mtu);
+    if (here.length === 0 && others.length === 0) continue;
+    await withLab(mtu, async (lab) => {
+      for (const [i, [name, setting]] of here.entries()) {
+        await lab.connect(setting);
+        if (i === 0) await askPeers(lab, others);
+        for (const line of lines) if (line.setting === name) add(samples, line.id, await line.measure(lab));
+        await lab.drop();
+      }
+    });
+  }
+}
 
-/** One iperf3 TCP stream, Gb/s; undefined where it is not installed. */
-function iperf3(client: RemoteHost): number | undefined {
-  const args = inside(client, 'iperf3', '-J', '-c', '192.0.2.2', '-t', String(SECONDS));
-  const { status, stdout } = spawnSync('nsenter', args, { encoding: 'utf8' });
-  if (status !== 0) return undefined;
-  return (
-    (JSON.parse(stdout) as { end: { sum_received: { bits_per_second: number } } }).end.sum_received.bits_per_second /
-    1e9
-  );
+async function askPeers(lab: Lab, others: readonly PeerName[]): Promise<void> {
+  for (const name of others) {
+    const value = await PEERS[name]!.measure(lab);
+    if (value !== undefined) add(peerValues, name, value);
+  }
+}
+
+async function withLab<T>(mtu: number, work: (lab: Lab) => Promise<T>): Promise<T> {
+  const lab = new Lab(mtu);
+  try {
+    await lab.plug();
+    return await work(lab);
+  } finally {
+    await lab.end();
+  }
 }
 
 async function main(): Promise<void> {
-  execFileSync('ip', ['link', 'add', 'wire-a', 'type', 'veth', 'peer', 'name', 'wire-b']);
-  const [a, b] = [new RemoteHost('host A', CLI), new RemoteHost('host B', CLI)];
-  await a.plug('wire-a');
-  await b.plug('wire-b');
-  const atA = await a.do<HostAddress>({ do: 'start', address: '192.0.2.1/24', mtu: MTU });
-  const atB = await b.do<HostAddress>({ do: 'start', address: '192.0.2.2/24', mtu: MTU });
-  await Promise.all([a.do({ do: 'connect', peer: atB }), b.do({ do: 'connect', peer: atA })]);
-  const server = spawn('nsenter', inside(b, 'iperf3', '-s'), { stdio: 'ignore' });
-  server.on('error', () => {});
-  await sleep(500);
-
-  const figures: Record<string, number[]> = {
-    'WRITE 64 KiB, Gb/s': [],
-    'READ 64 KiB, Gb/s': [],
-    'WRITE 64 B, post to completion, µs': [],
-    'iperf3 TCP, one stream, Gb/s': [],
-  };
-  const [write, read, latency, tcp] = Object.values(figures) as [number[], number[], number[], number[]];
-  for (let round = 0; round < ROUNDS; round++) {
-    write.push(await a.do<number>({ do: 'bandwidth', opcode: WrOpcode.RDMA_WRITE, bytes: 65_536, seconds: SECONDS }));
-    const stream = iperf3(a);
-    if (stream !== undefined) tcp.push(stream);
-    read.push(await a.do<number>({ do: 'bandwidth', opcode: WrOpcode.RDMA_READ, bytes: 65_536, seconds: SECONDS }));
-    latency.push(await a.do<number>({ do: 'latency', bytes: 64, seconds: 1 }));
+  const rounds = Number(options.rounds);
+  for (let i = 0; i < rounds; i++) {
+    console.error(`round ${i + 1} of ${rounds} …`);
+    await round();
   }
-  server.kill();
-  if (server.exitCode === null) await once(server, 'close').catch(() => {});
-  for (const host of [a, b]) {
-    await host.do({ do: 'end' });
-    host.end();
+  if (options.sweep) sizes = await withLab(9000, sweep);
+  if (options.minute) long = await withLab(9000, minute);
+  const own = samples.get('qps-16')?.map(({ value }) => value);
+  if (own) peerValues.set('16 QPs', own);
+  const rows: Row[] = lines.map((line: Line) => ({ line, samples: samples.get(line.id) ?? [] }));
+  const peerRows: PeerRow[] = peers
+    .filter((name) => PEERS[name] !== null)
+    .map((name) => ({ name, unit: PEERS[name]!.unit, values: peerValues.get(name) ?? [] }));
+  const result = report(machine(), rounds, rows, peerRows, peerValues);
+  if (options.json) {
+    writeFileSync(options.json, `${JSON.stringify({ ...result, sizes, minute: long }, null, 2)}\n`);
   }
-  report(figures, tcp);
 }
 
-function report(figures: Record<string, number[]>, tcp: number[]): void {
-  const peer = tcp.length > 0 ? median(tcp) : undefined;
-  const machine = `${cpus().length} × ${cpus()[0]?.model}, Node ${process.version}, veth MTU ${MTU}`;
-  console.log(`${machine}; medians of ${ROUNDS} (least … most)`);
-  const rows = Object.entries(figures).map(([name, values]) => {
-    if (values.length === 0) return { name, median: null };
-    const ratio = name.endsWith('Gb/s') && peer !== undefined ? median(values) / peer : null;
-    const range = `${Math.min(...values).toFixed(1)} … ${Math.max(...values).toFixed(1)}`;
-    console.log(
-      `${name.padEnd(48)} ${median(values).toFixed(1).padStart(7)}  (${range})${ratio === null ? '' : `  ${ratio.toFixed(2)} × iperf3`}`,
-    );
-    return { name, median: median(values), values, ratio };
-  });
-  if (peer === undefined) console.log('iperf3 is not installed: no ratios');
-  const at = process.argv.indexOf('--json');
-  if (at !== -1)
-    writeFileSync(
-      process.argv[at + 1]!,
-      `${JSON.stringify({ machine, date: new Date().toISOString(), rows }, null, 2)}\n`,
-    );
-}
-
-if (process.argv[2] === '--inside') await main();
-else if (process.getuid?.() === 0) enterNamespace();
-else {
+if (options.inside) await main();
+else if (process.getuid?.() === 0) {
+  const argv = ['-n', process.execPath, fileURLToPath(import.meta.url), '--inside', ...process.argv.slice(2)];
+  process.exit(spawnSync('unshare', argv, { stdio: 'inherit' }).status ?? 1);
+} else {
   console.error('npm run bench needs root, to make network namespaces');
   process.exitCode = 1;
 }

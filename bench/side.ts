@@ -52,7 +52,7 @@ export type Step =
   | ({ readonly do: 'send' } & Work)
   | { readonly do: 'receive'; readonly seconds: number; readonly bytes: number }
   | { readonly do: 'attend'; readonly seconds: number }
-  | { readonly do: 'ping' | 'pong'; readonly seconds: number; readonly sleeping: boolean }
+  | { readonly do: 'ping' | 'pong'; readonly seconds: number; readonly sleeping: boolean; readonly bytes: number }
   | { readonly do: 'usage' | 'statistics' | 'drop' | 'end' };
 
 /** What a side has used so far. */
@@ -66,11 +66,11 @@ const MEMORY_BYTES = 16 << 20;
 const PSN = 0x1234;
 const GID_INDEX = 1;
 const RIGHTS = Access.LOCAL_WRITE | Access.REMOTE_WRITE | Access.REMOTE_READ;
-const PING_BYTES = 64;
 /** The ping's octets: where they come, and where they are sent from. */
 const PING_AT = 0;
-const PONG_AT = 4096;
+const PONG_AT = MEMORY_BYTES / 2;
 const TURN_POLLS = 4096;
+const RECEIVES = 500;
 const nextTurn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
 
 class Side {
@@ -81,6 +81,8 @@ class Side {
   #qps: Qp[] = [];
   #peer!: SideAddress;
   #mode: Mode = 'polled';
+  /** Receives that the first QP holds. */
+  #receives = 0;
   readonly #completion = new WorkCompletion();
 
   run(step: Step): unknown {
@@ -98,9 +100,9 @@ class Side {
       case 'attend':
         return this.#attend(step.seconds);
       case 'ping':
-        return this.#ping(step.seconds, step.sleeping);
+        return this.#ping(step.seconds, step.sleeping, step.bytes);
       case 'pong':
-        return this.#pong(step.seconds, step.sleeping);
+        return this.#pong(step.sleeping, step.bytes);
       case 'usage':
         return usage();
       case 'statistics':
@@ -130,7 +132,7 @@ class Side {
     const pd = await this.#context.allocPd();
     this.#cq = await this.#context.createCq(Math.max(1024, count * 2), channel);
     this.#mr = await pd.regMr(new SharedArrayBuffer(MEMORY_BYTES), RIGHTS);
-    const cap = { maxSendWr: depth, maxRecvWr: count === 1 ? 512 : depth, maxSendSge: 1, maxRecvSge: 1 };
+    const cap = { maxSendWr: depth, maxRecvWr: count > 16 ? depth : 511, maxSendSge: 1, maxRecvSge: 1 };
     for (let i = 0; i < count; i++) {
       const qp = await pd.createQp({ type: QpType.RC, sendCq: this.#cq, recvCq: this.#cq, cap });
       await qp.toInit({ accessFlags: RIGHTS });
@@ -154,6 +156,7 @@ class Side {
     await this.#context.close();
     await this.#device.stop();
     this.#qps = [];
+    this.#receives = 0;
   }
 
   /** Keeps `depth` work requests under way on each QP for so long; octets a second of what completed. */
@@ -226,7 +229,7 @@ class Side {
   async #receive(seconds: number, bytes: number): Promise<number> {
     const [qp] = this.#qps as [Qp];
     const request = { sgList: [{ mr: this.#mr, length: bytes }] };
-    for (let i = 0; i < 500; i++) qp.postRecv(request);
+    for (; this.#receives < RECEIVES; this.#receives++) qp.postRecv(request);
     const batch = Array.from({ length: 64 }, () => new WorkCompletion());
     const requests = batch.map(() => request);
     let received = 0;
@@ -249,62 +252,73 @@ class Side {
   }
 
   /** WRITEs a counter, waits for the peer's: half of each round trip, sorted, microseconds. Sleeping: with immediate data, waiting for the completion. */
-  async #ping(seconds: number, sleeping: boolean): Promise<number[]> {
+  async #ping(seconds: number, sleeping: boolean, bytes: number): Promise<number[]> {
     const times: number[] = [];
+    const write = this.#pingWriter(sleeping, bytes);
     let count = 0;
-    if (sleeping) this.#postReceives(16);
+    if (sleeping) this.#postReceives();
     for (const end = performance.now() + seconds * 1000; performance.now() < end; ) {
       const begin = performance.now();
-      this.#writePing(++count, sleeping);
-      await this.#awaitPing(count, sleeping);
+      write(++count);
+      await this.#awaitPing(count, sleeping, bytes);
       times.push(((performance.now() - begin) * 1000) / 2);
     }
-    this.#writePing(-1, sleeping);
+    write(-1);
     await this.#attend(0.05);
     return times.slice(times.length / 10).sort((a, b) => a - b);
   }
 
-  async #pong(_seconds: number, sleeping: boolean): Promise<void> {
-    if (sleeping) this.#postReceives(16);
+  async #pong(sleeping: boolean, bytes: number): Promise<void> {
+    const write = this.#pingWriter(sleeping, bytes);
+    if (sleeping) this.#postReceives();
     for (let count = 1; ; count++) {
-      if (!(await this.#awaitPing(count, sleeping))) return this.#attend(0.05);
-      this.#writePing(count, sleeping);
+      if (!(await this.#awaitPing(count, sleeping, bytes))) return this.#attend(0.05);
+      write(count);
     }
   }
 
-  #postReceives(count: number): void {
-    for (let i = 0; i < count; i++) this.#qps[0]!.postRecv({});
+  #postReceives(): void {
+    for (; this.#receives < RECEIVES; this.#receives++) this.#qps[0]!.postRecv({});
   }
 
-  #writePing(count: number, sleeping: boolean): void {
+  /** Posts a message whose last word is a number. */
+  #pingWriter(sleeping: boolean, bytes: number): (count: number) => void {
     const { Send, Sge } = Layout;
     const mr = this.#mr;
-    const remote = BigInt(this.#peer.addr);
-    new Int32Array(mr.bytes.buffer, PONG_AT, PING_BYTES / 4).fill(count);
-    this.#qps[0]!.postRaw((view, at) => {
+    const [qp] = this.#qps as [Qp];
+    const remote = BigInt(this.#peer.addr) + BigInt(PING_AT);
+    const [remoteLo, remoteHi] = [Number(remote & 0xffff_ffffn), Number(remote >> 32n)];
+    const words = new Int32Array(mr.bytes.buffer, PONG_AT, bytes / 4);
+    const put = (view: DataView, at: number): void => {
       view.setUint32(at + Send.WR_ID, 0, true);
       view.setUint32(at + Send.WR_ID + 4, 0, true);
       view.setUint32(at + Send.OPCODE, sleeping ? WrOpcode.RDMA_WRITE_WITH_IMM : WrOpcode.RDMA_WRITE, true);
       view.setUint32(at + Send.FLAGS, 0, true);
       view.setUint32(at + Send.IMM_OR_INVALIDATE, 0, true);
-      view.setBigUint64(at + Send.REMOTE_ADDR, remote + BigInt(PING_AT), true);
+      view.setUint32(at + Send.REMOTE_ADDR, remoteLo, true);
+      view.setUint32(at + Send.REMOTE_ADDR + 4, remoteHi, true);
       view.setUint32(at + Send.RDMA_RKEY, this.#peer.rKey, true);
-      view.setUint32(at + Send.DMA_LENGTH, PING_BYTES, true);
+      view.setUint32(at + Send.DMA_LENGTH, bytes, true);
       view.setUint32(at + Send.DMA_NUM_SGE, 1, true);
       mr.writeAddress(view, at + Send.SGE + Sge.ADDR, PONG_AT);
-      view.setUint32(at + Send.SGE + Sge.LENGTH, PING_BYTES, true);
+      view.setUint32(at + Send.SGE + Sge.LENGTH, bytes, true);
       view.setUint32(at + Send.SGE + Sge.LKEY, mr.lKey, true);
-    });
+    };
+    return (count) => {
+      words[words.length - 1] = count;
+      if (!qp.postRaw(put)) throw new Error('the send queue is full');
+    };
   }
 
   /** False when the peer says that it is over. */
-  async #awaitPing(count: number, sleeping: boolean): Promise<boolean> {
-    const words = new Int32Array(this.#mr.bytes.buffer, PING_AT, PING_BYTES / 4);
-    const last = PING_BYTES / 4 - 1;
+  async #awaitPing(count: number, sleeping: boolean, bytes: number): Promise<boolean> {
+    const words = new Int32Array(this.#mr.bytes.buffer, PING_AT, bytes / 4);
+    const last = words.length - 1;
     if (sleeping) {
       const { opcode } = await this.#next(true);
       if (opcode !== WcOpcode.RECV_RDMA_WITH_IMM) throw new Error(`an unexpected completion: opcode ${opcode}`);
-      this.#postReceives(1);
+      this.#receives--;
+      this.#postReceives();
       return words[last] !== -1;
     }
     for (let polls = 1; ; polls++) {

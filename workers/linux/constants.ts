@@ -98,4 +98,5 @@ export const EINVAL = 22;
 export const ENOPROTOOPT = 92;
 export const EADDRINUSE = 98;
 export const EADDRNOTAVAIL = 99;
+export const ENODEV = 19;
 export const ENOBUFS = 105;

@@ -11,8 +11,8 @@ import { SystemError } from '../linux/system-error.ts';
 
 export const ROCE_PORT = 4791;
 
-/** Not ours, or held already by somebody: then the kernel has no reason to answer, or does not. */
-const FINE: readonly number[] = [Linux.EADDRNOTAVAIL, Linux.EADDRINUSE];
+/** Not ours, held already by somebody, or on an interface that has just gone: then the kernel has no reason to answer, or does not. */
+const FINE: readonly number[] = [Linux.EADDRNOTAVAIL, Linux.EADDRINUSE, Linux.ENODEV];
 
 /** @param address 16 octets. @returns the socket; -1 when this host needs none for that address. @throws SystemError */
 export function guardUdpPort(address: Uint8Array, interfaceIndex: number): number {

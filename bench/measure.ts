@@ -1,0 +1,69 @@
+/** The loops of the bench, run between two hosts: bandwidth, rate and latency as single figures. */
+import { WrOpcode } from '../verbs/index.ts';
+import type { Lab } from './host.ts';
+import type { Usage, Work } from './side.ts';
+
+export type Verb = 'WRITE' | 'READ' | 'SEND';
+
+const OPCODES: Record<Verb, WrOpcode> = {
+  WRITE: WrOpcode.RDMA_WRITE,
+  READ: WrOpcode.RDMA_READ,
+  SEND: WrOpcode.SEND,
+};
+/** The target attends a little longer than the source posts. */
+const MARGIN_SECONDS = 0.2;
+
+export interface Flow {
+  readonly verb: Verb;
+  readonly bytes: number;
+  readonly seconds: number;
+  readonly qps?: number;
+  readonly depth?: number;
+  readonly moderation?: number;
+}
+
+export interface FlowFigures {
+  readonly gigabits: number;
+  readonly messagesPerSecond: number;
+  /** Minor collections a second in all threads of both hosts. */
+  readonly minorCollections: number;
+  /** Octets resident at the end, of the host that sends. */
+  readonly residentBytes: number;
+}
+
+export async function flow(lab: Lab, wanted: Flow): Promise<FlowFigures> {
+  const { verb, bytes, seconds, qps = 1, depth = 128, moderation = 16 } = wanted;
+  const work: Work = { opcode: OPCODES[verb], bytes, seconds, qps, depth, moderation };
+  const before = await usages(lab);
+  const attending = lab.b.do(
+    verb === 'SEND'
+      ? { do: 'receive', bytes, seconds: seconds + MARGIN_SECONDS }
+      : { do: 'attend', seconds: seconds + MARGIN_SECONDS },
+  );
+  const sent = await lab.a.do<{ bytesPerSecond: number; messagesPerSecond: number }>({ do: 'send', ...work });
+  await attending;
+  const after = await usages(lab);
+  return {
+    gigabits: (sent.bytesPerSecond * 8) / 1e9,
+    messagesPerSecond: sent.messagesPerSecond,
+    minorCollections: (minors(after) - minors(before)) / seconds,
+    residentBytes: after[0]!.residentBytes,
+  };
+}
+
+const usages = (lab: Lab): Promise<Usage[]> =>
+  Promise.all([lab.a, lab.b].map((host) => host.do<Usage>({ do: 'usage' })));
+const minors = (of: Usage[]): number => of.reduce((sum, { gc }) => sum + gc.main.minor + gc.workers.minor, 0);
+
+export interface Latency {
+  readonly p50: number;
+  readonly p99: number;
+}
+
+/** One way, microseconds: half of there and back, 64 octets. */
+export async function latency(lab: Lab, seconds: number, sleeping: boolean, bytes = 64): Promise<Latency> {
+  const answering = lab.b.do({ do: 'pong', seconds, sleeping, bytes });
+  const times = await lab.a.do<number[]>({ do: 'ping', seconds, sleeping, bytes });
+  await answering;
+  return { p50: times[times.length >> 1]!, p99: times[Math.floor(times.length * 0.99)]! };
+}

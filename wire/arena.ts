@@ -26,3 +26,23 @@ export function registerArena(bytes: Uint8Array): void {
 
 /** Address of the array's first octet; undefined for one that was not registered. */
 export const addressOfArena = (bytes: Uint8Array): number | undefined => addresses.get(bytes);
+
+/**
+ * Addresses as V8 keeps them on its heap, by their lower bits: packets lie in the same places again and again. The first place holds no number and is not used:
+ * so the array holds objects, and reading one out of it makes none.
+ */
+const BOXES: unknown[] = [null];
+const BOX_COUNT = 1 << 16;
+while (BOXES.length <= BOX_COUNT) BOXES.push(Number.MAX_SAFE_INTEGER);
+
+/**
+ * The same number, as an object that exists already where possible. An address is too large for a small integer, so each that is handed to native code would be a
+ * new object on the heap, some for every packet.
+ */
+export function boxed(address: number): number {
+  const place = ((address >>> 2) & (BOX_COUNT - 1)) + 1;
+  const known = BOXES[place] as number;
+  if (known === address) return known;
+  BOXES[place] = address;
+  return address;
+}

@@ -1,5 +1,5 @@
 /** Copies octets between arenas. Allocates nothing: a `subarray` for each copy would be a view for each packet (bench/copy.ts). */
-import { addressOfArena, koffi } from './arena.ts';
+import { addressOfArena, boxed, koffi } from './arena.ts';
 
 /** Up to here a loop is done before native code is reached. */
 const SHORT_BYTES = 48;
@@ -22,7 +22,7 @@ export function copy(source: Uint8Array, from: number, target: Uint8Array, at: n
   }
   if (length <= SHORT_BYTES) for (let i = 0; i < length; i++) target[at + i] = source[from + i]!;
   else if (memmove === undefined || !remember(source, target)) target.set(source.subarray(from, from + length), at);
-  else memmove(lastTargetAddress + at, lastSourceAddress + from, length);
+  else memmove(boxed(lastTargetAddress + at), boxed(lastSourceAddress + from), length);
 }
 
 /** False when one of them was not registered. */

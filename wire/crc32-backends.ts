@@ -1,6 +1,6 @@
 /** The libraries that can compute CRC-32, best first, each behind one signature. docs/adr/0004-icrc-library.md has the figures. */
 import { createRequire } from 'node:module';
-import { addressOfArena, koffi } from './arena.ts';
+import { addressOfArena, boxed, koffi } from './arena.ts';
 import * as Slice from './crc32-slice.ts';
 
 /**
@@ -34,7 +34,7 @@ function loadLibdeflate(): Crc32 {
       lastBytes = bytes;
       lastAddress = address;
     }
-    return native(seed, lastAddress + start, end - start);
+    return native(seed, boxed(lastAddress + start), end - start);
   };
 }
 

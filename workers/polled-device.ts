@@ -2,12 +2,12 @@
  * A vRNIC that lives in the program's own thread and moves when the program polls: no worker, no second wake-up, and on a machine with few cores no threads that
  * keep each other from running. Between two polls nothing is received, acknowledged or sent again; a timer polls for a program that waits in its event loop.
  */
-import { performance } from 'node:perf_hooks';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { Errno, type Refusal, type Result } from '../rnic/commands.ts';
 import type { DoorbellPage } from '../rnic/queue/doorbell.ts';
 import type { Micros } from '../wire/types.ts';
 import type { Application } from './application.ts';
+import { clock, IdleClock } from './clock.ts';
 import type { DeviceLink, Driver, LinkCommand, LinkEvent } from './device-link.ts';
 import { ENGINE_PARTS } from './engine-parts.ts';
 import type { LocalDevice } from './local-device.ts';
@@ -19,8 +19,6 @@ import type { VrnicConfig } from './vrnic-config.ts';
 /** How often the device is polled while the program waits for something else. */
 const BACKGROUND_MILLIS = 1;
 const REFRESH_MICROS: Micros = 500_000;
-
-const clock = (): Micros => performance.now() * 1000;
 
 /** @throws Error that says why not: no such interface, no CAP_NET_RAW, a port that needs a bridge … */
 export function openPolledDevice(config: VrnicConfig): LocalDevice {
@@ -35,6 +33,8 @@ class PolledDevice implements LocalDevice, Driver {
   readonly #links = new Set<PolledLink>();
   readonly #sleeper = new Sleeper();
   readonly #timer: NodeJS.Timeout;
+  readonly #clock = new IdleClock();
+  #isIdle = false;
   #refreshAt: Micros = 0;
   #isOpen = true;
 
@@ -61,7 +61,10 @@ class PolledDevice implements LocalDevice, Driver {
   }
 
   progress(): boolean {
-    return this.#isOpen && this.#vrnic.breathe(clock());
+    if (!this.#isOpen) return false;
+    const isBusy = this.#vrnic.breathe(this.#clock.read(this.#isIdle));
+    this.#isIdle = !isBusy;
+    return isBusy;
   }
 
   sleep(micros: Micros): void {
@@ -73,6 +76,7 @@ class PolledDevice implements LocalDevice, Driver {
       if (deadline > now) this.#sleeper.sleep(deadline - now);
     }
     this.#vrnic.setSleeping(false);
+    this.#isIdle = false;
   }
 
   async statistics() {

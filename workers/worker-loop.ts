@@ -1,10 +1,10 @@
 /** The loop of one worker thread: breathes for each of its vRNICs, reads its mail when the bell says so, spins, then sleeps. */
-import { performance } from 'node:perf_hooks';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { type MessagePort, receiveMessageOnPort } from 'node:worker_threads';
 import type { Micros } from '../wire/types.ts';
 import type { Application } from './application.ts';
 import { Bell } from './bell.ts';
+import { clock, IdleClock } from './clock.ts';
 import type { EngineParts } from './engine.ts';
 import { useLedger } from './linux/descriptors.ts';
 import * as Libc from './linux/libc.ts';
@@ -49,6 +49,7 @@ export class WorkerLoop {
   readonly #vrnics: Vrnic[] = [];
   readonly #attachments = new Map<MessagePort, Attachment>();
   readonly #sleeper = new Sleeper();
+  readonly #clock = new IdleClock();
   readonly #runQueue = new RunQueue();
   #isStopped = false;
   #busyAt: Micros = 0;
@@ -89,16 +90,18 @@ export class WorkerLoop {
     while (!this.#isStopped && now < turnAt) {
       const isBusy = this.#breathe(now);
       if (isBusy) this.#busyAt = now;
-      if (!isBusy) this.#rest(now, turnAt);
-      now = clock();
+      const hasSlept = !isBusy && this.#rest(now, turnAt);
+      now = this.#clock.read(!isBusy && !hasSlept);
     }
   }
 
-  /** Nothing to do: lets others have the core if they want it, or sleeps when it has been so for long enough. */
-  #rest(now: Micros, turnAt: Micros): void {
+  /** Nothing to do: lets others have the core if they want it, or sleeps when it has been so for long enough. True when time has passed. */
+  #rest(now: Micros, turnAt: Micros): boolean {
     const idleMicros = now - this.#busyAt;
     if (idleMicros >= this.#spinMicros || this.#isCrowded(now)) this.#sleep(now, turnAt);
     else if (idleMicros >= YIELD_MICROS) Libc.schedYield();
+    else return false;
+    return true;
   }
 
   /** Who is told to spin always does. */
@@ -263,5 +266,3 @@ export class WorkerLoop {
     this.#namespace = namespace;
   }
 }
-
-const clock = (): Micros => performance.now() * 1000;

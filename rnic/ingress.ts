@@ -45,6 +45,11 @@ export class Ingress {
   readonly #qps: QpTable;
   readonly #groups: MulticastGroups;
 
+  /** The frame whose headers the ICRC went through last, the octets of its packets, and the state behind the UDP header. */
+  #frame: number | undefined;
+  #packetBytes = 0;
+  #headerState = 0;
+
   constructor(counters: Counters, qps: QpTable, groups: MulticastGroups) {
     this.#counters = counters;
     this.#qps = qps;
@@ -70,10 +75,29 @@ export class Ingress {
     const flags = Opcode.flags(opcode);
     if (flags === 0) return Counter.drop_opcode;
     if (bytes < Opcode.headerBytes(opcode) + Bth.padCount(view, bthAt) + Icrc.BYTES) return Counter.drop_short;
-    if (!packet.icrcElided && !hasGoodIcrc(packet)) return Counter.rx_icrc_encapsulated;
+    if (!packet.icrcElided && !this.#hasGoodIcrc(packet)) return Counter.rx_icrc_encapsulated;
     // limited members (MSB 0) may talk to full ones; ours is the default partition, full.
     if (((Bth.pKey(view, bthAt) ^ OURS_P_KEY) & ~FULL_MEMBER & 0xffff) !== 0) return Counter.drop_pkey;
     return ACCEPT;
+  }
+
+  #hasGoodIcrc(packet: ReceivedPacket): boolean {
+    const { view, bytes, bthAt, end, isIpv6, ipId } = packet;
+    if (packet.frame !== this.#frame || end - bthAt !== this.#packetBytes || this.#frame === undefined)
+      this.#enterFrame(packet);
+    const state = isIpv6 ? this.#headerState : this.#headerState ^ Icrc.identificationState(ipId);
+    const icrcAt = end - Icrc.BYTES;
+    return crc32(bytes, bthAt + Bth.BYTES, icrcAt, Icrc.bthCrc(state, view, bthAt)) === Icrc.read(view, icrcAt);
+  }
+
+  /** Packets of one super-frame have their headers in common. */
+  #enterFrame(packet: ReceivedPacket): void {
+    const { view, ipAt, udpAt, bthAt, end, isIpv6 } = packet;
+    const udpBytes = Udp.BYTES + end - bthAt;
+    const ipBytes = isIpv6 ? udpBytes : Ipv4.BYTES + udpBytes;
+    this.#headerState = Icrc.udpState(view, ipAt, isIpv6, udpAt, ipBytes, udpBytes);
+    this.#frame = packet.frame;
+    this.#packetBytes = end - bthAt;
   }
 
   #deliver(packet: ReceivedPacket, qpn: number, now: Micros): void {
@@ -139,23 +163,6 @@ export class Ingress {
     this.#counters.add(Counter.rcvd_pkts);
     this.#counters.add(Counter.rcvd_bytes, packet.end - packet.bthAt);
   }
-}
-
-function hasGoodIcrc(packet: ReceivedPacket): boolean {
-  const { view, bytes, ipAt, udpAt, bthAt, end, isIpv6, ipId } = packet;
-  const udpBytes = Udp.BYTES + end - bthAt;
-  const header = Icrc.headerCrc(
-    view,
-    ipAt,
-    isIpv6,
-    udpAt,
-    bthAt,
-    ipId,
-    isIpv6 ? udpBytes : Ipv4.BYTES + udpBytes,
-    udpBytes,
-  );
-  const icrcAt = end - Icrc.BYTES;
-  return crc32(bytes, bthAt + Bth.BYTES, icrcAt, header) === Icrc.read(view, icrcAt);
 }
 
 /** source and destination are those of the connection, the other way round. */

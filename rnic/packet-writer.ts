@@ -23,6 +23,10 @@ class PortState {
   segments = 0;
   /** IPv4 identification of the next packet. */
   nextId: number;
+  /** The ICRC's state behind the UDP header (wire/icrc.ts), of packets of `stateBytes` on `statePath`. */
+  headerState = 0;
+  statePath: Path | null = null;
+  stateBytes = 0;
   /** Sum of the words of the frame's IPv4 header that do not change, for its checksum. */
   ipSum = 0;
 
@@ -165,12 +169,20 @@ export class PacketWriter {
       view.setUint32(icrcAt, 0);
       return;
     }
+    if (port.statePath !== path || port.stateBytes !== this.#packetBytes) this.#enterHeader(port, path, headerAt);
+    const state = path.isIpv6 ? port.headerState : port.headerState ^ Icrc.identificationState(port.nextId);
+    const header = Icrc.bthCrc(state, view, this.bthAt);
+    Icrc.write(view, icrcAt, crc32(this.bytes, this.bthAt + Bth.BYTES, icrcAt, header));
+  }
+
+  #enterHeader(port: PortState, path: Path, headerAt: number): void {
     const udpBytes = Udp.BYTES + this.#packetBytes;
     const ipBytes = path.isIpv6 ? udpBytes : Ipv4.BYTES + udpBytes;
     const ipAt = headerAt + path.ipAt;
     const udpAt = headerAt + path.udpAt;
-    const header = Icrc.headerCrc(view, ipAt, path.isIpv6, udpAt, this.bthAt, port.nextId, ipBytes, udpBytes);
-    Icrc.write(view, icrcAt, crc32(this.bytes, this.bthAt + Bth.BYTES, icrcAt, header));
+    port.headerState = Icrc.udpState(this.view, ipAt, path.isIpv6, udpAt, ipBytes, udpBytes);
+    port.statePath = path;
+    port.stateBytes = this.#packetBytes;
   }
 
   /** `udpBytes`: of the whole frame where its headers stand once, else of this packet. */

@@ -13,6 +13,8 @@ export interface ReceivedPacket {
   isIpv6: boolean;
   /** IPv4 identification of this packet (a super-frame's header holds only the first one's). */
   ipId: number;
+  /** Packets of one super-frame share it, others do not: their IP and UDP headers are the same octets. Absent: nothing is known. */
+  frame?: number;
   /** The port it came in by. */
   port: number;
   /** Outer source (VTEP index) when it came encapsulated; 0 otherwise. */

@@ -3,8 +3,8 @@ import type { Micros } from '../wire/types.ts';
 import type { PacketWriter } from './packet-writer.ts';
 import type { QueuePair } from './qp.ts';
 
-/** What a QP sends at most before the next has its turn: one super-frame. */
-const QUANTUM_BYTES = 65_536;
+/** What a QP sends at most before the next has its turn: two super-frames, so that a breath costs little beside them. */
+const QUANTUM_BYTES = 131_072;
 const FIRST_CAPACITY = 64;
 
 export class Schedule {
@@ -31,9 +31,9 @@ export class Schedule {
       qp.isScheduled = false;
       // Destroyed while it waited.
       if (qp.isGone) continue;
-      // Responses first: a peer waits for them, and its acknowledgements make room for our requests.
-      const moreResponses = qp.responder.pollTransmit(out, now, QUANTUM_BYTES);
+      // Requests first: the peer has them that much earlier, and an acknowledgement leaves in the same burst. Each has its own share of the turn.
       const moreRequests = qp.sender.pollTransmit(out, now, QUANTUM_BYTES);
+      const moreResponses = qp.responder.pollTransmit(out, now, QUANTUM_BYTES);
       if (moreResponses || moreRequests) this.add(qp);
       if (out.isFull) break;
     }

@@ -23,9 +23,10 @@ const STATE_AFTER_LRH = 0xdebb_20e3 | 0;
 /** A 16-bit field as it lies in a little-endian word. */
 const swap16 = (value: number): number => ((value & 0xff) << 8) | ((value >> 8) & 0xff);
 
-function ipv4State(view: DataView, at: number, identification: number, totalLength: number): number {
+/** With identification 0: `identificationState` adds it. */
+function ipv4State(view: DataView, at: number, totalLength: number): number {
   const version = view.getUint8(at) | 0xff00 | (swap16(totalLength) << 16);
-  const fragment = swap16(identification) | (view.getUint16(at + 6, true) << 16);
+  const fragment = view.getUint16(at + 6, true) << 16;
   const timeToLive = 0xffff_00ff | (view.getUint8(at + 9) << 8);
   const source = view.getInt32(at + 12, true);
   const state = step8(STATE_AFTER_LRH, version, fragment);
@@ -38,6 +39,42 @@ function ipv6State(view: DataView, at: number, payloadLength: number): number {
   let state = step8(STATE_AFTER_LRH, version, lengths);
   for (let i = at + 8; i < at + 40; i += 8) state = step8(state, view.getInt32(i, true), view.getInt32(i + 4, true));
   return state;
+}
+
+/**
+ * What the octets of an IPv4 identification add to the state behind the UDP header: a CRC is linear, so a header that differs in nothing else need not be gone
+ * through again. The identification lies in the second word; 20 octets follow it up to the BTH.
+ */
+function identificationTable(shift: number): Int32Array {
+  return Int32Array.from({ length: 256 }, (_, octet) => {
+    const state = step8(0, 0, octet << shift);
+    return step8(step4(step8(state, 0, 0), 0), 0, 0);
+  });
+}
+const UPPER_OCTET = identificationTable(0);
+const LOWER_OCTET = identificationTable(8);
+
+/** The CRC's state behind the masked IP and UDP headers, of a packet whose IPv4 identification is 0. Lengths are given, not read. */
+export function udpState(
+  view: DataView,
+  ipAt: number,
+  isIpv6: boolean,
+  udpAt: number,
+  ipLength: number,
+  udpLength: number,
+): number {
+  const ip = isIpv6 ? ipv6State(view, ipAt, ipLength) : ipv4State(view, ipAt, ipLength);
+  return step8(ip, view.getInt32(udpAt, true), swap16(udpLength) | 0xffff_0000);
+}
+
+/** To be added (exclusive or) to `udpState` of an IPv4 packet with this identification. */
+export const identificationState = (identification: number): number =>
+  UPPER_OCTET[identification >>> 8]! ^ LOWER_OCTET[identification & 0xff]!;
+
+/** Goes on from the state behind the UDP header: the CRC with the masked BTH, to go on from with `crc32`. */
+export function bthCrc(state: number, view: DataView, bthAt: number): number {
+  const bth = step8(state, view.getInt32(bthAt, true), view.getInt32(bthAt + 4, true) | 0xff);
+  return ~step4(bth, view.getInt32(bthAt + 8, true));
 }
 
 /**
@@ -55,10 +92,8 @@ export function headerCrc(
   ipLength: number,
   udpLength: number,
 ): number {
-  const ip = isIpv6 ? ipv6State(view, ipAt, ipLength) : ipv4State(view, ipAt, identification, ipLength);
-  const udp = step8(ip, view.getInt32(udpAt, true), swap16(udpLength) | 0xffff_0000);
-  const bth = step8(udp, view.getInt32(bthAt, true), view.getInt32(bthAt + 4, true) | 0xff);
-  return ~step4(bth, view.getInt32(bthAt + 8, true));
+  const state = udpState(view, ipAt, isIpv6, udpAt, ipLength, udpLength);
+  return bthCrc(isIpv6 ? state : state ^ identificationState(identification), view, bthAt);
 }
 
 export const write = (view: DataView, at: number, crc: number): void => view.setInt32(at, crc, true);

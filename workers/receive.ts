@@ -41,6 +41,7 @@ export class Receiver {
       port: 0,
       source: 0,
       icrcElided: false,
+      frame: 0,
     };
   }
 
@@ -94,6 +95,7 @@ export class Receiver {
     packet.ipAt = ipAt;
     packet.udpAt = udpAt;
     packet.isIpv6 = isIpv6;
+    packet.frame = (packet.frame! + 1) | 0;
     packet.ipId = isIpv6 ? 0 : Ipv4.identification(view, ipAt);
     this.#handleSegments(udpAt + Udp.BYTES, packetEnd, segment === 0 ? packetEnd - udpAt : segment, now);
   }

@@ -7,6 +7,7 @@ import type { Handle, QpCap } from './commands.ts';
 import type { RnicConfig, RnicHost } from './config.ts';
 import type { AsyncEvent, QpState, QpType, WcStatus } from './constants.ts';
 import type { Counters } from './counters.ts';
+import type { InFlight } from './in-flight.ts';
 import type { Memory } from './memory/memory.ts';
 import type { ReceivedPacket } from './packet.ts';
 import type { PacketWriter } from './packet-writer.ts';
@@ -191,6 +192,7 @@ export interface EngineCore {
   readonly timers: Timers;
   /** Out-of-order packets of all QPs: `new ReorderPool(config.limits.reorderPackets)`. */
   readonly reorderPool: ReorderPool;
+  readonly inFlight: InFlight;
   /** Puts the QP on the list that `Rnic.pollTransmit` walks (round robin). Idempotent. */
   schedule(qp: Qp): void;
   /** The machine met a fatal condition: the QP goes to ERR, `status` completes the sender's oldest WR, everything else is flushed, `event` (if any) is raised. */

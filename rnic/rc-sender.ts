@@ -9,6 +9,7 @@ import { CongestionWindow } from './congestion.ts';
 import { Access, AsyncEvent, QpState, SendFlag, WcStatus } from './constants.ts';
 import type { EngineCore, Qp, Sender } from './core.ts';
 import { Counter } from './counters.ts';
+import type { RoomWaiter } from './in-flight.ts';
 import { runLocalWork } from './local-work.ts';
 import type { ReceivedPacket } from './packet.ts';
 import type { PacketWriter } from './packet-writer.ts';
@@ -50,7 +51,7 @@ class Active {
   }
 }
 
-export class RcSender implements Sender, Timer {
+export class RcSender implements Sender, Timer, RoomWaiter {
   deadline: Micros = Number.POSITIVE_INFINITY;
   slot = -1;
   readonly #qp: Qp;
@@ -73,6 +74,9 @@ export class RcSender implements Sender, Timer {
   /** Repairs in a row that brought nothing but their own acknowledgement. */
   #vainRepairs = 0;
   #askedPsn = -1;
+  /** What the vRNIC was told of what is in flight (rnic/in-flight.ts). */
+  #weight = 0;
+  #waitsForRoom = false;
 
   constructor(qp: Qp, core: EngineCore) {
     this.#qp = qp;
@@ -116,9 +120,15 @@ export class RcSender implements Sender, Timer {
     if ((flags & Opcode.IS_ACK) !== 0) this.#handleAcknowledge(active, packet, psn, now);
     else this.#handleResponse(active, packet, flags, psn, now);
     if (active.window.una !== before) this.#progressed(active, before, now);
+    this.#weigh();
   }
 
   handleTimeout(now: Micros): void {
+    this.#handleTimeout(now);
+    this.#weigh();
+  }
+
+  #handleTimeout(now: Micros): void {
     const active = this.#active;
     if (active === null || active.window.outstanding === 0) return;
     if (this.#isWaitingRnr) {
@@ -151,6 +161,7 @@ export class RcSender implements Sender, Timer {
     this.#repairedPsn = -1;
     this.#vainRepairs = 0;
     this.#askedPsn = -1;
+    this.#weigh();
   }
 
   flush(status: WcStatus): void {
@@ -166,18 +177,43 @@ export class RcSender implements Sender, Timer {
     this.#isWaitingRnr = false;
     this.#repairDue = false;
     this.#fetchIndex = flushSendQueue(this.#qp, this.#core, this.#fetchIndex, next);
+    this.#weigh();
   }
 
   // ── Transmit ──
 
   pollTransmit(out: PacketWriter, now: Micros, quantumBytes: number): boolean {
     let budget = quantumBytes;
+    let step: number = Step.FULL;
     while (budget > 0) {
-      const step = this.#step(out, now);
-      if (step <= 0) return step === Step.FULL;
+      step = this.#step(out, now);
+      if (step <= 0) break;
       budget -= step;
     }
-    return true;
+    this.#weigh();
+    return step !== Step.BLOCKED;
+  }
+
+  /** Tells the vRNIC what has changed of what is in flight. */
+  #weigh(): void {
+    const { inFlight } = this.#core;
+    const window = this.#active?.window ?? null;
+    const weight = window === null ? 0 : inFlight.weigh(window.inFlightBytes, window.ahead);
+    if (weight === this.#weight) return;
+    inFlight.change(weight - this.#weight);
+    this.#weight = weight;
+  }
+
+  /** The peer's buffer is full of other QPs' packets: in line, once. */
+  #waitForRoom(): number {
+    if (!this.#waitsForRoom) this.#core.inFlight.wait(this);
+    this.#waitsForRoom = true;
+    return Step.BLOCKED;
+  }
+
+  handleRoom(): void {
+    this.#waitsForRoom = false;
+    this.#core.schedule(this.#qp);
   }
 
   /** One packet, or one piece of local work. */
@@ -255,6 +291,7 @@ export class RcSender implements Sender, Timer {
   #transmit(active: Active, work: SendWork, out: PacketWriter, now: Micros): number {
     const { window, congestion } = active;
     if (!congestion.admits(window.inFlightBytes)) return Step.BLOCKED;
+    if (!this.#core.inFlight.hasRoom) return this.#waitForRoom();
     const psn = window.cursor;
     const index = window.indexOf(work, psn);
     const readBytes = work.kind === WorkKind.READ ? this.#readBytes(active, work, index) : 0;

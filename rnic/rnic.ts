@@ -17,6 +17,7 @@ import type { EngineCore, Qp } from './core.ts';
 import { Counters } from './counters.ts';
 import { ErrorSweep } from './error-sweep.ts';
 import { Events } from './events.ts';
+import { InFlight } from './in-flight.ts';
 import { Ingress } from './ingress.ts';
 import { RegionTable } from './memory/regions.ts';
 import { MulticastGroups } from './multicast.ts';
@@ -42,6 +43,7 @@ export class Rnic implements EngineCore, Control {
   readonly events: Events;
   readonly regions: RegionTable;
   readonly reorderPool: ReorderPool;
+  readonly inFlight = new InFlight();
   readonly qps: QpTable;
   readonly groups: MulticastGroups;
   readonly totals: Totals = {
@@ -161,7 +163,8 @@ export class Rnic implements EngineCore, Control {
   pollTransmit(out: PacketWriter, now: Micros): boolean {
     if (this.#overrun.length !== 0) this.#failUsers();
     const more = this.connections.pollTransmit(out, now);
-    return this.#schedule.pollTransmit(out, now) || more;
+    this.inFlight.release();
+    return this.#schedule.pollTransmit(out, now) || this.inFlight.mayRelease || more;
   }
 
   pollEvent(out: EngineEvent): boolean {
@@ -174,7 +177,8 @@ export class Rnic implements EngineCore, Control {
   }
 
   pollTimeout(): Micros {
-    return this.#schedule.isEmpty && this.#overrun.length === 0 ? this.timers.nextDeadline() : 0;
+    const hasWork = !this.#schedule.isEmpty || this.#overrun.length !== 0 || this.inFlight.mayRelease;
+    return hasWork ? 0 : this.timers.nextDeadline();
   }
 
   // ── EngineCore: for the machines ──

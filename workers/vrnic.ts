@@ -34,6 +34,7 @@ const QPN_COUNT = 0xff_fffd;
 const REORDER_WINDOW = 1024; // as much as a congestion window holds: less, and one loss among many packets costs a go-back
 const LOOPBACK_BURST_BYTES = 1 << 18;
 const RANDOM_WORDS = 64;
+const TIMERS_PUT_OFF_MAX = 16;
 /** Frames wait for room that no descriptor announces (a full qdisc). */
 const BLOCKED_MICROS: Micros = 500;
 
@@ -95,6 +96,8 @@ export class Vrnic {
   #randomLeft = 0;
   #neighbourChanges = 0;
   #hasMore = false;
+  /** Breaths in a row that have put off the timers. */
+  #timersPutOff = 0;
   readonly #event: EngineEvent = { kind: 0, context: 0, code: 0, handle: 0, channel: 0, cookie: 0n };
 
   constructor(config: VrnicConfig, identity: Identity, wire: Port, parts: EngineParts) {
@@ -131,16 +134,18 @@ export class Vrnic {
   }
 
   /**
-   * Doorbells, timers, what is to be sent, then frames: who polls for what they bring sees it before its acknowledgement costs a system call. True when there was
+   * Doorbells, what is to be sent, then frames, then timers: who polls for what they bring sees it before its acknowledgement costs a system call. True when there was
    * something to do.
    */
   breathe(now: Micros): boolean {
     this.#clock.now = now;
     let busy = this.#takeDoorbells(now);
-    this.engine.handleTimeout(now);
     this.#breatheNeighbours(now);
     busy = this.#transmit(now) || busy;
-    for (let i = 0; i < this.ports.length; i++) busy = this.#receiveFrom(i, now) || busy;
+    let received = false;
+    for (let i = 0; i < this.ports.length; i++) received = this.#receiveFrom(i, now) || received;
+    this.#fireTimers(received, now);
+    busy = busy || received;
     while (this.engine.pollEvent(this.#event)) this.#deliver(this.#event);
     this.#deliverCmEvents();
     return busy || this.#hasMore;
@@ -293,6 +298,13 @@ export class Vrnic {
     if (port.receive(this.#receive) === 0) return false;
     this.#receiver.handleBurst(this.#receive, port, index, index === LOOPBACK_PORT, now);
     return true;
+  }
+
+  /** Not while frames wait to be read: after a pause the acknowledgement that a timer misses is among them. */
+  #fireTimers(received: boolean, now: Micros): void {
+    if (received && ++this.#timersPutOff < TIMERS_PUT_OFF_MAX) return;
+    this.#timersPutOff = 0;
+    this.engine.handleTimeout(now);
   }
 
   #breatheNeighbours(now: Micros): void {

@@ -129,7 +129,7 @@ export function receiveRep(core: CmCore, id: CmId, rep: RepMessage.Fields): void
   core.stop(id);
   id.remoteCommId = rep.localCommId;
   id.remoteQpn = rep.localQpn;
-  id.rqPsn = rep.startingPsn;
+  id.sqPsn = rep.startingPsn;
   id.initiatorDepth = rep.responderResources;
   id.responderResources = rep.initiatorDepth;
   id.rnrRetryCount = rep.rnrRetryCount;

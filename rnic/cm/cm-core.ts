@@ -68,7 +68,7 @@ export class CmCore {
     if (this.#count >= IDS_MAX) return null;
     const names = {
       localCommId: this.#newCommId(),
-      sqPsn: this.around.host.random32() & 0xff_ffff,
+      rqPsn: this.around.host.random32() & 0xff_ffff,
       pathMtu: 24 - Math.clz32(this.around.mtuBytes()),
       ackTimeout: ACK_TIMEOUT,
     };

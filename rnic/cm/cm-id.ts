@@ -55,9 +55,9 @@ export class CmId implements Timer {
   remoteCommId = 0;
   localQpn = 0;
   remoteQpn = 0;
-  /** What our QP sends first, and the peer's. */
-  readonly sqPsn: number;
-  rqPsn = 0;
+  /** Each side says where the other shall begin: ours is what our QP expects first, the peer's what it sends first. */
+  readonly rqPsn: number;
+  sqPsn = 0;
   pathMtu: number;
   responderResources = 0;
   initiatorDepth = 0;
@@ -86,7 +86,7 @@ export class CmId implements Timer {
 
   constructor(
     of: { handle: number; context: number; portSpace: PortSpace; qpType: QpType; cookie: bigint },
-    names: { localCommId: number; sqPsn: number; pathMtu: number; ackTimeout: number },
+    names: { localCommId: number; rqPsn: number; pathMtu: number; ackTimeout: number },
     onTimeout: (id: CmId, now: Micros) => void,
   ) {
     this.handle = of.handle;
@@ -95,7 +95,7 @@ export class CmId implements Timer {
     this.qpType = of.qpType;
     this.cookie = of.cookie;
     this.localCommId = names.localCommId;
-    this.sqPsn = names.sqPsn;
+    this.rqPsn = names.rqPsn;
     this.pathMtu = names.pathMtu;
     this.ackTimeout = names.ackTimeout;
     this.#onTimeout = onTimeout;

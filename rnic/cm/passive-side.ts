@@ -90,7 +90,7 @@ export function receiveReq(core: CmCore, req: Req.Fields, arrival: Arrival): voi
   }
   id.remoteCommId = req.localCommId;
   id.remoteQpn = req.localQpn;
-  id.rqPsn = req.startingPsn;
+  id.sqPsn = req.startingPsn;
   id.pathMtu = req.pathMtu;
   id.av = { ...id.madAv!, dgid: req.primaryLocalGid, trafficClass: req.primaryTrafficClass };
   id.ackTimeout = req.primaryLocalAckTimeout;

@@ -1,12 +1,11 @@
 /** Sender of an RC QP: requester, completer and retry in one machine. IBA Vol. 1, §9.7; SPEC-CHECKLIST §2.2, §2.4. */
 import * as Aeth from '../wire/aeth.ts';
-import * as AtomicAckEth from '../wire/atomic-ack-eth.ts';
 import * as Bth from '../wire/bth.ts';
 import * as Opcode from '../wire/opcode.ts';
 import * as PsnMath from '../wire/psn.ts';
 import type { Micros, OpFlags, Psn } from '../wire/types.ts';
 import { CongestionWindow } from './congestion.ts';
-import { Access, AsyncEvent, QpState, SendFlag, WcStatus } from './constants.ts';
+import { AsyncEvent, QpState, SendFlag, WcStatus } from './constants.ts';
 import type { EngineCore, Qp, Sender } from './core.ts';
 import { Counter } from './counters.ts';
 import type { RoomWaiter } from './in-flight.ts';
@@ -15,6 +14,7 @@ import type { ReceivedPacket } from './packet.ts';
 import type { PacketWriter } from './packet-writer.ts';
 import { Recovery } from './recovery.ts';
 import * as Requests from './request-packets.ts';
+import { placeResponse } from './response-placement.ts';
 import { completeSend, flushSendQueue } from './send-completion.ts';
 import { SendWindow } from './send-window.ts';
 import { type SendWork, WorkKind } from './send-work.ts';
@@ -35,10 +35,6 @@ const VAIN_REPAIRS = 3;
 const REPAIR_EXPIRIES = 2;
 /** What a step without a packet counts for. */
 const LOCAL_STEP_BYTES = 64;
-
-const ICRC_BYTES = 4;
-const ORIGINAL = new Uint8Array(8);
-const ORIGINAL_VIEW = new DataView(ORIGINAL.buffer);
 
 /** What was made when the first work request came; an idle QP has none of it. */
 class Active {
@@ -543,7 +539,7 @@ export class RcSender implements Sender, Timer, RoomWaiter {
     if (work === null) return;
     this.#awaitsExpected = false;
     const index = window.indexOf(work, psn);
-    const status = this.#place(work, index, packet, flags);
+    const status = placeResponse(this.#qp, this.#core, work, index, packet, flags);
     if (status !== WcStatus.SUCCESS) {
       this.#core.fail(this.#qp, status, -1);
       return;
@@ -552,46 +548,6 @@ export class RcSender implements Sender, Timer, RoomWaiter {
     const isWhole = window.acknowledge(work, 1);
     this.#moved(active, now);
     if (isWhole) this.#complete(active, work);
-  }
-
-  /** Puts what a response brings where its work request wants it; the status that ends the work request when that cannot be (R-112 … R-115). */
-  #place(work: SendWork, index: number, packet: ReceivedPacket, flags: OpFlags): WcStatus {
-    const { view, bthAt } = packet;
-    const headerBytes = Opcode.headerBytes(Bth.opcode(view, bthAt));
-    const payloadBytes = packet.end - ICRC_BYTES - Bth.padCount(view, bthAt) - bthAt - headerBytes;
-    const isRead = (flags & Opcode.IS_READ) !== 0;
-    switch (work.kind) {
-      case WorkKind.READ: {
-        const isLast = index === work.packets - 1;
-        if (!isRead || (isLast && (flags & Opcode.ENDS) === 0)) return WcStatus.BAD_RESP_ERR;
-        const mtu = this.#qp.pathMtuBytes;
-        if (payloadBytes !== work.segmentBytes(index, mtu)) return WcStatus.LOC_LEN_ERR;
-        work.sges.seek(index * mtu);
-        return this.#scatter(work, packet.bytes, bthAt + headerBytes, payloadBytes);
-      }
-      case WorkKind.ATOMIC:
-        if ((flags & Opcode.IS_ATOMIC) === 0) return WcStatus.BAD_RESP_ERR;
-        return this.#placeOriginal(work, view, bthAt + Bth.BYTES + Aeth.BYTES);
-      case WorkKind.ATOMIC_WRITE:
-      case WorkKind.FLUSH:
-        return isRead && (flags & Opcode.ENDS) !== 0 && payloadBytes === 0 ? WcStatus.SUCCESS : WcStatus.BAD_RESP_ERR;
-      default:
-        return WcStatus.BAD_RESP_ERR;
-    }
-  }
-
-  /** the original value goes to memory in the host's order. */
-  #placeOriginal(work: SendWork, view: DataView, at: number): WcStatus {
-    ORIGINAL_VIEW.setUint32(0, AtomicAckEth.originalLo(view, at), true);
-    ORIGINAL_VIEW.setUint32(4, AtomicAckEth.originalHi(view, at), true);
-    work.sges.seek(0);
-    return this.#scatter(work, ORIGINAL, 0, 8);
-  }
-
-  #scatter(work: SendWork, bytes: Uint8Array, at: number, length: number): WcStatus {
-    const { regions } = this.#core;
-    const isPlaced = work.sges.scatter(regions, this.#qp.pd, Access.LOCAL_WRITE, bytes, at, length);
-    return isPlaced ? WcStatus.SUCCESS : WcStatus.LOC_PROT_ERR;
   }
 
   // ── After progress ──

@@ -2,6 +2,7 @@
 import { type DeviceAttributes, Errno, type PortAttributes } from '../rnic/commands.ts';
 import { AsyncEvent } from '../rnic/constants.ts';
 import type { DeviceLink, LinkEvent } from '../workers/device-link.ts';
+import { EventChannel } from './cm.ts';
 import { CompChannel } from './completion-channel.ts';
 import { Cq } from './completion-queue.ts';
 import { granted, VerbsError } from './errors.ts';
@@ -26,6 +27,7 @@ export class Context {
   readonly #qps = new Map<number, Qp>();
   readonly #srqs = new Map<number, Srq>();
   readonly #channels = new Map<number, CompChannel>();
+  readonly #eventChannels = new Set<EventChannel>();
   readonly #events: DeviceEvent[] = [];
   readonly #waiters: { resolve(event: DeviceEvent): void; reject(error: Error): void }[] = [];
   readonly #onClose: () => Promise<void>;
@@ -71,6 +73,17 @@ export class Context {
     const channel = new CompChannel(this, answer.channel);
     this.#channels.set(channel.handle, channel);
     return channel;
+  }
+
+  /** Connections by address: `rdma_create_event_channel(3)`. */
+  createEventChannel(): EventChannel {
+    const channel = new EventChannel(this);
+    this.#eventChannels.add(channel);
+    return channel;
+  }
+
+  forgetEventChannel(channel: EventChannel): void {
+    this.#eventChannels.delete(channel);
   }
 
   /** `cqe`: completions that it must hold. */
@@ -130,6 +143,8 @@ export class Context {
     if (event.kind === 'completion') {
       const cq = this.#cqs.get(event.cq);
       if (cq) this.#channels.get(event.channel)?.handleEvent(cq);
+    } else if (event.kind === 'cm') {
+      for (const channel of this.#eventChannels) if (channel.handleEvent(event.event)) return;
     } else if (event.kind === 'async') this.#handleAsync(event.code, event.handle);
     else if (event.kind === 'fatal') {
       this.#tell({ code: AsyncEvent.DEVICE_FATAL, element: null });
@@ -160,5 +175,6 @@ export class Context {
     this.#ended ??= error;
     for (const waiter of this.#waiters.splice(0)) waiter.reject(error);
     for (const channel of this.#channels.values()) channel.end(error);
+    for (const channel of this.#eventChannels) channel.end(error);
   }
 }

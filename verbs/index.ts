@@ -18,11 +18,12 @@ export { newMemoryPair } from '../workers/ports/memory.ts';
 export { Ah } from './address-handle.ts';
 export {
   type CmAddress,
+  CmError,
   type CmEvent,
   type CmEventName,
-  type CmId,
+  CmId,
   type ConnectionParameters,
-  type EventChannel,
+  EventChannel,
   PortSpace,
 } from './cm.ts';
 export { CompChannel } from './completion-channel.ts';

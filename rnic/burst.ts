@@ -7,6 +7,9 @@ export const SUPER_FRAME_BYTES = 65_000;
 /** The kernel's UDP_MAX_SEGMENTS is 64 before 6.9, 128 after. */
 export const SUPER_FRAME_SEGMENTS = 64;
 
+/** Room before a frame for what its port puts there: a virtio header. */
+export const FRAME_HEADROOM = 16;
+
 export class TransmitBurst {
   /** A SharedArrayBuffer, so that native code sees it at one address for ever. */
   readonly bytes: Uint8Array;
@@ -27,8 +30,11 @@ export class TransmitBurst {
   sent = 0;
   /** Counts the resets: whoever remembers a frame sees by it that the frame has gone. */
   generation = 0;
+  /** Octets before each frame that are its port's to use: 0 or FRAME_HEADROOM. */
+  readonly headroom: number;
 
-  constructor(arenaBytes = BURST_BYTES, frames = BURST_FRAMES) {
+  constructor(arenaBytes = BURST_BYTES, frames = BURST_FRAMES, headroom = 0) {
+    this.headroom = headroom;
     const memory = new SharedArrayBuffer(arenaBytes);
     this.bytes = new Uint8Array(memory);
     this.view = new DataView(memory);

@@ -86,15 +86,16 @@ export class PacketWriter {
     const joins = port.joins(path, packetBytes);
     if (!joins && burst.count === burst.at.length) return this.#refuse();
     const prefixBytes = joins && path.framing === Framing.HEADER_ONCE ? 0 : path.template.length;
-    if (burst.end + prefixBytes + packetBytes > burst.bytes.length) return this.#refuse();
-    if (prefixBytes !== 0) burst.bytes.set(path.template, burst.end);
+    const start = joins ? burst.end : burst.end + burst.headroom;
+    if (start + prefixBytes + packetBytes > burst.bytes.length) return this.#refuse();
+    if (prefixBytes !== 0) burst.bytes.set(path.template, start);
     this.#port = port;
     this.#path = path;
     this.#joins = joins;
     this.#packetBytes = packetBytes;
     this.view = burst.view;
     this.bytes = burst.bytes;
-    this.bthAt = burst.end + prefixBytes;
+    this.bthAt = start + prefixBytes;
     this.#putAt = this.bthAt + headerBytes;
     return true;
   }
@@ -144,7 +145,8 @@ export class PacketWriter {
   #open(port: PortState, path: Path): void {
     const { burst } = port;
     const frame = burst.count++;
-    burst.at[frame] = burst.end;
+    const at = this.bthAt - path.template.length;
+    burst.at[frame] = at;
     burst.segmentBytes[frame] = 0;
     burst.headerBytes[frame] = path.framing === Framing.HEADER_ONCE ? path.template.length : 0;
     burst.destination[frame] = path.destination;
@@ -153,7 +155,7 @@ export class PacketWriter {
     port.generation = burst.generation;
     port.segmentBytes = this.#packetBytes;
     port.segments = 1;
-    if (!path.isIpv6) port.ipSum = sumOfFixedWords(burst.view, burst.end + path.ipAt);
+    if (!path.isIpv6) port.ipSum = sumOfFixedWords(burst.view, at + path.ipAt);
   }
 
   #join(port: PortState, path: Path): void {

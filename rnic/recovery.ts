@@ -107,7 +107,7 @@ export class Recovery {
     if (strict) return now + timeout;
     const measured = this.smoothed === 0 ? FIRST_INTERVAL : this.smoothed + 4 * this.#variation;
     const least = isRepair ? LEAST_REPAIR_INTERVAL : LEAST_INTERVAL;
-    const interval = Math.max(measured, least) * 2 ** Math.min(this.#doublings, 20);
+    const interval = Math.max(measured, least) * (1 << Math.min(this.#doublings, 20));
     const due = now + Math.min(interval, timeout, GREATEST_INTERVAL);
     return Math.min(due, Math.max(this.#giveUpAt(qp, strict), now));
   }
@@ -127,9 +127,11 @@ export class Recovery {
   }
 }
 
+const TIMEOUTS: readonly Micros[] = Array.from({ length: 32 }, (_, exponent) => TIMEOUT_UNIT * 2 ** exponent);
+
 /** T. Below a millisecond software cannot tell loss from a busy processor: only strict timers go there. `timeout` 0: never. */
 function ackTimeout(timeout: number, strict: boolean): Micros {
   if (timeout === 0) return Number.POSITIVE_INFINITY;
-  const exact = TIMEOUT_UNIT * 2 ** timeout;
+  const exact = TIMEOUTS[timeout & 31]!;
   return strict ? exact : Math.max(exact, LEAST_TIMEOUT);
 }

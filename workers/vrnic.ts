@@ -1,6 +1,6 @@
 /** One vRNIC in a worker: an engine, its ports, its neighbours and its applications. One breath moves what there is to move and never waits. */
 import { randomFillSync } from 'node:crypto';
-import { ReceiveBurst, TransmitBurst } from '../rnic/burst.ts';
+import { BURST_BYTES, BURST_FRAMES, FRAME_HEADROOM, ReceiveBurst, TransmitBurst } from '../rnic/burst.ts';
 import { type EngineEvent, EventKind } from '../rnic/commands.ts';
 import { DEFAULT_LIMITS, type GidEntry, type RnicHost } from '../rnic/config.ts';
 import type { AsyncEvent } from '../rnic/constants.ts';
@@ -107,7 +107,8 @@ export class Vrnic {
     this.#netdev = config.gids === undefined ? netdev : null;
     this.#gids = gids;
     this.ports = [wire, new MemoryPort(newLoopback(wire.mtu))];
-    this.#bursts = [new TransmitBurst(), new TransmitBurst(LOOPBACK_BURST_BYTES)];
+    const wireBurst = new TransmitBurst(BURST_BYTES, BURST_FRAMES, FRAME_HEADROOM);
+    this.#bursts = [wireBurst, new TransmitBurst(LOOPBACK_BURST_BYTES)];
     this.#writer = new PacketWriter(this.#bursts, this.#random32() & 0xffff);
     registerArena(this.#receive.bytes);
     const limits = { ...DEFAULT_LIMITS, ...config.limits };

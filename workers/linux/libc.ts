@@ -19,6 +19,9 @@ export const bindSocket = bind('bind', 'int', 'int', 'uint64_t', 'uint32_t');
 export const setsockopt = bind('setsockopt', 'int', 'int', 'int', 'int', 'uint64_t', 'uint32_t');
 export const getsockopt = bind('getsockopt', 'int', 'int', 'int', 'int', 'uint64_t', 'uint64_t');
 export const getsockname = bind('getsockname', 'int', 'int', 'uint64_t', 'uint64_t');
+/** (fd, buffer, octets, flags) */
+export const send = bind('send', 'int64_t', 'int', 'uint64_t', 'uint64_t', 'int');
+export const recv = bind('recv', 'int64_t', 'int', 'uint64_t', 'uint64_t', 'int');
 /** (fd, mmsghdr *, count, flags, timespec *) */
 export const recvmmsg = bind('recvmmsg', 'int', 'int', 'uint64_t', 'uint32_t', 'int', 'uint64_t');
 /** (fd, mmsghdr *, count, flags) */

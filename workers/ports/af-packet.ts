@@ -6,6 +6,7 @@
 import { release } from 'node:os';
 import type { ReceiveBurst, TransmitBurst } from '../../rnic/burst.ts';
 import { Framing } from '../../rnic/path.ts';
+import { boxed } from '../../wire/arena.ts';
 import * as Checksum from '../../wire/checksum.ts';
 import * as Ethernet from '../../wire/ethernet.ts';
 import { addressOf } from '../linux/arena.ts';
@@ -59,6 +60,9 @@ export class AfPacketPort implements Port {
   #in: MessageBatch;
   #slotBytes = 0;
   #receiving: ReceiveBurst | null = null;
+  #receivingAddress = 0;
+  /** Calls in a row that brought something: from the third on many frames are asked for at once, until only one comes. */
+  #streak = 0;
   #sending: TransmitBurst | null = null;
   #sendingAddress = 0;
 
@@ -100,9 +104,25 @@ export class AfPacketPort implements Port {
     if (this.#fd < 0) return 0;
     if (burst !== this.#receiving) this.#adopt(burst);
     this.#counters.rxCalls++;
-    const count = this.#in.receive(this.#fd, this.#in.count, Linux.MSG_DONTWAIT);
-    for (let i = 0; i < count; i++) this.#describe(burst, i);
+    if (this.#streak > 1) this.#receiveMany(burst);
+    else this.#receiveOne(burst);
+    const isMore = burst.count > (this.#streak > 1 ? 1 : 0);
+    this.#streak = isMore ? this.#streak + 1 : 0;
     return burst.count;
+  }
+
+  #receiveMany(burst: ReceiveBurst): void {
+    const count = this.#in.receive(this.#fd, this.#in.count, Linux.MSG_DONTWAIT);
+    const { view } = this.#in.memory;
+    for (let i = 0; i < count; i++) {
+      this.#describe(burst, i, i * this.#slotBytes, this.#in.byteLength(i) - this.#headBytes, view, this.#in.headAt(i));
+    }
+  }
+
+  /** The cheaper call where nothing is expected, or no more than one frame; virtio header and frame lie together. */
+  #receiveOne(burst: ReceiveBurst): void {
+    const bytes = Libc.recv(this.#fd, boxed(this.#receivingAddress), this.#slotBytes, Linux.MSG_DONTWAIT);
+    if (bytes >= this.#headBytes) this.#describe(burst, 0, this.#headBytes, bytes - this.#headBytes, burst.view, 0);
   }
 
   transmit(burst: TransmitBurst): boolean {
@@ -110,6 +130,7 @@ export class AfPacketPort implements Port {
       this.#sending = burst;
       this.#sendingAddress = addressOf(burst.bytes);
     }
+    if (burst.count - burst.sent === 1 && burst.headroom >= this.#headBytes) return this.#transmitOne(burst);
     while (burst.sent < burst.count) {
       const asked = Math.min(SEND_BATCH, burst.count - burst.sent);
       for (let i = 0; i < asked; i++) this.#layOut(burst, burst.sent + i, i);
@@ -119,6 +140,20 @@ export class AfPacketPort implements Port {
       if (taken > 0) burst.sent += taken;
       else if (this.#mustWait(burst)) return false;
     }
+    return true;
+  }
+
+  /** The cheaper call for a frame alone: virtio header and frame lie together. */
+  #transmitOne(burst: TransmitBurst): boolean {
+    const frame = burst.sent;
+    const at = burst.at[frame]! - this.#headBytes;
+    if (this.#headBytes > 0) this.#writeHead(burst, frame, burst.view, at);
+    this.#counters.txCalls++;
+    const bytes = this.#headBytes + burst.frameBytes[frame]!;
+    const taken = Libc.send(this.#fd, boxed(this.#sendingAddress + at), bytes, Linux.MSG_DONTWAIT);
+    if (taken < 0) return !this.#mustWait(burst);
+    this.#countSent(burst, frame);
+    burst.sent++;
     return true;
   }
 
@@ -158,16 +193,15 @@ export class AfPacketPort implements Port {
     this.#slotBytes = Math.floor(burst.bytes.length / count) & ~63;
     this.#in = new MessageBatch(count, this.#headBytes, 0, 0);
     const address = addressOf(burst.bytes);
+    this.#receivingAddress = address;
     for (let i = 0; i < count; i++) this.#in.setData(i, address + i * this.#slotBytes, this.#slotBytes);
     this.#receiving = burst;
   }
 
-  #describe(burst: ReceiveBurst, i: number): void {
-    const bytes = this.#in.byteLength(i) - this.#headBytes;
-    const head = this.#in.headAt(i);
-    const isSuper = this.#headBytes > 0 && this.#in.memory.view.getUint8(head + 1) === Linux.VIRTIO_NET_HDR_GSO_UDP_L4;
-    const segment = isSuper ? this.#in.memory.view.getUint16(head + 4, true) : 0;
-    const at = i * this.#slotBytes;
+  /** @param view holds the frame's virtio header at `head`. */
+  #describe(burst: ReceiveBurst, i: number, at: number, bytes: number, view: DataView, head: number): void {
+    const isSuper = this.#headBytes > 0 && view.getUint8(head + 1) === Linux.VIRTIO_NET_HDR_GSO_UDP_L4;
+    const segment = isSuper ? view.getUint16(head + 4, true) : 0;
     burst.at[i] = at;
     burst.frameBytes[i] = bytes;
     burst.segmentBytes[i] = segment;
@@ -179,9 +213,11 @@ export class AfPacketPort implements Port {
 
   #layOut(burst: TransmitBurst, frame: number, i: number): void {
     this.#out.setData(i, this.#sendingAddress + burst.at[frame]!, burst.frameBytes[frame]!);
-    if (this.#headBytes === 0) return;
-    const { view } = this.#out.memory;
-    const head = this.#out.headAt(i);
+    if (this.#headBytes > 0) this.#writeHead(burst, frame, this.#out.memory.view, this.#out.headAt(i));
+  }
+
+  /** The virtio header of a frame, at `head` of `view`. */
+  #writeHead(burst: TransmitBurst, frame: number, view: DataView, head: number): void {
     view.setUint32(head, 0);
     view.setUint32(head + 4, 0);
     view.setUint16(head + 8, 0);

@@ -7,6 +7,7 @@ import { addDecode } from './commands/decode.ts';
 import { addDemo } from './commands/demo.ts';
 import { addDevice } from './commands/device.ts';
 import { addPingpong } from './commands/pingpong.ts';
+import { addRping } from './commands/rping.ts';
 import { addRun } from './commands/run.ts';
 import { addUp } from './commands/up.ts';
 
@@ -24,6 +25,7 @@ addDemo(program, fileURLToPath(import.meta.url));
 addPingpong(program);
 addDevice(program);
 addDecode(program);
+addRping(program);
 addRun(program);
 
 try {

@@ -71,4 +71,38 @@ t.test('unmodified programs on urnic talk to Linux rxe', { skip, timeout: 600_00
       );
     }
   }
+
+  await host.daemon.stop();
+  const own = (...args: string[]) =>
+    here.run(urnic('rping', '--netdev', 'tap0', ...args), { timeoutMillis: LIMIT_MILLIS });
+  const linkLocal = async (netdev: string, run: (command: string) => Promise<{ output: string }>): Promise<string> =>
+    /inet6 (fe80:[0-9a-f:]+)/.exec((await run(`ip -6 addr show dev ${netdev} scope link`)).output)![1]!;
+  const peers6 = await linkLocal('eth0', (command) => peer.exec(command));
+  const ours6 = await linkLocal('tap0', (command) => here.run(words(command)));
+  for (const netem of ['', 'loss 5%', 'delay 2ms reorder 25%', 'duplicate 5%']) {
+    const clients: readonly (readonly [where: string, ours: string, theirs: string])[] =
+      netem === ''
+        ? [
+            ['IPv4', PEER, OURS],
+            ['link-local IPv6', peers6, ours6],
+          ]
+        : [['IPv4', PEER, OURS]];
+    for (const [where, there, at] of clients) {
+      await t.test(`urnic rping and rxe’s rping, ${where}${netem && `, with ${netem}`}`, async (t) => {
+        await peer.disturbOutgoing(netem);
+        const zone = (address: string, netdev: string): string =>
+          address.includes(':') ? `${address}%${netdev}` : address;
+        const theirServer = inPeer(`rping -s -a ${zone(there, 'eth0')} -C 10 -V -v`);
+        await pause(CM_STARTS_MILLIS);
+        const client = await own('-c', '-a', there, '-C', '10', '-V', '-v');
+        t.equal(client.code, 0, client.output);
+        t.match((await theirServer).output, /server ping data: rdma-ping-9/);
+        const ourServer = own('-s', '-a', at, '-v');
+        await pause(STARTS_MILLIS + 800);
+        const theirClient = await inPeer(`rping -c -a ${zone(at, 'eth0')} -C 10 -V -v`);
+        t.equal(theirClient.code, 0, theirClient.output);
+        t.match(await ourServer, { code: 0, output: /server ping data: rdma-ping-9/ });
+      });
+    }
+  }
 });

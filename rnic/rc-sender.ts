@@ -466,6 +466,7 @@ export class RcSender implements Sender, Timer, RoomWaiter {
       this.#giveUp(WcStatus.RETRY_EXC_ERR, Counter.retry_exceeded_err);
       return;
     }
+    active.recovery.lost(now);
     active.congestion.handleLoss(now, active.recovery.smoothed);
     if (!this.#startRepair(active, now)) this.#goBack(active, now);
   }

@@ -14,6 +14,12 @@ const FIRST_INTERVAL: Micros = 10_000;
 const LEAST_INTERVAL: Micros = 250;
 /** While an expiry costs one packet and no more, a false one does no harm. */
 const LEAST_REPAIR_INTERVAL: Micros = 100;
+/**
+ * The timer's lower bound on a path that has lost nothing lately: there a peer that is silent for a fraction of a millisecond is waiting for its core, or taking
+ * what it has. Sending again would only give it more to do.
+ */
+const LEAST_WITHOUT_LOSS: Micros = 2000;
+const LOSS_REMEMBERED: Micros = 1_000_000;
 /** T is no shorter than this: a peer in software may not be scheduled for a millisecond. */
 const LEAST_TIMEOUT: Micros = 1000;
 /** Where `timeout` 0 sets no bound. */
@@ -40,6 +46,7 @@ export class Recovery {
   #rnrNaks = 0;
   #wentBackAt: Micros = 0;
   #wentBackTo = -1;
+  #lossAt: Micros = Number.NEGATIVE_INFINITY;
 
   /** Times that the timer ran out since the last progress. */
   get expiries(): number {
@@ -89,6 +96,11 @@ export class Recovery {
     return ++this.#naks <= qp.retryCount;
   }
 
+  /** Something was lost: the peer says so. */
+  lost(now: Micros): void {
+    this.#lossAt = now;
+  }
+
   /** An RNR NAK came. False when the RNR retries are used up (R-107). */
   mayWait(qp: Qp): boolean {
     return qp.rnrRetry === RNR_FOREVER || ++this.#rnrNaks <= qp.rnrRetry;
@@ -106,7 +118,8 @@ export class Recovery {
     const timeout = ackTimeout(qp.timeout, strict);
     if (strict) return now + timeout;
     const measured = this.smoothed === 0 ? FIRST_INTERVAL : this.smoothed + 4 * this.#variation;
-    const least = isRepair ? LEAST_REPAIR_INTERVAL : LEAST_INTERVAL;
+    const leastAfterLoss = isRepair ? LEAST_REPAIR_INTERVAL : LEAST_INTERVAL;
+    const least = now - this.#lossAt < LOSS_REMEMBERED ? leastAfterLoss : LEAST_WITHOUT_LOSS;
     const interval = Math.max(measured, least) * (1 << Math.min(this.#doublings, 20));
     const due = now + Math.min(interval, timeout, GREATEST_INTERVAL);
     return Math.min(due, Math.max(this.#giveUpAt(qp, strict), now));

@@ -1,5 +1,5 @@
 /** A completion queue, engine side: the only writer of its CQEs. IBA Vol. 1, §10.8.2; SPEC-CHECKLIST R-147 … R-160. */
-import { AsyncEvent, WcStatus } from './constants.ts';
+import { AsyncEvent, WcFlag, WcStatus } from './constants.ts';
 import type { Cq } from './core.ts';
 import { Counter, type Counters } from './counters.ts';
 import type { Events } from './events.ts';
@@ -66,9 +66,9 @@ export class CompletionQueue implements Cq {
     view.setUint32(at + Cqe.IMM_OR_INVALIDATED, immediate, true);
     view.setUint32(at + Cqe.QP_NUM, qpNum, true);
     view.setUint32(at + Cqe.SRC_QP, srcQp, true);
-    view.setUint32(at + Cqe.WC_FLAGS, wcFlags, true);
+    view.setUint32(at + Cqe.WC_FLAGS, wcFlags & ~FROM_IPV6, true);
     view.setUint32(at + Cqe.PKEY_INDEX, 0, true);
-    view.setUint32(at + Cqe.SL, PORT_1, true);
+    view.setUint32(at + Cqe.SL, (wcFlags & WcFlag.GRH) === 0 ? PORT_1 : PORT_1 | packetType(wcFlags), true);
     this.#producer = next;
     ring.publishProducer(next);
     const armed = ring.armed();
@@ -114,6 +114,15 @@ export class CompletionQueue implements Cq {
     return false;
   }
 }
+
+/** In `wcFlags` of a datagram: it came by IPv6. Not for the application. */
+export const FROM_IPV6 = 1 << 30;
+
+/**
+ * What the SL of a datagram's completion says: RoCE has no service levels, and mlx5 puts the kind of packet there (8: UDP, 2: IPv4). UCX reads it whatever the provider is, and
+ * drops datagrams that have none.
+ */
+const packetType = (wcFlags: number): number => ((wcFlags & FROM_IPV6) !== 0 ? 8 : 8 | 2);
 
 /** SL 0, path bits 0, port 1 as one little-endian word. */
 const PORT_1 = 1 << 16;

@@ -6,6 +6,7 @@ import * as Ipv4 from '../wire/ipv4.ts';
 import * as Opcode from '../wire/opcode.ts';
 import type { Micros } from '../wire/types.ts';
 import * as Udp from '../wire/udp.ts';
+import { FROM_IPV6 } from './completion-queue.ts';
 import { Access, WcFlag, WcOpcode, WcStatus } from './constants.ts';
 import type { EngineCore, Qp, Responder } from './core.ts';
 import { Counter } from './counters.ts';
@@ -92,7 +93,7 @@ export class UdResponder implements Responder {
     this.#core.counters.add(Counter.rx_send_requests);
     const hasImmediate = (Opcode.flags(Bth.opcode(view, bthAt)) & Opcode.HAS_IMM) !== 0;
     const immediate = hasImmediate ? view.getUint32(payloadAt - 4, true) : 0;
-    const wcFlags = WcFlag.GRH | (hasImmediate ? WcFlag.WITH_IMM : 0);
+    const wcFlags = WcFlag.GRH | (hasImmediate ? WcFlag.WITH_IMM : 0) | (packet.isIpv6 ? FROM_IPV6 : 0);
     const sourceQp = Deth.sourceQp(view, bthAt + Bth.BYTES);
     const byteLen = GRH_BYTES + payloadBytes;
     const solicited = Bth.solicited(view, bthAt);

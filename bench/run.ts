@@ -63,6 +63,7 @@ const settingsFor = (mtu: number): [string, Setting][] =>
 
 /** The first time, V8 has not compiled what the line runs: that once does not count. */
 async function measured(lab: Lab, line: Line): Promise<Sample> {
+  console.error(`  ${line.title} …`);
   if (!samples.has(line.id)) await line.measure(lab);
   return line.measure(lab);
 }

@@ -1,0 +1,80 @@
+/** Programs that mean harm: garbage on the control socket, corrupted queues, stolen handles. The daemon answers or hangs up, and others notice nothing. */
+import { execFileSync } from 'node:child_process';
+import { once } from 'node:events';
+import { connect } from 'node:net';
+import { join } from 'node:path';
+import t, { type Test } from 'tap';
+import { Role } from '../../verbs/uverbs/protocol.ts';
+import { exclusive } from '../support/exclusive.ts';
+import { twoHosts } from '../support/netns.ts';
+import { ROOT } from '../support/root.ts';
+import { lacks } from '../support/skip.ts';
+import { commandsFrom, flood, hello } from './fuzz-commands.ts';
+import { runPair, UrnicHost } from './lab.ts';
+
+const skip = lacks('root', 'gcc', 'ibv_rc_pingpong');
+const COMMANDS = 100_000;
+
+t.test('a hostile program', { skip, timeout: 300_000 }, async (t) => {
+  await exclusive(t, 'machine');
+  const [here, there] = await twoHosts(t);
+  const a = await UrnicHost.start(t, here);
+  const b = await UrnicHost.start(t, there);
+  const { pid } = a.daemon.child;
+  const othersWork = async (t: Test): Promise<void> => {
+    const program = ['ibv_rc_pingpong', '-d', 'rxe0', '-g', '1', '-c', '-n', '100'];
+    const [served, asked] = await runPair(t, a, b, { server: program, client: [...program, '192.0.2.1'] });
+    t.strictSame([served.code, asked.code], [0, 0], served.output + asked.output);
+  };
+
+  await t.test('random commands, valid in part', async (t) => {
+    const seed = Math.floor(Math.random() * 2 ** 31);
+    const counts = await flood(join(a.directory, 'uverbs'), COMMANDS, seed);
+    t.equal(counts.unanswered, 0, `seed ${seed}`);
+    t.ok(counts.refused > COMMANDS / 4 && counts.granted > 0, JSON.stringify(counts));
+    t.comment(`seed ${seed}: ${JSON.stringify(counts)}`);
+    await othersWork(t);
+  });
+
+  await t.test('what is no protocol at all', async (t) => {
+    const length = (octets: number): Buffer => Buffer.from(Uint32Array.of(octets, 1, 1, 0).buffer);
+    for (const octets of [Buffer.from('GET / HTTP/1.0\r\n\r\n'), Buffer.alloc(100), length(3), length(2 ** 31)]) {
+      const socket = connect(join(a.directory, 'uverbs'));
+      socket.on('error', () => {});
+      await once(socket, 'connect');
+      socket.write(octets);
+      await once(socket, 'close');
+    }
+    await othersWork(t);
+  });
+
+  await t.test('a token that nobody gave is refused, and so is what belongs to another context', async (t) => {
+    const path = join(a.directory, 'uverbs');
+    const stranger = await hello(path, Role.ATTACH, Buffer.alloc(16));
+    t.equal(stranger.result, -13);
+    const one = await hello(path, Role.CONTEXT);
+    const other = await hello(path, Role.CONTEXT);
+    const { allocPd, deallocPd } = commandsFrom(1);
+    const made = await one.call(allocPd());
+    t.equal(made.result, 0);
+    t.equal((await other.call(deallocPd(made.poked(0)))).result, -22);
+    t.equal((await one.call(deallocPd(made.poked(0)))).result, 0);
+    for (const link of [stranger, one, other]) link.close();
+  });
+
+  await t.test('a program that corrupts its queues while they are worked on', async (t) => {
+    const program = join(a.folder, 'scribbler');
+    execFileSync('gcc', ['-O1', '-o', program, join(ROOT, 'test/uverbs/scribbler.c'), '-libverbs', '-lpthread']);
+    for (const seed of [1, 2, 3]) {
+      const [ran] = await Promise.all([a.run([program, '3', String(seed)]), othersWork(t)]);
+      t.equal(ran.code, 0, ran.output);
+    }
+    await othersWork(t);
+  });
+
+  t.equal(a.daemon.child.pid, pid);
+  t.equal(a.daemon.child.exitCode, null, 'the daemon is the one that started');
+  t.notMatch(a.daemon.output, /a worker ended/);
+  const { output } = await a.urnic('res', '--json', '--socket', a.socket);
+  t.strictSame(JSON.parse(output), { v: { contexts: [], programs: [] } }, 'nothing of them is left');
+});

@@ -1,0 +1,108 @@
+/** Programs and daemons that die at any moment: what they had is given back, and who talked to them hears an error. KILL_ROUNDS=1000 for the long run. */
+import { readdirSync, readFileSync } from 'node:fs';
+import t from 'tap';
+import { exclusive } from '../support/exclusive.ts';
+import { type Background, twoHosts } from '../support/netns.ts';
+import { lacks } from '../support/skip.ts';
+import { runPair, UrnicHost } from './lab.ts';
+
+const skip = lacks('root', 'gcc', 'ibv_rc_pingpong', 'rping');
+const ROUNDS = Number(process.env.KILL_ROUNDS ?? 30);
+const WARM_UP_ROUNDS = 8;
+const SERVER = '192.0.2.1';
+const pause = (millis: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, millis));
+
+const PROGRAMS: readonly (readonly [server: string, client: string])[] = [
+  ['ibv_rc_pingpong -d rxe0 -g 1 -n 1000000', `ibv_rc_pingpong -d rxe0 -g 1 -n 1000000 ${SERVER}`],
+  ['ibv_srq_pingpong -d rxe0 -g 1 -n 1000000 -e', `ibv_srq_pingpong -d rxe0 -g 1 -n 1000000 -e ${SERVER}`],
+  ['ib_write_bw -d rxe0 -x 1 -F -D 30', `ib_write_bw -d rxe0 -x 1 -F -D 30 ${SERVER}`],
+  ['rping -s -P', `rping -c -a ${SERVER} -C 100000`],
+];
+
+interface Holdings {
+  readonly descriptors: number;
+  readonly threads: number;
+  readonly mappings: number;
+}
+
+/** What a process has open. Shared mappings of queue files only: the others are the JavaScript heap's affair. */
+function holdingsOf(pid: number): Holdings {
+  const maps = readFileSync(`/proc/${pid}/maps`, 'utf8');
+  return {
+    descriptors: readdirSync(`/proc/${pid}/fd`).length,
+    threads: readdirSync(`/proc/${pid}/task`).length,
+    mappings: [...maps.matchAll(/urnic-queues/g)].length,
+  };
+}
+
+/** The daemon itself: `ip netns exec` and `setpriv` have become it. */
+const pidOf = (daemon: Background): number => daemon.child.pid!;
+
+async function untilEmpty(host: UrnicHost): Promise<unknown> {
+  let found: unknown;
+  for (let tries = 0; tries < 100; tries++) {
+    found = JSON.parse((await host.urnic('res', '--json', '--socket', host.socket)).output);
+    if (JSON.stringify(found) === EMPTY) break;
+    await pause(100);
+  }
+  return found;
+}
+const EMPTY = '{"v":{"contexts":[],"programs":[]}}';
+
+t.test('programs that are killed leave nothing', { skip, timeout: 3_600_000 }, async (t) => {
+  await exclusive(t, 'machine');
+  const [here, there] = await twoHosts(t);
+  const a = await UrnicHost.start(t, here);
+  const b = await UrnicHost.start(t, there);
+  const round = async (number: number): Promise<void> => {
+    const [server, client] = PROGRAMS[number % PROGRAMS.length]!;
+    const both = [a.spawn(t, server.split(' '))];
+    await pause(150);
+    both.push(b.spawn(t, client.split(' ')));
+    await pause(Math.random() * 400);
+    if (Math.random() < 0.5) both.reverse();
+    for (const program of both) await program.stop('SIGKILL');
+  };
+  for (let number = 0; number < WARM_UP_ROUNDS; number++) await round(number);
+  await Promise.all([untilEmpty(a), untilEmpty(b)]);
+  const before = [a, b].map(({ daemon }) => holdingsOf(pidOf(daemon)));
+  for (let number = 0; number < ROUNDS; number++) await round(number);
+  t.strictSame(JSON.stringify(await untilEmpty(a)), EMPTY);
+  t.strictSame(JSON.stringify(await untilEmpty(b)), EMPTY);
+  const after = [a, b].map(({ daemon }) => holdingsOf(pidOf(daemon)));
+  t.comment(`${ROUNDS} rounds: ${JSON.stringify({ before, after })}`);
+  t.strictSame(after, before);
+  const program = ['ibv_rc_pingpong', '-d', 'rxe0', '-g', '1', '-c', '-n', '100'];
+  const [served, asked] = await runPair(t, a, b, { server: program, client: [...program, SERVER] });
+  t.strictSame([served.code, asked.code], [0, 0]);
+});
+
+t.test(
+  'a daemon that is killed: its programs hear an error, and the next one serves',
+  { skip, timeout: 120_000 },
+  async (t) => {
+    await exclusive(t, 'machine');
+    const [here, there] = await twoHosts(t);
+    const a = await UrnicHost.start(t, here);
+    const b = await UrnicHost.start(t, there);
+    const pingpong = 'ibv_rc_pingpong -d rxe0 -g 1 -e -n 1000000'.split(' ');
+    const server = a.spawn(t, pingpong);
+    await pause(300);
+    const client = b.spawn(t, [...pingpong, SERVER]);
+    const waiting = a.spawn(t, ['rping', '-s', '-a', SERVER]);
+    await pause(700);
+    await a.daemon.stop('SIGKILL');
+    const ended = await Promise.all([server.end(10_000), waiting.end(10_000)]);
+    t.ok(!ended.includes(0), `its own programs end: ${ended}\n${server.output}${waiting.output}`);
+    t.not(server.child.signalCode, 'SIGKILL', 'by themselves');
+    t.not(await client.end(30_000), 0, 'the peer’s end too');
+    t.match(client.output, /Failed status (transport retry counter exceeded|Work Request Flushed)/);
+    t.not(client.child.signalCode, 'SIGKILL');
+    const { code, output } = await a.run(['ibv_devinfo']);
+    t.ok(code !== 0 && /Failed|No IB devices/.test(output), output);
+    await a.restart();
+    const short = ['ibv_rc_pingpong', '-d', 'rxe0', '-g', '1', '-c', '-n', '100'];
+    const [served, asked] = await runPair(t, a, b, { server: short, client: [...short, SERVER] });
+    t.strictSame([served.code, asked.code], [0, 0], served.output + asked.output);
+  },
+);

@@ -25,6 +25,9 @@ export interface EngineOptions {
   readonly mtu?: number;
   /** Queues that the host grants before it has no memory left. */
   readonly queues?: number;
+  readonly gids?: readonly Uint8Array[];
+  /** With a connection manager, whose datagrams go to THEIRS. */
+  readonly managesConnections?: boolean;
 }
 
 /** A QP with its rings, and the CQ that it completes to. */
@@ -48,12 +51,14 @@ export class TestEngine {
 
   constructor(options: EngineOptions = {}) {
     const { limits = {}, slots = 4096, qpnCount = 1 << 16, mtu = 4500, queues = Number.POSITIVE_INFINITY } = options;
+    const { gids = [new Uint8Array(16).fill(1)], managesConnections = false } = options;
+    const path = pathBetween(OURS, THEIRS);
     const random = new Random(3);
     this.rnic = new Rnic(
       {
         name: 'test',
         mac: Uint8Array.of(2, 0, 0, 0, 0, 1),
-        gids: [{ gid: new Uint8Array(16).fill(1) }],
+        gids: gids.map((gid) => ({ gid })),
         mtu,
         qpnBase: QPN_BASE,
         qpnCount,
@@ -67,6 +72,7 @@ export class TestEngine {
         freeQueue: (_context, memory) => {
           if (!this.queues.delete(memory)) throw new Error('queue memory was given back twice');
         },
+        ...(managesConnections && { resolve: () => ({ path }) }),
       },
     );
     this.#writer = new PacketWriter([this.#burst], 1);

@@ -13,6 +13,7 @@ import { parseArgs } from 'node:util';
 import { Lab } from './host.ts';
 import { LINES, type Line, PEERS, type PeerName, type Sample, SETTINGS, type Setting } from './lines.ts';
 import { machine } from './machine.ts';
+import { quiet, undisturbed } from './quiet.ts';
 import { type PeerRow, type Row, report } from './report.ts';
 import { type Minute, minute, type Sweep, sweep } from './sweep.ts';
 
@@ -65,11 +66,12 @@ const settingsFor = (mtu: number): [string, Setting][] =>
 async function measured(lab: Lab, line: Line): Promise<Sample> {
   console.error(`  ${line.title} …`);
   if (!samples.has(line.id)) await line.measure(lab);
-  return line.measure(lab);
+  return undisturbed(lab, line.measure);
 }
 
 async function askPeers(lab: Lab, others: readonly PeerName[]): Promise<void> {
   for (const name of others) {
+    await quiet();
     const value = await PEERS[name]!.measure(lab);
     if (value !== undefined) add(peerValues, name, value);
   }

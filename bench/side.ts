@@ -265,6 +265,7 @@ class Side {
     }
     write(-1);
     await this.#attend(0.05);
+    this.#mr.bytes.fill(0, PING_AT, PING_AT + bytes);
     return times.slice(times.length / 10).sort((a, b) => a - b);
   }
 
@@ -272,9 +273,11 @@ class Side {
     const write = this.#pingWriter(sleeping, bytes);
     if (sleeping) this.#postReceives();
     for (let count = 1; ; count++) {
-      if (!(await this.#awaitPing(count, sleeping, bytes))) return this.#attend(0.05);
+      if (!(await this.#awaitPing(count, sleeping, bytes))) break;
       write(count);
     }
+    this.#mr.bytes.fill(0, PING_AT, PING_AT + bytes);
+    return this.#attend(0.05);
   }
 
   #postReceives(): void {

@@ -18,6 +18,8 @@ const slotOf = (deadline: Micros): number => Math.floor(deadline / SLOT_MICROS) 
 
 export class Timers {
   readonly #wheel: Timer[][] = Array.from({ length: SLOTS }, () => []);
+  /** One bit for each slot that holds something: most are empty. */
+  readonly #occupied = new Int32Array(SLOTS / 32);
   #tick = 0;
   #held = 0;
 
@@ -53,13 +55,25 @@ export class Timers {
   nextDeadline(): Micros {
     if (this.#held === 0) return Number.POSITIVE_INFINITY;
     let earliest = Number.POSITIVE_INFINITY;
-    for (let step = 0; step < SLOTS; step++) {
-      for (const timer of this.#wheel[(this.#tick + step) & (SLOTS - 1)]!)
-        earliest = Math.min(earliest, timer.deadline);
+    for (let step = this.#occupiedFrom(0); step < SLOTS; step = this.#occupiedFrom(step + 1)) {
+      const slot = this.#wheel[(this.#tick + step) & (SLOTS - 1)]!;
+      for (let i = 0; i < slot.length; i++) earliest = Math.min(earliest, slot[i]!.deadline);
       // Whatever lies in a later slot is due later: a timer that moved stays in an earlier one.
       if (Math.floor(earliest / SLOT_MICROS) <= this.#tick + step) break;
     }
     return earliest;
+  }
+
+  /** The first step from this one on whose slot holds something; SLOTS or more when none does. */
+  #occupiedFrom(from: number): number {
+    let step = from;
+    while (step < SLOTS) {
+      const slot = (this.#tick + step) & (SLOTS - 1);
+      const bits = this.#occupied[slot >> 5]! >>> (slot & 31);
+      if (bits !== 0) return step + 31 - Math.clz32(bits & -bits);
+      step += 32 - (slot & 31);
+    }
+    return step;
   }
 
   /** Forgets a timer whose owner is going away. */
@@ -70,14 +84,23 @@ export class Timers {
     const index = slot.indexOf(timer);
     slot[index] = slot[slot.length - 1]!;
     slot.pop();
+    this.#note(timer.slot);
     timer.slot = -1;
     this.#held--;
+  }
+
+  /** A slot holds more, or less, than it did. */
+  #note(slot: number): void {
+    const bit = 1 << (slot & 31);
+    if (this.#wheel[slot]!.length === 0) this.#occupied[slot >> 5]! &= ~bit;
+    else this.#occupied[slot >> 5]! |= bit;
   }
 
   #insert(timer: Timer): void {
     const tick = Math.min(Math.max(Math.floor(timer.deadline / SLOT_MICROS), this.#tick), this.#tick + SLOTS - 1);
     timer.slot = tick & (SLOTS - 1);
     this.#wheel[timer.slot]!.push(timer);
+    this.#note(timer.slot);
     this.#held++;
   }
 
@@ -98,6 +121,7 @@ export class Timers {
       if (timer.deadline > now && timer.deadline < now + SLOT_MICROS && slotOf(timer.deadline) === index) continue;
       slot[i] = slot[slot.length - 1]!;
       slot.pop();
+      this.#note(index);
       timer.slot = -1;
       this.#held--;
       if (timer.deadline <= now) {

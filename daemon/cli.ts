@@ -9,6 +9,7 @@ import { addDevice } from './commands/device.ts';
 import { addPingpong } from './commands/pingpong.ts';
 import { addRping } from './commands/rping.ts';
 import { addRun } from './commands/run.ts';
+import { addTenant } from './commands/tenant.ts';
 import { addUp } from './commands/up.ts';
 
 const { version } = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as {
@@ -26,6 +27,7 @@ addPingpong(program);
 addDevice(program);
 addDecode(program);
 addRping(program);
+addTenant(program);
 addRun(program);
 
 try {

@@ -2,14 +2,44 @@
 import { readFileSync } from 'node:fs';
 import { isMap, isScalar, LineCounter, parseDocument } from 'yaml';
 import { z } from 'zod';
+import { isAddress, isPrefix } from './addresses.ts';
+
+const address = z.string().refine(isAddress, 'must be an IPv4 or IPv6 address');
+const prefix = z.string().refine(isPrefix, 'must be an address, or a prefix such as 10.0.0.0/24');
+const name = z
+  .string()
+  .regex(/^[a-z][a-z0-9_-]{0,31}$/i, 'a name begins with a letter and has up to 32 letters, digits, - and _');
+
+export const EndpointText = z.strictObject({
+  address,
+  /** The VTEP of its host. */
+  host: address,
+});
+
+export const RuleText = z.strictObject({
+  id: name,
+  priority: z.number().int().min(0).max(65_535).default(100),
+  action: z.enum(['allow', 'deny']),
+  source: prefix.default('any'),
+  destination: prefix.default('any'),
+});
+
+const TenantText = z.strictObject({
+  name,
+  vni: z.number().int().min(1).max(0xff_fffe),
+  endpoints: z.array(EndpointText).default([]),
+  rules: z.array(RuleText).default([]),
+});
+export type TenantText = z.infer<typeof TenantText>;
 
 const Vrnic = z.strictObject({
-  name: z
-    .string()
-    .regex(/^[a-z][a-z0-9_-]{0,31}$/i, 'a name begins with a letter and has up to 32 letters, digits, - and _'),
+  name,
   netdev: z.string().min(1),
   port: z.enum(['af_packet', 'cap', 'raw-socket']).default('af_packet'),
   namespace: z.string().optional(),
+  /** A place in this tenant's network: `address`, one of its endpoints; `netdev` carries the VXLAN. */
+  tenant: z.string().optional(),
+  address: address.optional(),
 });
 
 const Configuration = z.strictObject({
@@ -18,6 +48,7 @@ const Configuration = z.strictObject({
   /** Microseconds to poll before sleeping. */
   spin: z.union([z.number().min(0).max(1e6), z.literal('always')]).default(50),
   log: z.enum(['silent', 'error', 'warn', 'info', 'debug']).default('info'),
+  tenants: z.array(TenantText).default([]),
   vrnics: z.array(Vrnic).min(1, 'name at least one vRNIC'),
 });
 
@@ -59,6 +90,14 @@ function checkNames(configuration: Configuration, path: string): Configuration {
   const twice = names.find((name, index) => names.indexOf(name) !== index);
   if (twice !== undefined)
     throw new ConfigurationError(`${path}: two vRNICs are named ${twice}: give each its own name`);
+  for (const { name, tenant, address } of configuration.vrnics) {
+    if (tenant === undefined && address === undefined) continue;
+    const found = configuration.tenants.find((one) => one.name === tenant);
+    if (!found?.endpoints.some((endpoint) => endpoint.address === address))
+      throw new ConfigurationError(
+        `${path}: vRNIC ${name}: tenant ${tenant} has no endpoint ${address}: add it to tenants`,
+      );
+  }
   return configuration;
 }
 

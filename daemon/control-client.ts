@@ -6,7 +6,13 @@ import { createInterface } from 'node:readline';
 export const DEFAULT_SOCKET = process.env.URNIC_SOCKET ?? '/run/urnic/control.sock';
 
 export interface ControlRequest {
-  readonly op: 'list' | 'device' | 'port' | 'statistics' | 'resources' | 'capture';
+  readonly op:
+    | ('list' | 'device' | 'port' | 'statistics' | 'resources' | 'capture' | 'tenants' | 'connections')
+    | ('addRule' | 'deleteRule' | 'addEndpoint' | 'deleteEndpoint');
+  readonly tenant?: string;
+  readonly rule?: object;
+  readonly endpoint?: object;
+  readonly key?: string;
   readonly vrnic?: string;
   readonly file?: string;
 }

@@ -11,11 +11,20 @@ import { UverbsServer } from '../verbs/uverbs/server.ts';
 import { connect } from '../workers/client.ts';
 import { Supervisor } from '../workers/supervisor.ts';
 import type { PortConfig, VrnicConfig } from '../workers/vrnic-config.ts';
-import type { Configuration } from './configuration.ts';
+import { type Configuration, EndpointText, RuleText } from './configuration.ts';
 import { describeDevice, toJson } from './describe-device.ts';
+import { connectionText, Tenants } from './tenants.ts';
 
 const Request = z.strictObject({
-  op: z.enum(['list', 'device', 'port', 'statistics', 'resources', 'capture']),
+  op: z.enum([
+    ...(['list', 'device', 'port', 'statistics', 'resources', 'capture', 'tenants', 'connections'] as const),
+    ...(['addRule', 'deleteRule', 'addEndpoint', 'deleteEndpoint'] as const),
+  ]),
+  tenant: z.string().optional(),
+  rule: RuleText.optional(),
+  endpoint: EndpointText.optional(),
+  /** What is deleted: a rule's id, an endpoint's address. */
+  key: z.string().optional(),
   vrnic: z.string().optional(),
   file: z.string().optional(),
 });
@@ -30,6 +39,7 @@ const RESTART_MILLIS = 1000;
 export class Daemon {
   readonly #supervisor: Supervisor;
   readonly #configs: Map<string, VrnicConfig>;
+  readonly #tenants: Tenants;
   /** What unmodified programs attach to, by vRNIC. */
   readonly #uverbs = new Map<string, UverbsServer>();
   readonly #server: Server;
@@ -51,11 +61,12 @@ export class Daemon {
     }
   }
 
-  private constructor({ workers, spin, log, vrnics }: Configuration, socketPath: string) {
+  private constructor({ workers, spin, log, vrnics, tenants }: Configuration, socketPath: string) {
     this.#log = pino({ level: log });
     this.#supervisor = new Supervisor({ workers, spin });
     this.#supervisor.onFailure = (names, error) => this.#handleFailure(names, error);
-    this.#configs = new Map(vrnics.map((vrnic) => [vrnic.name, toVrnicConfig(vrnic)]));
+    this.#tenants = new Tenants(tenants);
+    this.#configs = new Map(vrnics.map((vrnic) => [vrnic.name, toVrnicConfig(vrnic, this.#tenants)]));
     this.#socketPath = socketPath;
     this.#server = createServer({ allowHalfOpen: true }, (socket) => this.#serve(socket));
     this.#server.maxConnections = CLIENTS_MAX;
@@ -153,13 +164,29 @@ export class Daemon {
 
   async #execute(request: Request): Promise<unknown> {
     if (request.op === 'list') return this.#supervisor.names;
+    if (request.tenant !== undefined || request.op === 'tenants') return this.#executeTenant(request);
     const name = request.vrnic ?? '';
     if (!this.#supervisor.names.includes(name)) throw new Error(`no vRNIC named ${JSON.stringify(name)} runs here`);
     if (request.op === 'capture') return this.#supervisor.capture(name, request.file);
     if (request.op === 'device' || request.op === 'port') return this.#describe(name);
-    const { counters, ports, resources } = await this.#supervisor.statistics(name);
+    const { counters, ports, resources, connections } = await this.#supervisor.statistics(name);
+    if (request.op === 'connections') return connections.map(connectionText);
     if (request.op === 'statistics') return { counters, ports };
     return { contexts: resources, programs: this.#uverbs.get(name)?.programs ?? [] };
+  }
+
+  /** Changes what a tenant is, then tells its vRNICs: connections that are allowed no longer end before this answers. */
+  async #executeTenant({ op, tenant = '', rule, endpoint, key = '' }: Request): Promise<unknown> {
+    if (op === 'tenants') return this.#tenants.texts;
+    const change = { rule, endpoint, key };
+    const changed = this.#tenants.change(tenant, op, change);
+    let ended = 0;
+    for (const [name, config] of this.#configs) {
+      if (config.tenant?.name !== tenant) continue;
+      this.#configs.set(name, { ...config, tenant: changed });
+      if (this.#supervisor.names.includes(name)) ended += Number(await this.#supervisor.setTenant(name, changed));
+    }
+    return { ended };
   }
 
   async #describe(name: string): Promise<unknown> {
@@ -175,9 +202,14 @@ export class Daemon {
 /** What unmodified programs need of a vRNIC: its socket and the files that they see. */
 export const vrnicDirectory = (socketPath: string, name: string): string => join(dirname(socketPath), 'vrnics', name);
 
-function toVrnicConfig({ name, netdev, port, namespace }: Configuration['vrnics'][number]): VrnicConfig {
+type VrnicText = Configuration['vrnics'][number];
+
+function toVrnicConfig(vrnic: VrnicText, tenants: Tenants): VrnicConfig {
+  const { name, netdev, port, namespace } = vrnic;
+  const place = namespace !== undefined && { namespace };
+  if (vrnic.tenant !== undefined) return { name, ...tenants.place(vrnic.tenant, vrnic.address!, netdev), ...place };
   const kind = port === 'raw-socket' ? 'raw_socket' : port;
-  return { name, port: { kind, netdev } as PortConfig, ...(namespace !== undefined && { namespace }) };
+  return { name, port: { kind, netdev } as PortConfig, ...place };
 }
 
 async function isAnswered(path: string): Promise<boolean> {

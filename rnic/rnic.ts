@@ -133,6 +133,12 @@ export class Rnic implements EngineCore, Control {
     return true;
   }
 
+  /** Whether this QP may send or receive: RTR to SQE. */
+  isConnected(qpn: number): boolean {
+    const qp = this.qps.find(qpn);
+    return qp !== undefined && qp.state >= QpState.RTR && qp.state !== QpState.ERR;
+  }
+
   /** R-156. Its QPs follow when the machine that found it full has ended its step: `pollTransmit`. */
   cqOverran(cq: CompletionQueue): void {
     this.#overrun.push(cq);
@@ -201,7 +207,7 @@ export class Rnic implements EngineCore, Control {
   }
 
   addressHandle(context: number, ahNum: number) {
-    return this.#contexts.get(context)?.addressHandles.get(ahNum) ?? null;
+    return this.#contexts.get(context)?.addressHandles.get(ahNum - 1) ?? null;
   }
 
   // ── Control: for the commands ──

@@ -20,6 +20,8 @@ export interface CommandTarget {
   execute(context: number, command: AnyCommand, now: Micros): Result;
   newMemory(buffer: SharedArrayBuffer, byteOffset: number): Memory;
   resolve(av: AddressVector, localQpn: number, remoteQpn: number, now: Micros): { path: Path } | Refusal | null;
+  /** A QP has got a path to somewhere. */
+  opened(qpn: number, av: AddressVector): void;
 }
 
 interface Waiting {
@@ -134,7 +136,10 @@ export class Application {
     const { qpNum, attributes } = queried as Extract<Result<'queryQp'>, { ok: true }>;
     const hasPeer = (command.mask & QpAttr.DEST_QPN) !== 0;
     const found = this.#target.resolve(av, qpNum, (hasPeer ? destQpNum : attributes.destQpNum) ?? 0, now);
-    return found === null || 'ok' in found ? found : this.#execute({ ...command, path: found.path }, now);
+    if (found === null || 'ok' in found) return found;
+    const done = this.#execute({ ...command, path: found.path }, now);
+    if (done.ok) this.#target.opened(qpNum, av);
+    return done;
   }
 
   #execute(command: AnyCommand, now: Micros): Result {

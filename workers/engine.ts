@@ -22,6 +22,9 @@ export interface Engine {
   pollCmEvent(): CmEvent | undefined;
   pollTimeout(): Micros;
   setGids(gids: GidEntry[]): void;
+  /** Ends a connection from outside: ERR, and QP_FATAL to its application. */
+  revoke(qpn: number): boolean;
+  isConnected(qpn: number): boolean;
   resources(): ContextResources[];
   readonly counters: Counters;
 }

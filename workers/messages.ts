@@ -5,6 +5,7 @@
  *     application ⇄ worker   open → opened; LinkRequest → LinkAnswer with the same id, in any order; LinkNotice at any time; `close` ends it
  */
 import type { Result } from '../rnic/commands.ts';
+import type { Tenant } from '../vswitch/model.ts';
 import type { LinkCommand, LinkEvent } from './device-link.ts';
 import type { VrnicConfig } from './vrnic-config.ts';
 
@@ -23,6 +24,8 @@ export type ControlMessage =
   | { readonly id: number; readonly kind: 'capture'; readonly name: string; readonly file?: string }
   /** The GID table changed; index = sgid_index. */
   | { readonly id: number; readonly kind: 'setGids'; readonly name: string; readonly gids: Uint8Array[] }
+  /** The tenant of a vRNIC has changed; answers how many connections that ended. */
+  | { readonly id: number; readonly kind: 'setTenant'; readonly name: string; readonly tenant: Tenant }
   | { readonly id: number; readonly kind: 'shutdown' };
 
 export type ControlAnswer =

@@ -6,6 +6,7 @@ import type { Micros } from '../wire/types.ts';
 import { gidText } from './linux/netdev.ts';
 import { nextHop } from './linux/routes.ts';
 import { multicastMac, type Neighbours, Resolution } from './neighbours.ts';
+import type { Overlay, Way } from './overlay/overlay.ts';
 import { buildPath, familyMismatch, redirect } from './path-builder.ts';
 import type { Port } from './port.ts';
 
@@ -20,6 +21,8 @@ export interface PathResolverOptions {
   readonly neighbours: Neighbours;
   /** Whose routes lead to gateways; absent: everything is on the link. */
   readonly netdev?: string;
+  /** In a tenant's network: its endpoints are the only neighbours. */
+  readonly overlay?: Overlay | null;
 }
 
 const refuse = (errno: number, reason: string, argument: string): Refusal => ({ ok: false, errno, reason, argument });
@@ -51,11 +54,23 @@ export class PathResolver {
     if (mismatch) return refuse(Errno.ENETUNREACH, mismatch, 'av.dgid');
     if (this.#gids.some(({ gid }) => equal(gid, av.dgid)))
       return this.#build(av, sgid, localQpn, remoteQpn, LOOPBACK_PORT, this.#options.mac);
+    if (this.#options.overlay) return this.#resolveEndpoint(this.#options.overlay, av, sgid, localQpn, remoteQpn);
     const group = multicastMac(av.dgid);
     if (group) return this.#buildGroup(av, sgid, localQpn, remoteQpn, group);
     if (this.#options.ports[WIRE_PORT]!.link === 'ip')
       return this.#build(av, sgid, localQpn, remoteQpn, WIRE_PORT, group ?? this.#options.mac);
     return this.#resolveNeighbour(av, sgid, localQpn, remoteQpn, now);
+  }
+
+  #resolveEndpoint(
+    overlay: Overlay,
+    av: AddressVector,
+    sgid: Uint8Array,
+    localQpn: number,
+    remoteQpn: number,
+  ): { path: Path } | Refusal {
+    const way = overlay.wayTo(av.dgid);
+    return 'ok' in way ? way : this.#build(av, sgid, localQpn, remoteQpn, WIRE_PORT, way.mac, way);
   }
 
   #buildGroup(
@@ -96,6 +111,7 @@ export class PathResolver {
     remoteQpn: number,
     portIndex: number,
     mac: Uint8Array,
+    way?: Way,
   ): { path: Path } {
     const path = buildPath({
       av,
@@ -107,6 +123,7 @@ export class PathResolver {
       portIndex,
       port: this.#options.ports[portIndex]!,
       icrcElided: portIndex === LOOPBACK_PORT,
+      ...(way && { encapsulation: way.encapsulation, destination: way.destination }),
     });
     return { path };
   }

@@ -9,6 +9,7 @@ import * as Ipv4 from '../wire/ipv4.ts';
 import * as Ipv6 from '../wire/ipv6.ts';
 import type { Micros } from '../wire/types.ts';
 import * as Udp from '../wire/udp.ts';
+import * as Vxlan from '../wire/vxlan.ts';
 import type { Neighbours } from './neighbours.ts';
 import type { Port } from './port.ts';
 
@@ -20,14 +21,21 @@ export interface PacketSink {
   handlePacket(packet: ReceivedPacket, now: Micros): void;
 }
 
+/** Says of a VXLAN frame under which counter it is dropped; 0: under none. */
+export interface Admittance {
+  admit(view: DataView, at: number, end: number, source: number): number;
+}
+
 export class Receiver {
   readonly #sink: PacketSink;
   readonly #neighbours: Neighbours | null;
+  readonly #overlay: Admittance | null;
   readonly #packet: ReceivedPacket;
 
-  constructor(sink: PacketSink, neighbours: Neighbours | null, first: ReceiveBurst) {
+  constructor(sink: PacketSink, neighbours: Neighbours | null, first: ReceiveBurst, overlay: Admittance | null = null) {
     this.#sink = sink;
     this.#neighbours = neighbours;
+    this.#overlay = overlay;
     this.#packet = {
       bytes: first.bytes,
       view: first.view,
@@ -54,7 +62,21 @@ export class Receiver {
     packet.icrcElided = icrcElided;
     for (let i = 0; i < burst.count; i++) {
       packet.source = burst.source[i]!;
-      this.#handleFrame(burst.at[i]!, burst.frameBytes[i]!, burst.segmentBytes[i]!, port.link === 'ip', now);
+      if (port.link === 'vxlan') this.#handleVxlan(burst.at[i]!, burst.frameBytes[i]!, burst.segmentBytes[i]!, now);
+      else this.#handleFrame(burst.at[i]!, burst.frameBytes[i]!, burst.segmentBytes[i]!, port.link === 'ip', now);
+    }
+  }
+
+  /** Every segment has all its headers. */
+  #handleVxlan(at: number, bytes: number, segmentBytes: number, now: Micros): void {
+    const { view, source } = this.#packet;
+    const end = at + bytes;
+    const step = segmentBytes === 0 ? bytes : segmentBytes;
+    for (let from = at; from < end; from += step) {
+      const to = Math.min(from + step, end);
+      const refused = this.#overlay === null ? Counter.drop_vni : this.#overlay.admit(view, from, to, source);
+      if (refused !== 0) this.#drop(refused);
+      else this.#handleFrame(from + Vxlan.BYTES, to - from - Vxlan.BYTES, 0, false, now);
     }
   }
 

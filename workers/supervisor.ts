@@ -3,6 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { MessageChannel, type MessagePort } from 'node:worker_threads';
 import { Piscina } from 'piscina';
+import type { Tenant } from '../vswitch/model.ts';
 import { Bell, duplicateDescriptor, newBellMemory, newWakeDescriptor } from './bell.ts';
 import { type Bridge, bridge } from './bridge.ts';
 import type { LinkEndpoint } from './device-link.ts';
@@ -94,6 +95,7 @@ export class Supervisor {
   readonly #workers = new Set<WorkerHandle>();
   readonly #homes = new Map<string, WorkerHandle>();
   readonly #bridges = new Map<string, Bridge>();
+  readonly #vteps = new Map<string, WorkerHandle>();
   #isStopping = false;
 
   constructor(options: SupervisorOptions = {}) {
@@ -121,7 +123,7 @@ export class Supervisor {
     if (this.#isStopping) throw new Error('the supervisor is stopping');
     if (this.#homes.has(config.name)) throw new Error(`there is a vRNIC named ${config.name} already`);
     const plain = this.#bridged(config);
-    const worker = this.#roomiest();
+    const worker = this.#homeOfVtep(plain) ?? this.#roomiest();
     this.#homes.set(config.name, worker);
     worker.names.add(config.name);
     try {
@@ -157,6 +159,11 @@ export class Supervisor {
     return this.#homeOf(name).call({ kind: 'setGids', name, gids });
   }
 
+  /** Its tenant has changed. How many of its connections that ended. */
+  setTenant(name: string, tenant: Tenant): Promise<unknown> {
+    return this.#homeOf(name).call({ kind: 'setTenant', name, tenant });
+  }
+
   /** Counters of the vRNIC and of its ports, by name. */
   async statistics(name: string): Promise<ReturnType<import('./vrnic.ts').Vrnic['statistics']>> {
     const value = await this.#homeOf(name).call({ kind: 'statistics', name });
@@ -184,6 +191,17 @@ export class Supervisor {
   #closeBridge(name: string): void {
     this.#bridges.get(name)?.close();
     this.#bridges.delete(name);
+  }
+
+  /** vRNICs of one VTEP share its socket, so they share a worker. */
+  #homeOfVtep({ port }: VrnicConfig): WorkerHandle | undefined {
+    if (port.kind !== 'vxlan') return undefined;
+    const key = port.local.join('.');
+    const home = this.#vteps.get(key);
+    if (home && this.#workers.has(home)) return home;
+    const worker = this.#roomiest();
+    this.#vteps.set(key, worker);
+    return worker;
   }
 
   /** A new worker while there may be one, else the one with the fewest vRNICs. */

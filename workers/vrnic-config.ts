@@ -1,5 +1,7 @@
 /** What a worker is told about a vRNIC and its ports: plain values that cross threads. */
 import type { RnicLimits } from '../rnic/config.ts';
+import type { Tenant } from '../vswitch/model.ts';
+import type { VxlanPortConfig } from './overlay/vxlan-hub.ts';
 import type { AfPacketOptions } from './ports/af-packet.ts';
 import type { FaultOptions } from './ports/faulty.ts';
 import type { MemoryEnd } from './ports/memory.ts';
@@ -13,6 +15,8 @@ export type PortConfig = (
   | { readonly kind: 'raw_socket'; readonly netdev: string }
   /** `netdev` where the other end leads to one. */
   | { readonly kind: 'memory'; readonly end: MemoryEnd; readonly netdev?: string }
+  /** A place in a tenant's network: `overlay` says which. */
+  | ({ readonly kind: 'vxlan'; readonly netdev?: string } & VxlanPortConfig)
   | { readonly kind: 'pcap_file'; readonly read?: string; readonly write?: string; readonly mtu?: number }
 ) & {
   /** Loses, repeats, reorders and spoils frames, from a seed. */
@@ -22,6 +26,8 @@ export type PortConfig = (
 export interface VrnicConfig {
   readonly name: string;
   readonly port: PortConfig;
+  /** The tenant that it belongs to; its last GID is its address there. */
+  readonly tenant?: Tenant;
   /** Network namespace to enter before the port is opened, for instance /var/run/netns/blue. Counts for the worker thread: one namespace for all its vRNICs. */
   readonly namespace?: string;
   /** 6 octets; the netdev's by default. */

@@ -5,8 +5,10 @@ import { type EngineEvent, EventKind } from '../rnic/commands.ts';
 import { DEFAULT_LIMITS, type GidEntry, type RnicHost } from '../rnic/config.ts';
 import type { AsyncEvent } from '../rnic/constants.ts';
 import { PacketWriter } from '../rnic/packet-writer.ts';
+import type { AddressVector } from '../rnic/path.ts';
 import { DoorbellPage, doorbellBytes } from '../rnic/queue/doorbell.ts';
 import type { ContextResources } from '../rnic/resources.ts';
+import type { Tenant } from '../vswitch/model.ts';
 import { registerArena } from '../wire/crc32.ts';
 import type { Micros } from '../wire/types.ts';
 import { Application, type ReplySink } from './application.ts';
@@ -17,6 +19,8 @@ import { Program } from './hosted/program.ts';
 import { addressesOf, type Netdev, readNetdev } from './linux/netdev.ts';
 import type { HostedProgram } from './messages.ts';
 import { Neighbours } from './neighbours.ts';
+import { type Connection, Overlay } from './overlay/overlay.ts';
+import { VxlanMember } from './overlay/vxlan-hub.ts';
 import { LOOPBACK_PORT, PathResolver, WIRE_PORT } from './path-resolver.ts';
 import type { Port, PortCounters } from './port.ts';
 import { CapturePort } from './ports/capture.ts';
@@ -60,7 +64,8 @@ export function openVrnic(config: VrnicConfig, parts: EngineParts): Vrnic {
   const addresses = identity.gids.map(({ gid }) => gid);
   const { qpnBase: base, qpnCount: count } = config;
   const qpns = base !== undefined && count !== undefined ? { qpns: { base, count } } : {};
-  const wire = createPort(config.port, { addresses, ...qpns });
+  const vni = config.tenant && { vni: config.tenant.vni };
+  const wire = createPort(config.port, { addresses, mac: identity.mac, ...vni, ...qpns });
   try {
     return new Vrnic(config, identity, wire, parts);
   } catch (error) {
@@ -82,6 +87,9 @@ export class Vrnic {
   readonly #neighbours: Neighbours;
   readonly #resolver: PathResolver;
   readonly #receiver: Receiver;
+  /** Null outside of tenants' networks. */
+  readonly #overlay: Overlay | null;
+  readonly #isConnected = (qpn: number): boolean => this.engine.isConnected(qpn);
   readonly #receive = new ReceiveBurst();
   readonly #bursts: readonly TransmitBurst[];
   readonly #writer: PacketWriter;
@@ -130,8 +138,12 @@ export class Vrnic {
       this.#host(),
     );
     const routes = this.#netdev ? { netdev: this.#netdev.name } : {};
-    this.#resolver = new PathResolver({ mac, gids, ports: this.ports, neighbours: this.#neighbours, ...routes });
-    this.#receiver = new Receiver(this.engine, this.#neighbours, this.#receive);
+    const overlay =
+      config.tenant && wire instanceof VxlanMember ? new Overlay(config.tenant, wire, mac, addresses.at(-1)!) : null;
+    this.#overlay = overlay;
+    const others = { ports: this.ports, neighbours: this.#neighbours, overlay };
+    this.#resolver = new PathResolver({ mac, gids, ...others, ...routes });
+    this.#receiver = new Receiver(this.engine, this.#neighbours, this.#receive, overlay);
   }
 
   /**
@@ -207,6 +219,7 @@ export class Vrnic {
       execute: (id, command, now) => this.engine.execute(id, command, now),
       newMemory: (buffer, byteOffset) => this.#parts.newMemory(buffer, byteOffset),
       resolve: (av, local, remote, now) => this.#resolver.resolve(av, local, remote, now),
+      opened: (qpn, av) => this.#opened(qpn, av),
     });
     this.#applications.set(context, application);
     this.#listApplications();
@@ -219,6 +232,17 @@ export class Vrnic {
     this.engine.closeContext(application.context, now);
     this.#slabs.close(application.context);
     application.program?.close();
+  }
+
+  /** Its tenant's endpoints or rules have changed: connections that may not stay end now. How many. */
+  setTenant(tenant: Tenant): number {
+    const ended = this.#overlay?.update(tenant, this.#isConnected) ?? [];
+    for (const qpn of ended) this.engine.revoke(qpn);
+    return ended.length;
+  }
+
+  get connections(): Connection[] {
+    return this.#overlay?.connections(this.#isConnected) ?? [];
   }
 
   setGids(gids: readonly Uint8Array[]): void {
@@ -248,12 +272,18 @@ export class Vrnic {
   }
 
   statistics(): {
+    connections: Connection[];
     counters: Record<string, number>;
     ports: Record<string, PortCounters>;
     resources: ContextResources[];
   } {
     const ports = Object.fromEntries(this.ports.map((port) => [port.name, { ...port.counters }]));
-    return { counters: this.engine.counters.toObject(), ports, resources: this.engine.resources() };
+    return {
+      counters: this.engine.counters.toObject(),
+      ports,
+      resources: this.engine.resources(),
+      connections: this.connections,
+    };
   }
 
   close(now: Micros): void {
@@ -273,6 +303,10 @@ export class Vrnic {
       resolve: (av, local, remote, now) => this.#resolver.resolve(av, local, remote, now),
       freeQueue: (context, memory) => this.#queuesOf(context).free(memory),
     };
+  }
+
+  #opened(qpn: number, { dgid, sgidIndex }: AddressVector): void {
+    this.#overlay?.opened({ qpn, local: this.#gids[sgidIndex]!.gid, remote: dgid }, this.#isConnected);
   }
 
   #queuesOf(context: number): QueueAllocator {

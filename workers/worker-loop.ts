@@ -217,6 +217,8 @@ export class WorkerLoop {
         return this.#named(message.name).statistics();
       case 'setGids':
         return this.#named(message.name).setGids(message.gids);
+      case 'setTenant':
+        return this.#named(message.name).setTenant(message.tenant);
       case 'capture':
         return this.#named(message.name).capture(message.file);
     }

@@ -51,7 +51,8 @@ export const createAh: Handler<'createAh'> = (control, context, command): Result
   totals.addressHandles++;
   pd.children++;
   const ah = context.addressHandles.add((handle) => ({ handle, pd, path, av }));
-  return { ok: true, ah: ah.handle, ahNum: ah.handle } satisfies { ok: true } & Answers['createAh'];
+  // 0 is none: librxe takes it for a kernel that gives out no numbers, and resolves addresses itself.
+  return { ok: true, ah: ah.handle, ahNum: ah.handle + 1 } satisfies { ok: true } & Answers['createAh'];
 };
 
 export const destroyAh: Handler<'destroyAh'> = (control, context, command) => {

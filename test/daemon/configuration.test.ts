@@ -8,6 +8,7 @@ t.test('configuration: the least there can be is filled with defaults', async (t
     workers: 2,
     spin: 50,
     log: 'info',
+    tenants: [],
     vrnics: [{ name: 'blue', netdev: 'eth0', port: 'af_packet' }],
   });
 });
@@ -31,4 +32,24 @@ t.test('configuration: an error names file, line, member and what it should be',
 
 t.test('configuration: a file that is not there says how to name one', async (t) => {
   t.throws(() => loadConfiguration('/nonexistent/urnic.yaml'), { message: /no such file.*-c/ });
+});
+
+t.test('configuration: a vRNIC of a tenant is one of its endpoints', async (t) => {
+  const tenant = 'tenants:\n  - name: blue\n    vni: 100\n    endpoints: [{ address: 10.0.0.1, host: 192.0.2.1 }]\n';
+  const vrnic = (more: string): string => `${tenant}vrnics:\n  - { name: a, netdev: eth0, ${more} }\n`;
+  t.match(parseConfiguration(vrnic('tenant: blue, address: 10.0.0.1')).tenants, [
+    { name: 'blue', vni: 100, rules: [] },
+  ]);
+  for (const [more, message] of [
+    ['tenant: blue, address: 10.0.0.2', /no endpoint 10\.0\.0\.2/],
+    ['tenant: red, address: 10.0.0.1', /tenant red/],
+    ['tenant: blue, address: 10.0.0.300', /must be an IPv4 or IPv6 address/],
+  ] as const)
+    t.throws(() => parseConfiguration(vrnic(more)), { message });
+  const rule = (source: string): string =>
+    `${tenant.trimEnd()}\n    rules: [{ id: r, action: deny, source: ${source} }]\nvrnics:\n  - { name: a, netdev: eth0 }\n`;
+  t.throws(() => parseConfiguration(rule('10.0.0.0/33')), { message: /prefix/ });
+  t.match(parseConfiguration(rule('10.0.0.0/24')).tenants[0]!.rules, [
+    { source: '10.0.0.0/24', destination: 'any', priority: 100 },
+  ]);
 });

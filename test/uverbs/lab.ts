@@ -24,10 +24,16 @@ export class UrnicHost {
     this.daemon = daemon;
   }
 
-  static async start(t: Teardown, namespace: Namespace, netdev = 'eth0'): Promise<UrnicHost> {
+  /** @param configuration urnic.yaml; by default one vRNIC `v` on the netdev. */
+  static async start(
+    t: Teardown,
+    namespace: Namespace,
+    netdev = 'eth0',
+    configuration = `vrnics:\n  - name: v\n    netdev: ${netdev}\n`,
+  ): Promise<UrnicHost> {
     const folder = mkdtempSync(join(tmpdir(), 'urnic-host-'));
     t.teardown(() => rmSync(folder, { recursive: true, force: true }));
-    writeFileSync(join(folder, 'urnic.yaml'), `vrnics:\n  - name: v\n    netdev: ${netdev}\n`);
+    writeFileSync(join(folder, 'urnic.yaml'), configuration);
     const host = new UrnicHost(t, namespace, folder, up(t, namespace, folder));
     await host.ready();
     return host;
@@ -39,7 +45,11 @@ export class UrnicHost {
 
   /** The vRNIC's directory, which programs see. */
   get directory(): string {
-    return join(this.folder, 'vrnics/v');
+    return this.directoryOf('v');
+  }
+
+  directoryOf(vrnic: string): string {
+    return join(this.folder, 'vrnics', vrnic);
   }
 
   get env(): NodeJS.ProcessEnv {
@@ -57,12 +67,12 @@ export class UrnicHost {
   }
 
   /** Runs a program on the vRNIC. */
-  run(command: readonly string[], options: RunOptions = {}): Promise<Ran> {
-    return this.namespace.run(this.#wrapped(command), options);
+  run(command: readonly string[], options: RunOptions = {}, vrnic = 'v'): Promise<Ran> {
+    return this.namespace.run(this.#wrapped(command, vrnic), options);
   }
 
-  spawn(t: Teardown, command: readonly string[]): Background {
-    return this.namespace.spawn(t, this.#wrapped(command));
+  spawn(t: Teardown, command: readonly string[], vrnic = 'v'): Background {
+    return this.namespace.spawn(t, this.#wrapped(command, vrnic));
   }
 
   /** `urnic …` against this daemon. */
@@ -71,8 +81,8 @@ export class UrnicHost {
   }
 
   /** The shim is for the program, not for what starts it. */
-  #wrapped(command: readonly string[]): string[] {
-    return ['env', `LD_PRELOAD=${SHIM}`, `URNIC_VRNIC=${this.directory}`, ...command];
+  #wrapped(command: readonly string[], vrnic: string): string[] {
+    return ['env', `LD_PRELOAD=${SHIM}`, `URNIC_VRNIC=${this.directoryOf(vrnic)}`, ...command];
   }
 }
 

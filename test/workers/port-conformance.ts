@@ -40,25 +40,6 @@ function icrcOk({ view, bytes, bthAt, end, ipAt, udpAt, isIpv6, ipId }: Received
 
 const WAIT_MILLIS_MAX = 5000;
 
-const VXLAN_BYTES = 8;
-
-/** Each segment of a VXLAN burst as the frame inside it. */
-function decapsulate(burst: ReceiveBurst): ReceiveBurst {
-  const inner = { ...burst, at: new Int32Array(4096), frameBytes: new Int32Array(4096), count: 0 };
-  inner.segmentBytes = new Int32Array(4096);
-  inner.source = new Int32Array(4096);
-  for (let i = 0; i < burst.count; i++) {
-    const [at, end] = [burst.at[i]!, burst.at[i]! + burst.frameBytes[i]!];
-    const step = burst.segmentBytes[i] || burst.frameBytes[i]!;
-    for (let from = at; from < end; from += step) {
-      inner.at[inner.count] = from + VXLAN_BYTES;
-      inner.frameBytes[inner.count] = Math.min(step, end - from) - VXLAN_BYTES;
-      inner.count++;
-    }
-  }
-  return inner;
-}
-
 /** Collects what a port receives, as the worker would see it. */
 class Collector {
   readonly packets: Packet[] = [];
@@ -69,7 +50,7 @@ class Collector {
 
   constructor(port: Port) {
     this.#port = port;
-    this.#receiver = new Receiver(this, null, this.#burst);
+    this.#receiver = new Receiver(this, null, this.#burst, { admit: () => 0 });
   }
 
   handlePacket(packet: ReceivedPacket): void {
@@ -81,8 +62,7 @@ class Collector {
 
   poll(): number {
     const count = this.#port.receive(this.#burst);
-    const burst = this.#port.link === 'vxlan' ? decapsulate(this.#burst) : this.#burst;
-    if (count > 0) this.#receiver.handleBurst(burst, this.#port, 0, false, 0);
+    if (count > 0) this.#receiver.handleBurst(this.#burst, this.#port, 0, false, 0);
     return count;
   }
 

@@ -67,6 +67,14 @@ class ProbeEngine implements Engine {
 
   pollCmEvent(): undefined {}
 
+  isConnected(): boolean {
+    return false;
+  }
+
+  revoke(): boolean {
+    return false;
+  }
+
   pollEvent(out: EngineEvent): boolean {
     const context = this.#events.pop();
     if (context === undefined) return false;

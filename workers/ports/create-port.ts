@@ -1,4 +1,6 @@
 /** Makes the port of a vRNIC in its worker from its configuration. */
+import { macNumber } from '../../vswitch/tenant-view.ts';
+import { joinVtep } from '../overlay/vxlan-hub.ts';
 import type { Port } from '../port.ts';
 import type { PortConfig } from '../vrnic-config.ts';
 import { AfPacketPort } from './af-packet.ts';
@@ -9,6 +11,9 @@ import { PcapFilePort } from './pcap-file.ts';
 /** What the vRNIC adds to its port's configuration. */
 export interface PortOwner {
   readonly addresses: readonly Uint8Array[];
+  /** In a tenant's network. */
+  readonly mac?: Uint8Array;
+  readonly vni?: number;
   readonly qpns?: { readonly base: number; readonly count: number };
 }
 
@@ -24,6 +29,9 @@ function createPlain(config: PortConfig, owner: PortOwner): Port {
       return new AfPacketPort({ ...config, ...owner });
     case 'memory':
       return new MemoryPort(config.end);
+    case 'vxlan':
+      if (owner.vni === undefined || owner.mac === undefined) throw new Error('a vxlan port needs a tenant');
+      return joinVtep(config, owner.vni, macNumber(owner.mac));
     case 'pcap_file':
       return new PcapFilePort(config);
     default:

@@ -1,0 +1,35 @@
+/** Addresses and prefixes as people write them. */
+import type { Prefix } from '../vswitch/model.ts';
+import { gidText, toGid } from '../workers/linux/netdev.ts';
+
+const IPV4_PREFIX_BITS = 96;
+
+export function isAddress(text: string): boolean {
+  try {
+    return toGid(text).length === 16;
+  } catch {
+    return false;
+  }
+}
+
+export function isPrefix(text: string): boolean {
+  if (text === 'any') return true;
+  const [address = '', bits, ...more] = text.split('/');
+  if (more.length > 0 || !isAddress(address)) return false;
+  return bits === undefined || (/^\d{1,3}$/.test(bits) && Number(bits) <= (address.includes(':') ? 128 : 32));
+}
+
+/** `any`, an address, or `address/bits`. */
+export function toPrefix(text: string): Prefix {
+  if (text === 'any') return { address: new Uint8Array(16), bits: 0 };
+  const [address = '', bits] = text.split('/');
+  const offset = address.includes(':') ? 0 : IPV4_PREFIX_BITS;
+  return { address: toGid(address), bits: bits === undefined ? 128 : offset + Number(bits) };
+}
+
+export function prefixText({ address, bits }: Prefix): string {
+  if (bits === 0) return 'any';
+  const text = gidText(address);
+  if (bits === 128) return text;
+  return `${text}/${text.includes(':') ? bits : bits - IPV4_PREFIX_BITS}`;
+}

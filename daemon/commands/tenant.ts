@@ -1,0 +1,97 @@
+/** `urnic tenant`, `endpoint`, `rule`, `conn`: the tenants' networks of a running daemon. */
+import type { Command } from 'commander';
+import { wholeNumber } from '../arguments.ts';
+import { ask, type ControlRequest, DEFAULT_SOCKET } from '../control-client.ts';
+
+interface Flags {
+  readonly socket: string;
+  readonly json?: boolean;
+}
+
+interface TenantView {
+  readonly name: string;
+  readonly vni: number;
+  readonly endpoints: readonly { address: string; host: string; mac: string }[];
+  readonly rules: readonly { id: string; priority: number; action: string; source: string; destination: string }[];
+}
+
+const common = (command: Command): Command =>
+  command.option('--socket <path>', 'the daemon', DEFAULT_SOCKET).option('--json', 'print JSON');
+
+export function addTenant(program: Command): void {
+  const tenant = program.command('tenant').description("tenants' networks");
+  common(tenant.command('list')).action((flags: Flags) =>
+    list(flags, ({ name, vni, endpoints, rules }) => [
+      `${name} vni ${vni} endpoints ${endpoints.length} rules ${rules.length}`,
+    ]),
+  );
+  addEndpoint(program.command('endpoint').description('who is where in a tenant’s network'));
+  addRule(program.command('rule').description('who may talk to whom'));
+  const conn = program.command('conn').description('connections of a vRNIC of a tenant');
+  common(conn.command('list').argument('<vrnic>')).action(async (vrnic: string, flags: Flags) => {
+    const found = (await ask(flags.socket, { op: 'connections', vrnic })) as {
+      qpn: number;
+      local: string;
+      remote: string;
+    }[];
+    if (flags.json) console.log(JSON.stringify(found));
+    else for (const { qpn, local, remote } of found) console.log(`lqpn ${qpn} local ${local} remote ${remote}`);
+  });
+}
+
+function addEndpoint(endpoint: Command): void {
+  common(endpoint.command('list')).action((flags: Flags) =>
+    list(flags, ({ name, endpoints }) =>
+      endpoints.map(({ address, host, mac }) => `${name} ${address} host ${host} mac ${mac}`),
+    ),
+  );
+  common(endpoint.command('add').argument('<tenant>').argument('<address>').requiredOption('--host <vtep>', 'its host'))
+    .description('add an endpoint, or move one to another host')
+    .action((tenant: string, address: string, flags: Flags & { host: string }) =>
+      change(flags, { op: 'addEndpoint', tenant, endpoint: { address, host: flags.host } }),
+    );
+  common(endpoint.command('del').argument('<tenant>').argument('<address>')).action(
+    (tenant: string, key: string, flags: Flags) => change(flags, { op: 'deleteEndpoint', tenant, key }),
+  );
+}
+
+interface RuleFlags extends Flags {
+  readonly priority: number;
+  readonly action: string;
+  readonly source: string;
+  readonly destination: string;
+}
+
+function addRule(rule: Command): void {
+  common(rule.command('list')).action((flags: Flags) =>
+    list(flags, ({ name, rules }) =>
+      rules.map(
+        (r) => `${name} ${r.id} priority ${r.priority} ${r.action} source ${r.source} destination ${r.destination}`,
+      ),
+    ),
+  );
+  common(rule.command('add').argument('<tenant>').argument('<id>'))
+    .description('add a rule; live connections that it denies end at once')
+    .requiredOption('--action <action>', 'allow or deny')
+    .option('--priority <number>', 'the highest that matches decides', wholeNumber(0, 65_535), 100)
+    .option('--source <prefix>', 'an address, a prefix, or any', 'any')
+    .option('--destination <prefix>', 'an address, a prefix, or any', 'any')
+    .action((tenant: string, id: string, { priority, action, source, destination, ...flags }: RuleFlags) =>
+      change(flags, { op: 'addRule', tenant, rule: { id, priority, action, source, destination } }),
+    );
+  common(rule.command('del').argument('<tenant>').argument('<id>')).action(
+    (tenant: string, key: string, flags: Flags) => change(flags, { op: 'deleteRule', tenant, key }),
+  );
+}
+
+async function list(flags: Flags, lines: (tenant: TenantView) => string[]): Promise<void> {
+  const tenants = (await ask(flags.socket, { op: 'tenants' })) as TenantView[];
+  if (flags.json) console.log(JSON.stringify(tenants));
+  else for (const tenant of tenants) for (const line of lines(tenant)) console.log(line);
+}
+
+async function change(flags: Flags, request: ControlRequest): Promise<void> {
+  const { ended } = (await ask(flags.socket, request)) as { ended: number };
+  if (flags.json) console.log(JSON.stringify({ ended }));
+  else if (ended > 0) console.log(`${ended} connection${ended === 1 ? '' : 's'} ended`);
+}

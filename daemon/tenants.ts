@@ -1,0 +1,110 @@
+/** The tenants of a daemon: what the configuration said, and what commands have changed since. */
+
+import type { z } from 'zod';
+import { macOf, type Rule, type Tenant } from '../vswitch/model.ts';
+import { gidText, isMappedIpv4, linkLocalOf, readNetdev, toGid } from '../workers/linux/netdev.ts';
+import type { Connection } from '../workers/overlay/overlay.ts';
+import type { VrnicConfig } from '../workers/vrnic-config.ts';
+import { prefixText, toPrefix } from './addresses.ts';
+import type { EndpointText, RuleText, TenantText } from './configuration.ts';
+
+/** Inner Ethernet, VXLAN, UDP, and the outer IP header. RFC 7348 §4.3: nothing is fragmented. */
+const OVERHEAD_IPV4 = 50;
+const OVERHEAD_IPV6 = 70;
+
+export interface Change {
+  readonly rule: z.infer<typeof RuleText> | undefined;
+  readonly endpoint: z.infer<typeof EndpointText> | undefined;
+  readonly key: string;
+}
+
+export class Tenants {
+  readonly #byName: Map<string, Tenant>;
+
+  constructor(texts: readonly TenantText[]) {
+    this.#byName = new Map(texts.map((text) => [text.name, toTenant(text)]));
+  }
+
+  /** As the configuration has them. */
+  get texts(): object[] {
+    return [...this.#byName.values()].map(({ name, vni, endpoints, rules }) => ({
+      name,
+      vni,
+      endpoints: endpoints.map(({ address, host, mac }) => ({
+        address: gidText(address),
+        host: gidText(host),
+        mac: [...mac].map((octet) => octet.toString(16).padStart(2, '0')).join(':'),
+      })),
+      rules: rules.map(({ source, destination, ...rule }) => ({
+        ...rule,
+        source: prefixText(source),
+        destination: prefixText(destination),
+      })),
+    }));
+  }
+
+  /** What a vRNIC needs to be this endpoint on `netdev`. @throws Error of the interface. */
+  place(tenantName: string, address: string, netdev: string): Pick<VrnicConfig, 'port' | 'mac' | 'gids' | 'tenant'> {
+    const tenant = this.#named(tenantName);
+    const own = toGid(address);
+    const { host: local, mac } = tenant.endpoints.find((endpoint) => gidText(endpoint.address) === gidText(own))!;
+    const mtu = readNetdev(netdev).mtu - (isMappedIpv4(local) ? OVERHEAD_IPV4 : OVERHEAD_IPV6);
+    return { port: { kind: 'vxlan', netdev, local, mtu }, mac, gids: [linkLocalOf(mac), own], tenant };
+  }
+
+  /** @throws Error in words: no such tenant, no such rule, already there. */
+  change(name: string, op: string, { rule, endpoint, key }: Change): Tenant {
+    const tenant = this.#named(name);
+    const changed = { ...tenant };
+    if (op === 'addRule' && rule) {
+      if (tenant.rules.some(({ id }) => id === rule.id))
+        throw new Error(`tenant ${name} has a rule ${rule.id} already`);
+      changed.rules = [...tenant.rules, toRule(rule)];
+    } else if (op === 'deleteRule') {
+      changed.rules = without(tenant.rules, ({ id }) => id === key, `tenant ${name} has no rule ${key}`);
+    } else if (op === 'addEndpoint' && endpoint) {
+      const others = tenant.endpoints.filter(({ address }) => gidText(address) !== endpoint.address);
+      changed.endpoints = [...others, toEndpoint(tenant.vni, endpoint)];
+    } else if (op === 'deleteEndpoint') {
+      const isIt = ({ address }: { address: Uint8Array }): boolean => gidText(address) === key;
+      changed.endpoints = without(tenant.endpoints, isIt, `tenant ${name} has no endpoint ${key}`);
+    } else throw new Error(`${op} of a tenant lacks what it is about`);
+    this.#byName.set(name, changed);
+    return changed;
+  }
+
+  #named(name: string): Tenant {
+    const tenant = this.#byName.get(name);
+    if (!tenant) throw new Error(`no tenant named ${JSON.stringify(name)}`);
+    return tenant;
+  }
+}
+
+function without<T>(list: readonly T[], isIt: (one: T) => boolean, otherwise: string): T[] {
+  if (!list.some(isIt)) throw new Error(otherwise);
+  return list.filter((one) => !isIt(one));
+}
+
+const toRule = ({ source, destination, ...rule }: z.infer<typeof RuleText>): Rule => ({
+  ...rule,
+  source: toPrefix(source),
+  destination: toPrefix(destination),
+});
+
+function toEndpoint(vni: number, { address, host }: z.infer<typeof EndpointText>) {
+  const gid = toGid(address);
+  return { address: gid, host: toGid(host), mac: macOf(vni, gid) };
+}
+
+const toTenant = ({ name, vni, endpoints, rules }: TenantText): Tenant => ({
+  name,
+  vni,
+  endpoints: endpoints.map((endpoint) => toEndpoint(vni, endpoint)),
+  rules: rules.map(toRule),
+});
+
+export const connectionText = ({ qpn, local, remote }: Connection) => ({
+  qpn,
+  local: gidText(local),
+  remote: gidText(remote),
+});

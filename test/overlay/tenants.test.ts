@@ -1,0 +1,127 @@
+/** Two tenants with the same addresses on the same two hosts, over VXLAN: unmodified programs, rules that cut live connections, and strangers who get nothing. */
+import t, { type Test } from 'tap';
+import { exclusive } from '../support/exclusive.ts';
+import { twoHosts } from '../support/netns.ts';
+import { lacks } from '../support/skip.ts';
+import { UrnicHost } from '../uverbs/lab.ts';
+
+const TENANTS = ['blue', 'red'];
+const ENDPOINTS = `
+      - { address: 10.0.0.1, host: 192.0.2.1 }
+      - { address: 10.0.0.2, host: 192.0.2.2 }`;
+const configuration = (address: string): string => `
+tenants:
+  - name: blue
+    vni: 100
+    endpoints:${ENDPOINTS}
+  - name: red
+    vni: 200
+    endpoints:${ENDPOINTS}
+vrnics:${TENANTS.map((tenant) => `\n  - { name: ${tenant}, tenant: ${tenant}, address: ${address}, netdev: eth0 }`).join('')}
+`;
+const pause = (millis: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, millis));
+const pingpong = (type: string, port: number, iterations: number): string[] =>
+  `ibv_${type}_pingpong -d rxe0 -g 1 -n ${iterations} -p ${port}`.split(' ');
+
+interface Lab {
+  readonly a: UrnicHost;
+  readonly b: UrnicHost;
+}
+
+/** A pingpong inside one tenant. The programs agree over TCP by the hosts' own addresses. */
+async function converse(t: Test, { a, b }: Lab, tenant: string, type: string, port: number): Promise<void> {
+  const server = a.spawn(t, pingpong(type, port, 100), tenant);
+  await pause(400);
+  const client = await b.run([...pingpong(type, port, 100), '192.0.2.1'], { timeoutMillis: 20_000 }, tenant);
+  t.equal(client.code, 0, client.output);
+  t.equal(await server.end(5000), 0, server.output);
+  t.match(client.output, /remote address: .*GID ::ffff:10\.0\.0\.1/);
+}
+
+const count = async (host: UrnicHost, vrnic: string, counter: string): Promise<number> => {
+  const { output } = await host.urnic('stat', vrnic, '--json', '--socket', host.socket);
+  return (JSON.parse(output) as Record<string, { counters: Record<string, number> }>)[vrnic]!.counters[counter]!;
+};
+
+t.test('tenants over VXLAN', { skip: lacks('root', 'gcc', 'ibv_rc_pingpong'), timeout: 300_000 }, async (t) => {
+  await exclusive(t, 'machine');
+  const [here, there] = await twoHosts(t);
+  const a = await UrnicHost.start(t, here, 'eth0', configuration('10.0.0.1'));
+  const b = await UrnicHost.start(t, there, 'eth0', configuration('10.0.0.2'));
+  const lab = { a, b };
+  const control = (...args: string[]) => a.urnic(...args, '--socket', a.socket);
+
+  for (const type of ['rc', 'uc', 'ud', 'srq']) {
+    await t.test(`${type} in both tenants at once, with one another’s addresses`, (t) =>
+      Promise.all(TENANTS.map((tenant, i) => converse(t, lab, tenant, type, 18_515 + i))).then(() => {}),
+    );
+  }
+
+  await t.test('rdma_cm by tenants’ addresses', async (t) => {
+    const server = a.spawn(t, ['rping', '-s', '-a', '10.0.0.1'], 'blue');
+    await pause(400);
+    const { code, output } = await b.run(['rping', '-c', '-a', '10.0.0.1', '-C', '10', '-V', '-v'], {}, 'blue');
+    t.equal(code, 0, output);
+    t.equal(await server.end(5000), 0);
+  });
+
+  await t.test('what crosses the wire is VXLAN, and tenants are told apart by their VNI alone', async (t) => {
+    t.equal(await count(a, 'blue', 'drop_spoofed'), 0);
+    t.ok((await count(a, 'blue', 'rcvd_pkts')) > 0 && (await count(a, 'red', 'rcvd_pkts')) > 0);
+  });
+
+  await t.test('a rule denies: the connection is refused in words', async (t) => {
+    t.match(await control('rule', 'add', 'red', 'wall', '--action', 'deny', '--destination', '10.0.0.0/24'), {
+      code: 0,
+    });
+    const server = a.spawn(t, pingpong('rc', 18_520, 10), 'red');
+    await pause(400);
+    const client = b.run([...pingpong('rc', 18_520, 10), '192.0.2.1'], { timeoutMillis: 10_000 }, 'red');
+    t.not(await server.end(10_000), 0);
+    t.match(server.output, /Failed to modify QP to RTR|Couldn't connect/);
+    await client;
+    await converse(t, lab, 'blue', 'rc', 18_521);
+    t.match(await control('rule', 'list'), {
+      output: /red wall priority 100 deny source any destination 10\.0\.0\.0\/24/,
+    });
+    t.match(await control('rule', 'del', 'red', 'wall'), { code: 0 });
+    await converse(t, lab, 'red', 'rc', 18_522);
+  });
+
+  await t.test('a rule cuts a live connection of its tenant, and no other', async (t) => {
+    const long = (tenant: string, port: number) => {
+      const server = a.spawn(t, pingpong('rc', port, 1_000_000), tenant);
+      return pause(400).then(
+        () => [server, b.spawn(t, [...pingpong('rc', port, 1_000_000), '192.0.2.1'], tenant)] as const,
+      );
+    };
+    const [[redServer], [blueServer, blueClient]] = await Promise.all([long('red', 18_530), long('blue', 18_531)]);
+    await pause(700);
+    const before = JSON.parse((await control('conn', 'list', 'red', '--json')).output) as object[];
+    t.match(before, [{ local: '10.0.0.1', remote: '10.0.0.2' }]);
+    const { output } = await control('rule', 'add', 'red', 'cut', '--action', 'deny');
+    t.match(output, /1 connection ended/);
+    t.not(await redServer.end(5000), 0);
+    t.match(redServer.output, /Failed status/);
+    t.match(await control('conn', 'list', 'red', '--json'), { output: /^\[\]/ });
+    await pause(300);
+    t.equal(blueServer.child.exitCode, null, 'the other tenant talks on');
+    t.equal(blueClient.child.exitCode, null);
+    await control('rule', 'del', 'red', 'cut');
+  });
+
+  await t.test('an endpoint that is no more is reached no more', async (t) => {
+    t.match(await control('endpoint', 'del', 'blue', '10.0.0.2'), { code: 0 });
+    const server = a.spawn(t, pingpong('rc', 18_540, 10), 'blue');
+    await pause(400);
+    await b.run([...pingpong('rc', 18_540, 10), '192.0.2.1'], { timeoutMillis: 5000 }, 'blue');
+    t.not(await server.end(5000), 0);
+    const spoofed = await count(a, 'blue', 'drop_spoofed');
+    await control('endpoint', 'add', 'blue', '10.0.0.2', '--host', '192.0.2.2');
+    await converse(t, lab, 'blue', 'rc', 18_541);
+    t.equal(await count(a, 'blue', 'drop_spoofed'), spoofed);
+    t.match(await control('endpoint', 'list'), { output: /blue 10\.0\.0\.2 host 192\.0\.2\.2 mac 02:64:/ });
+    t.match(await control('tenant', 'list'), { output: /blue vni 100 endpoints 2 rules 0/ });
+    t.match(await control('rule', 'del', 'blue', 'none'), { code: 1, output: /no rule none/ });
+  });
+});

@@ -1,0 +1,41 @@
+/** What a tenant's network is: plain values, in the configuration, in the control API and in every worker alike. */
+
+/** A place in a tenant's network: a vRNIC, here or on another host. */
+export interface Endpoint {
+  /** 16 octets: an IPv6 address, or an IPv4 address mapped into one. It is the endpoint's GID. */
+  readonly address: Uint8Array;
+  /** 6 octets. */
+  readonly mac: Uint8Array;
+  /** VTEP of the host that it lives on, 16 octets. */
+  readonly host: Uint8Array;
+}
+
+/** Addresses whose first `bits` (0 … 128) are those of `address`. */
+export interface Prefix {
+  readonly address: Uint8Array;
+  readonly bits: number;
+}
+
+/** Who may talk to whom. The matching rule with the highest priority decides; without one the answer is yes. */
+export interface Rule {
+  readonly id: string;
+  readonly priority: number;
+  readonly action: 'allow' | 'deny';
+  readonly source: Prefix;
+  readonly destination: Prefix;
+}
+
+export interface Tenant {
+  readonly name: string;
+  /** 24 bits, RFC 7348. */
+  readonly vni: number;
+  readonly endpoints: readonly Endpoint[];
+  readonly rules: readonly Rule[];
+}
+
+/** The MAC of an endpoint that was given none: locally administered, of the VNI and the address, so that every host makes the same. */
+export function macOf(vni: number, address: Uint8Array): Uint8Array {
+  const mac = Uint8Array.of(2, vni & 0xff, 0, 0, 0, 0);
+  for (let i = 0; i < 16; i++) mac[2 + (i & 3)]! ^= address[i]!;
+  return mac;
+}

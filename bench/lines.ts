@@ -12,6 +12,8 @@ export interface Setting {
   readonly spin: number | 'always';
   readonly qps: number;
   readonly depth: number;
+  /** False: the ports send single packets. */
+  readonly superFrames?: boolean;
 }
 
 /** What a figure is set against, in the same run. */

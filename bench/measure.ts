@@ -37,7 +37,7 @@ export async function flow(lab: Lab, wanted: Flow): Promise<FlowFigures> {
   const before = await usages(lab);
   const attending = lab.b.do(
     verb === 'SEND'
-      ? { do: 'receive', bytes, seconds: seconds + MARGIN_SECONDS }
+      ? { do: 'receive', seconds: seconds + MARGIN_SECONDS }
       : { do: 'attend', seconds: seconds + MARGIN_SECONDS },
   );
   const sent = await lab.a.do<{ bytesPerSecond: number; messagesPerSecond: number }>({ do: 'send', ...work });

@@ -5,11 +5,13 @@
  *     --only ID,ID    some lines (bench/lines.ts)          --rounds N    medians of N; 5
  *     --no-peers      no peers, so no ratios               --sweep       also figures by size, for the plots
  *     --minute        also a minute of WRITEs: is memory flat?
+ *     --goodput       also goodput against random loss (needs nft)
  */
 import { spawnSync } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
+import { type Goodput, goodput } from './goodput.ts';
 import { Lab } from './host.ts';
 import { LINES, type Line, PEERS, type PeerName, type Sample, SETTINGS, type Setting } from './lines.ts';
 import { machine } from './machine.ts';
@@ -26,6 +28,7 @@ const { values: options } = parseArgs({
     'no-peers': { type: 'boolean', default: false },
     sweep: { type: 'boolean', default: false },
     minute: { type: 'boolean', default: false },
+    goodput: { type: 'boolean', default: false },
   },
 });
 
@@ -39,6 +42,7 @@ const samples = new Map<string, Sample[]>();
 const peerValues = new Map<PeerName, number[]>();
 let sizes: Sweep[] = [];
 let long: Minute | undefined;
+let lossy: Goodput[] = [];
 
 function add<K, V>(map: Map<K, V[]>, key: K, value: V): void {
   const known = map.get(key);
@@ -99,6 +103,7 @@ async function main(): Promise<void> {
     });
   }
   if (options.sweep) sizes = await withLab(9000, sweep);
+  if (options.goodput) lossy = await withLab(9000, goodput);
   if (options.minute) long = await withLab(9000, minute);
   const own = samples.get('qps-16')?.map(({ value }) => value);
   if (own) peerValues.set('16 QPs', own);
@@ -108,7 +113,7 @@ async function main(): Promise<void> {
     .map((name) => ({ name, unit: PEERS[name]!.unit, values: peerValues.get(name) ?? [] }));
   const result = report(machine(), rounds, rows, peerRows, peerValues);
   if (options.json) {
-    writeFileSync(options.json, `${JSON.stringify({ ...result, sizes, minute: long }, null, 2)}\n`);
+    writeFileSync(options.json, `${JSON.stringify({ ...result, sizes, minute: long, goodput: lossy }, null, 2)}\n`);
   }
 }
 

@@ -39,18 +39,20 @@ export interface Work {
   readonly moderation: number;
 }
 
+export interface Start {
+  readonly address: string;
+  readonly mtu: number;
+  readonly mode: Mode;
+  readonly spin: number | 'always';
+  readonly superFrames: boolean;
+}
+
 export type Step =
-  | {
-      readonly do: 'start';
-      readonly address: string;
-      readonly mtu: number;
-      readonly mode: Mode;
-      readonly spin: number | 'always';
-    }
+  | ({ readonly do: 'start' } & Start)
   | { readonly do: 'qps'; readonly count: number; readonly depth: number }
   | { readonly do: 'connect'; readonly peer: SideAddress }
   | ({ readonly do: 'send' } & Work)
-  | { readonly do: 'receive'; readonly seconds: number; readonly bytes: number }
+  | { readonly do: 'receive'; readonly seconds: number }
   | { readonly do: 'attend'; readonly seconds: number }
   | { readonly do: 'ping' | 'pong'; readonly seconds: number; readonly sleeping: boolean; readonly bytes: number }
   | { readonly do: 'usage' | 'statistics' | 'drop' | 'end' };
@@ -71,6 +73,8 @@ const PING_AT = 0;
 const PONG_AT = MEMORY_BYTES / 2;
 const TURN_POLLS = 4096;
 const RECEIVES = 500;
+/** Of each receive: every message of the bench fits. */
+const RECEIVE_BYTES = 1 << 20;
 const nextTurn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
 
 class Side {
@@ -88,7 +92,7 @@ class Side {
   run(step: Step): unknown {
     switch (step.do) {
       case 'start':
-        return this.#start(step.address, step.mtu, step.mode, step.spin);
+        return this.#start(step);
       case 'qps':
         return this.#makeQps(step.count, step.depth);
       case 'connect':
@@ -96,7 +100,7 @@ class Side {
       case 'send':
         return this.#send(step);
       case 'receive':
-        return this.#receive(step.seconds, step.bytes);
+        return this.#receive(step.seconds);
       case 'attend':
         return this.#attend(step.seconds);
       case 'ping':
@@ -114,7 +118,7 @@ class Side {
     }
   }
 
-  async #start(address: string, mtu: number, mode: Mode, spin: number | 'always'): Promise<void> {
+  async #start({ address, mtu, mode, spin, superFrames }: Start): Promise<void> {
     for (const args of [
       ['link', 'set', 'lo', 'up'],
       ['link', 'set', 'eth0', 'mtu', String(mtu), 'up'],
@@ -123,7 +127,11 @@ class Side {
       execFileSync('ip', args);
     }
     this.#mode = mode;
-    this.#device = await hostDevice({ netdev: 'eth0', spin, polled: mode === 'polled' });
+    this.#device = await hostDevice({
+      port: { kind: 'af_packet', netdev: 'eth0', superFrames },
+      spin,
+      polled: mode === 'polled',
+    });
     this.#context = await this.#device.open();
   }
 
@@ -226,9 +234,9 @@ class Side {
   }
 
   /** Posts receives as SENDs take them. */
-  async #receive(seconds: number, bytes: number): Promise<number> {
+  async #receive(seconds: number): Promise<number> {
     const [qp] = this.#qps as [Qp];
-    const request = { sgList: [{ mr: this.#mr, length: bytes }] };
+    const request = { sgList: [{ mr: this.#mr, length: RECEIVE_BYTES }] };
     for (; this.#receives < RECEIVES; this.#receives++) qp.postRecv(request);
     const batch = Array.from({ length: 64 }, () => new WorkCompletion());
     const requests = batch.map(() => request);
@@ -281,7 +289,8 @@ class Side {
   }
 
   #postReceives(): void {
-    for (; this.#receives < RECEIVES; this.#receives++) this.#qps[0]!.postRecv({});
+    const request = { sgList: [{ mr: this.#mr, length: RECEIVE_BYTES }] };
+    for (; this.#receives < RECEIVES; this.#receives++) this.#qps[0]!.postRecv(request);
   }
 
   /** Posts a message whose last word is a number. */

@@ -10,7 +10,6 @@ const OPCODES: Record<Verb, WrOpcode> = {
   READ: WrOpcode.RDMA_READ,
   SEND: WrOpcode.SEND,
 };
-/** The target attends a little longer than the source posts. */
 const MARGIN_SECONDS = 0.2;
 
 export interface Flow {
@@ -20,6 +19,8 @@ export interface Flow {
   readonly qps?: number;
   readonly depth?: number;
   readonly moderation?: number;
+  /** So much longer the target attends than the source posts. */
+  readonly marginSeconds?: number;
 }
 
 export interface FlowFigures {
@@ -32,13 +33,13 @@ export interface FlowFigures {
 }
 
 export async function flow(lab: Lab, wanted: Flow): Promise<FlowFigures> {
-  const { verb, bytes, seconds, qps = 1, depth = 128, moderation = 16 } = wanted;
+  const { verb, bytes, seconds, qps = 1, depth = 128, moderation = 16, marginSeconds = MARGIN_SECONDS } = wanted;
   const work: Work = { opcode: OPCODES[verb], bytes, seconds, qps, depth, moderation };
   const before = await usages(lab);
   const attending = lab.b.do(
     verb === 'SEND'
-      ? { do: 'receive', seconds: seconds + MARGIN_SECONDS }
-      : { do: 'attend', seconds: seconds + MARGIN_SECONDS },
+      ? { do: 'receive', seconds: seconds + marginSeconds }
+      : { do: 'attend', seconds: seconds + marginSeconds },
   );
   const sent = await lab.a.do<{ bytesPerSecond: number; messagesPerSecond: number }>({ do: 'send', ...work });
   await attending;

@@ -7,11 +7,11 @@ import type { Sample } from './lines.ts';
 import type { Usage } from './side.ts';
 
 const WINDOW_MILLIS = 300;
-const PATIENCE_MILLIS = 20_000;
+const PATIENCE_MILLIS = 5000;
 const IDLE_SHARE = 0.85;
 /** A figure taken while other programs had more of the cores than this is taken again, so many times. */
 const OTHERS_SHARE = 0.1;
-const TRIES = 4;
+const TRIES = 2;
 const MICROS_PER_TICK = 10_000;
 
 /** Microseconds that all cores have been busy since the start: not idle, not waiting for disks. */

@@ -66,6 +66,8 @@ export interface Usage {
 
 const MEMORY_BYTES = 16 << 20;
 const PSN = 0x1234;
+/** A second: the machine may be busy with something else. */
+const ACK_TIMEOUT = 18;
 const GID_INDEX = 1;
 const RIGHTS = Access.LOCAL_WRITE | Access.REMOTE_WRITE | Access.REMOTE_READ;
 /** The ping's octets: where they come, and where they are sent from. */
@@ -156,7 +158,7 @@ class Side {
     for (const [i, qp] of this.#qps.entries()) {
       const to = { gid: Buffer.from(peer.gid, 'hex'), qpNum: peer.qpNums[i]!, psn: PSN };
       await qp.toRtr(to, { sgidIndex: GID_INDEX, pathMtu: activeMtu });
-      await qp.toRts(PSN);
+      await qp.toRts(PSN, { timeout: ACK_TIMEOUT });
     }
   }
 

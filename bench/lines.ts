@@ -12,12 +12,17 @@ export interface Setting {
   readonly spin: number | 'always';
   readonly qps: number;
   readonly depth: number;
-  /** False: the ports send single packets. */
-  readonly superFrames?: boolean;
 }
 
 /** What a figure is set against, in the same run. */
-export type PeerName = 'iperf3' | 'iperf3 at MTU 1500' | 'UCX over TCP' | 'UCX put_bw' | 'qperf tcp_lat' | '16 QPs';
+export type PeerName =
+  | 'iperf3'
+  | 'iperf3 at MTU 1500'
+  | 'UCX over TCP'
+  | 'UCX put_bw'
+  | 'qperf tcp_lat'
+  | '16 QPs'
+  | 'one QP';
 
 export interface Line {
   readonly id: string;
@@ -25,7 +30,7 @@ export interface Line {
   readonly unit: 'Gb/s' | 'µs' | 'M/s';
   readonly setting: keyof typeof SETTINGS;
   /** Absent: the figure stands alone. `factor`: what the ratio should be, at least for a rate, at most for a time. */
-  readonly peer?: { readonly name: PeerName; readonly factor: number };
+  readonly peer?: { readonly name: PeerName; readonly factor?: number };
   /** What the figure itself should be: at least for a rate, at most for a time. */
   readonly goal?: number;
   readonly measure: (lab: Lab) => Promise<Sample>;
@@ -98,7 +103,7 @@ export const LINES: readonly Line[] = [
     title: '1 MiB WRITE, one QP',
     unit: 'Gb/s',
     setting: 'polled',
-    peer: { name: 'iperf3', factor: 1.5 },
+    peer: { name: 'iperf3' },
     measure: bandwidth({ verb: 'WRITE', bytes: 1 << 20, depth: 16, moderation: 1 }),
   },
   {
@@ -106,7 +111,7 @@ export const LINES: readonly Line[] = [
     title: '1 MiB WRITE, 16 QPs',
     unit: 'Gb/s',
     setting: 'polled',
-    peer: { name: 'iperf3', factor: 1.5 },
+    peer: { name: 'one QP', factor: 1 },
     measure: bandwidth({ verb: 'WRITE', bytes: 1 << 20, qps: 16, depth: 8, moderation: 1 }),
   },
   {
@@ -192,6 +197,7 @@ export const PEERS: Record<
     },
   },
   'qperf tcp_lat': { mtu: 9000, unit: 'µs', measure: (lab) => qperfLatency(lab, 1) },
-  /** A line of our own: `qps-16`. */
+  /** Lines of our own. */
   '16 QPs': null,
+  'one QP': null,
 };

@@ -1,13 +1,18 @@
 /**
- * Draws the plots of docs/performance.md from what the benches wrote, by Vega-Lite: `node dist/bench/plots.js RUN.json DIRECTORY`, where RUN.json is
- * `npm run bench -- --sweep --goodput --json RUN.json`.
+ * Draws the plots of docs/performance.md from what the benches wrote, by Vega-Lite: `node dist/bench/plots.js RUN.json DIRECTORY [GOODPUT.json]`. RUN.json is
+ * `npm run bench -- --sweep --json RUN.json`; GOODPUT.json a list of { series, lossPercent, gigabits }.
  */
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parse, View } from 'vega';
 import { compile, type TopLevelSpec } from 'vega-lite';
-import type { Goodput } from './goodput.ts';
 import type { Sweep } from './sweep.ts';
+
+interface Goodput {
+  readonly series: string;
+  readonly lossPercent: number;
+  readonly gigabits: number;
+}
 
 interface Point {
   readonly series: string;
@@ -54,12 +59,13 @@ async function draw(plot: Plot, directory: string): Promise<void> {
   console.log(plot.file);
 }
 
-const [run, directory] = process.argv.slice(2);
+const [run, directory, lossy] = process.argv.slice(2);
 if (run === undefined || directory === undefined) {
-  console.error('which figures, and where to? node dist/bench/plots.js RUN.json DIRECTORY');
+  console.error('which figures, and where to? node dist/bench/plots.js RUN.json DIRECTORY [GOODPUT.json]');
   process.exit(1);
 }
-const { sizes, goodput } = JSON.parse(readFileSync(run, 'utf8')) as { sizes: Sweep[]; goodput: Goodput[] };
+const { sizes } = JSON.parse(readFileSync(run, 'utf8')) as { sizes: Sweep[] };
+const goodput = lossy === undefined ? [] : (JSON.parse(readFileSync(lossy, 'utf8')) as Goodput[]);
 const of = (kind: Sweep['of']): Point[] => sizes.filter((point) => point.of === kind);
 const PLOTS: readonly Plot[] = [
   {

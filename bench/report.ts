@@ -57,7 +57,7 @@ function figureOf({ line, samples }: Row, peerValues: ReadonlyMap<PeerName, read
     goals.push(`${isTime ? '≤' : '≥'} ${line.goal} ${line.unit}`);
     if (own !== null) verdicts.push(within(own, line.goal));
   }
-  if (line.peer) {
+  if (line.peer?.factor !== undefined) {
     goals.push(`${isTime ? '≤' : '≥'} ${line.peer.factor} ×`);
     if (ratio !== null) verdicts.push(within(ratio, line.peer.factor));
   }

@@ -5,13 +5,11 @@
  *     --only ID,ID    some lines (bench/lines.ts)          --rounds N    medians of N; 5
  *     --no-peers      no peers, so no ratios               --sweep       also figures by size, for the plots
  *     --minute        also a minute of WRITEs: is memory flat?
- *     --goodput       also goodput against random loss (needs nft)
  */
 import { spawnSync } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
-import { type Goodput, goodput } from './goodput.ts';
 import { Lab } from './host.ts';
 import { LINES, type Line, PEERS, type PeerName, type Sample, SETTINGS, type Setting } from './lines.ts';
 import { machine } from './machine.ts';
@@ -28,7 +26,6 @@ const { values: options } = parseArgs({
     'no-peers': { type: 'boolean', default: false },
     sweep: { type: 'boolean', default: false },
     minute: { type: 'boolean', default: false },
-    goodput: { type: 'boolean', default: false },
   },
 });
 
@@ -42,7 +39,6 @@ const samples = new Map<string, Sample[]>();
 const peerValues = new Map<PeerName, number[]>();
 let sizes: Sweep[] = [];
 let long: Minute | undefined;
-let lossy: Goodput[] = [];
 
 function add<K, V>(map: Map<K, V[]>, key: K, value: V): void {
   const known = map.get(key);
@@ -103,17 +99,21 @@ async function main(): Promise<void> {
     });
   }
   if (options.sweep) sizes = await withLab(9000, sweep);
-  if (options.goodput) lossy = await withLab(9000, goodput);
   if (options.minute) long = await withLab(9000, minute);
-  const own = samples.get('qps-16')?.map(({ value }) => value);
-  if (own) peerValues.set('16 QPs', own);
+  for (const [name, id] of [
+    ['16 QPs', 'qps-16'],
+    ['one QP', 'write1m'],
+  ] as const) {
+    const own = samples.get(id)?.map(({ value }) => value);
+    if (own) peerValues.set(name, own);
+  }
   const rows: Row[] = lines.map((line: Line) => ({ line, samples: samples.get(line.id) ?? [] }));
   const peerRows: PeerRow[] = peers
     .filter((name) => PEERS[name] !== null)
     .map((name) => ({ name, unit: PEERS[name]!.unit, values: peerValues.get(name) ?? [] }));
   const result = report(machine(), rounds, rows, peerRows, peerValues);
   if (options.json) {
-    writeFileSync(options.json, `${JSON.stringify({ ...result, sizes, minute: long, goodput: lossy }, null, 2)}\n`);
+    writeFileSync(options.json, `${JSON.stringify({ ...result, sizes, minute: long }, null, 2)}\n`);
   }
 }
 

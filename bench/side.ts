@@ -44,7 +44,6 @@ export interface Start {
   readonly mtu: number;
   readonly mode: Mode;
   readonly spin: number | 'always';
-  readonly superFrames: boolean;
 }
 
 export type Step =
@@ -120,7 +119,7 @@ class Side {
     }
   }
 
-  async #start({ address, mtu, mode, spin, superFrames }: Start): Promise<void> {
+  async #start({ address, mtu, mode, spin }: Start): Promise<void> {
     for (const args of [
       ['link', 'set', 'lo', 'up'],
       ['link', 'set', 'eth0', 'mtu', String(mtu), 'up'],
@@ -130,7 +129,7 @@ class Side {
     }
     this.#mode = mode;
     this.#device = await hostDevice({
-      port: { kind: 'af_packet', netdev: 'eth0', superFrames },
+      netdev: 'eth0',
       spin,
       polled: mode === 'polled',
     });

@@ -1,4 +1,4 @@
-/** What a tenant's vRNIC takes from the overlay: frames in, verdicts out. SPEC-CHECKLIST T-01; RFC 7348 §5. */
+/** What a tenant’s vRNIC takes from the overlay: frames in, verdicts out. SPEC-CHECKLIST R-183 … R-185, T-01; RFC 7348 §5. */
 import t from 'tap';
 import { Admission, Admitter } from '../../vswitch/admit.ts';
 import { macOf, type Tenant } from '../../vswitch/model.ts';

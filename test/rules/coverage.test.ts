@@ -1,0 +1,37 @@
+/**
+ * Which of the 190 rules of our checklist of the specification have a test: those that a test file names, by number ("R-" and three digits) or as a range
+ * ("R-" to "R-"). All others must stand in docs/spec/deviations.md, "Rules without a test".
+ */
+import { readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import t from 'tap';
+import { ROOT } from '../support/root.ts';
+
+const RULES = 190;
+const HEADING = '## Rules without a test';
+
+function filesIn(folder: string): string[] {
+  const files = readdirSync(folder, { recursive: true, encoding: 'utf8' }).filter((name) => name.endsWith('.ts'));
+  return files.map((name) => readFileSync(join(folder, name), 'utf8'));
+}
+
+/** Numbers that a text names, alone or as `R-001 … R-026`. */
+function namedIn(text: string): Set<number> {
+  const named = new Set<number>();
+  for (const [, first, last] of text.matchAll(/R-(\d{3})(?:\s*…\s*R-(\d{3}))?/g))
+    for (let rule = Number(first); rule <= Number(last ?? first); rule++) named.add(rule);
+  return named;
+}
+
+t.test('rules: each has a test, or stands among those that have none', async (t) => {
+  const tested = namedIn(filesIn(join(ROOT, 'test')).join('\n'));
+  const page = readFileSync(join(ROOT, 'docs/spec/deviations.md'), 'utf8');
+  t.ok(page.includes(HEADING));
+  const excused = namedIn(page.slice(page.indexOf(HEADING)));
+  const all = Array.from({ length: RULES }, (_, i) => i + 1);
+  const number = (rule: number): string => `R-${String(rule).padStart(3, '0')}`;
+  const count = all.filter((rule) => tested.has(rule)).length;
+  t.comment(`${count} of ${RULES} rules have a test; ${all.filter((rule) => excused.has(rule)).length} have none`);
+  t.strictSame(all.filter((rule) => !tested.has(rule) && !excused.has(rule)).map(number), [], 'neither');
+  t.strictSame(all.filter((rule) => tested.has(rule) && excused.has(rule)).map(number), [], 'both');
+});

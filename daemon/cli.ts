@@ -10,6 +10,7 @@ import { addPingpong } from './commands/pingpong.ts';
 import { addRping } from './commands/rping.ts';
 import { addRun } from './commands/run.ts';
 import { addTenant } from './commands/tenant.ts';
+import { addSim } from './commands/sim.ts';
 import { addUp } from './commands/up.ts';
 
 const { version } = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as {
@@ -29,6 +30,7 @@ addDecode(program);
 addRping(program);
 addTenant(program);
 addRun(program);
+addSim(program);
 
 try {
   await program.parseAsync();

@@ -1,44 +1,43 @@
 /**
- * Simulation: two engines, one bad wire, random RC work, virtual time. URNIC_SEED runs one seed, URNIC_SEEDS that many from a random one on; a failure names its
- * seed, which is the whole run.
+ * Simulation: two engines, one bad wire, random RC work, virtual time. At least 2,000 seeds and 5 million packets; `urnic sim` runs more, or replays the one that
+ * a failure names: a seed is the whole run.
  */
 import t from 'tap';
-import { type Outcome, optionsOf, simulate } from '../support/sim/simulation.ts';
+import { runSeeds, type Totals } from '../support/sim/run-seeds.ts';
+import { type Mode, simulate } from '../support/sim/simulation.ts';
 
-const SEEDS = 40;
-const one = process.env.URNIC_SEED;
-const many = Number(process.env.URNIC_SEEDS ?? 0);
-const first = one !== undefined ? Number(one) : many > 0 ? Math.floor(Math.random() * 2 ** 31) : 1;
-const count = one !== undefined ? 1 : many || SEEDS;
+const SEEDS: Record<Mode, number> = { safety: 1300, liveness: 700 };
+const PACKETS = 5_000_000;
 
-t.test(
-  `simulation: seeds ${first} to ${first + count - 1}: memory, completions, atomics and the trace are right`,
-  (t) => {
-    const outcomes: Outcome[] = [];
-    for (let seed = first; seed < first + count; seed++) {
-      try {
-        outcomes.push(simulate(seed));
-      } catch (error) {
-        t.fail(`URNIC_SEED=${seed}: ${(error as Error).message}`, { options: optionsOf(seed) });
-        break;
-      }
-    }
-    const sum = (pick: (outcome: Outcome) => number): number =>
-      outcomes.reduce((total, outcome) => total + pick(outcome), 0);
-    t.comment(
-      `${sum((o) => o.packets)} packets, ${sum((o) => o.completions)} completions, ${sum((o) => o.retransmitted)} retransmitted, ${sum((o) => o.held)} held`,
-    );
-    t.equal(outcomes.length, count);
-    if (count > 10) {
-      t.ok(sum((o) => o.retransmitted) > 0, 'some packets were sent again');
-      t.ok(sum((o) => o.held) > 0, 'some packets were held');
-    }
-    t.end();
-  },
-);
+const PROMISES: Record<Mode, string> = {
+  safety: 'memory, completions, atomics, counters and the trace are right, and all work ends well',
+  liveness: 'faults stop, and everything ends within its bound',
+};
+
+const all: Totals[] = [];
+for (const mode of ['safety', 'liveness'] as const) {
+  t.test(`simulation, ${mode}: ${SEEDS[mode]} seeds: ${PROMISES[mode]}`, async (t) => {
+    const totals = await runSeeds({ mode, from: 1, count: SEEDS[mode] });
+    const { failures, ...sums } = totals;
+    t.comment(JSON.stringify(sums));
+    for (const { seed, message } of failures.slice(0, 10))
+      t.fail(`urnic sim --mode ${mode} --replay ${seed}: ${message}`);
+    t.equal(sums.seeds, SEEDS[mode]);
+    t.ok(sums.retransmitted > 0, 'some packets were sent again');
+    t.ok(sums.held > 0, 'some packets were held');
+    t.equal(sums.errors > 0, mode === 'liveness', 'connections break in liveness mode, and only there');
+    all.push(totals);
+  });
+}
+
+t.test('simulation: all of them together are more than five million packets', (t) => {
+  const packets = all.reduce((sum, totals) => sum + totals.packets, 0);
+  t.comment(`${packets} packets`);
+  t.ok(packets >= PACKETS);
+  t.end();
+});
 
 t.test('simulation: a seed is a whole run', (t) => {
-  const [once, again] = [simulate(first), simulate(first)];
-  t.same(once, again);
+  for (const mode of ['safety', 'liveness'] as const) t.same(simulate(1, mode), simulate(1, mode));
   t.end();
 });

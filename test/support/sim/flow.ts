@@ -8,7 +8,6 @@ import type { SimHost, SimQp } from './host.ts';
 import type { Random } from './random.ts';
 import { type Completion, readCompletion, type SendRequest, type SgeValue } from './work.ts';
 
-const MOST_BYTES = 300_000;
 const MOST_SEND_BYTES = 60_000;
 const SOURCE_BYTES = 320 * 1024;
 const TARGET_AT = SOURCE_BYTES;
@@ -26,6 +25,11 @@ const RESULTS = 16;
 export const AREA_BYTES = 2 ** 21;
 
 export const FLOW_ACCESS = Access.LOCAL_WRITE | Access.REMOTE_WRITE | Access.REMOTE_READ | Access.REMOTE_ATOMIC;
+
+/** What the first error of a sender may be; where the peer or the other direction broke, it may be flushed outright. */
+const FIRST_ERRORS: readonly number[] = [WcStatus.RETRY_EXC_ERR, WcStatus.RNR_RETRY_EXC_ERR];
+const FLUSHED: readonly number[] = [WcStatus.WR_FLUSH_ERR];
+const FIRST_OR_FLUSHED = [...FIRST_ERRORS, ...FLUSHED];
 
 export class Broken extends Error {}
 
@@ -52,6 +56,23 @@ export interface Tally {
   readonly found: bigint[];
 }
 
+/** What becomes of a connection; both its flows share it. */
+export interface Fate {
+  /** So much is lost that the sender may give up. */
+  readonly mayBreak: boolean;
+  isBroken: boolean;
+}
+
+/** How much a flow does, and how. */
+export interface Load {
+  readonly mtu: number;
+  /** Work requests. */
+  readonly work: number;
+  /** Octets of the longest message. */
+  readonly mostBytes: number;
+  readonly sqSigAll: boolean;
+}
+
 export interface FlowEnd {
   readonly host: SimHost;
   readonly qp: SimQp;
@@ -64,7 +85,9 @@ export class Flow {
   readonly #from: FlowEnd;
   readonly #to: FlowEnd;
   readonly #tally: Tally;
+  readonly #fate: Fate;
   readonly #mtu: number;
+  readonly #mostBytes: number;
   readonly #work: number;
   readonly #sqSigAll: boolean;
   #nextWrId = 0;
@@ -80,15 +103,19 @@ export class Flow {
   #expected: Expected[] = [];
   #receivesPosted = 0;
   #received = 0;
+  /** Completions, and those of them with an error. */
   completed = 0;
+  errors = 0;
 
-  constructor(from: FlowEnd, to: FlowEnd, tally: Tally, mtu: number, work: number, sqSigAll: boolean, random: Random) {
+  constructor(from: FlowEnd, to: FlowEnd, tally: Tally, fate: Fate, load: Load, random: Random) {
     this.#from = from;
     this.#to = to;
     this.#tally = tally;
-    this.#mtu = mtu;
-    this.#work = work;
-    this.#sqSigAll = sqSigAll;
+    this.#fate = fate;
+    this.#mtu = load.mtu;
+    this.#mostBytes = load.mostBytes;
+    this.#work = load.work;
+    this.#sqSigAll = load.sqSigAll;
     this.#random = random;
     const targetAt = to.area + TARGET_AT;
     this.#target = to.host.bytes.slice(targetAt, targetAt + SOURCE_BYTES);
@@ -97,6 +124,7 @@ export class Flow {
   }
 
   get isDone(): boolean {
+    if (this.#fate.isBroken) return this.#posted.length === 0;
     return this.#nextWrId === this.#work && this.#posted.length === 0 && this.#expected.length === 0;
   }
 
@@ -108,12 +136,17 @@ export class Flow {
   act(): void {
     this.#pollSends();
     this.#pollReceives();
+    if (this.#fate.isBroken) return;
     if (this.#random.chance(0.8)) this.#postReceives();
     while (this.#nextWrId < this.#work && this.#random.chance(0.8) && this.#post());
   }
 
   /** When all is done: is the peer's memory what the model says? */
   finish(): void {
+    const { sendCq } = this.#from.qp;
+    const extra = readCompletion(sendCq);
+    if (extra !== undefined) throw new Broken(`one completion too many, wr_id ${extra.wrId}`);
+    if (this.#fate.isBroken) return;
     const { host, area } = this.#to;
     const at = area + TARGET_AT;
     if (Buffer.compare(host.bytes.subarray(at, at + SOURCE_BYTES), this.#target) !== 0)
@@ -122,9 +155,6 @@ export class Flow {
       throw new Broken('the swapped word is wrong');
     if (host.view.getBigUint64(area + WRITE_WORD, true) !== this.#writeValue)
       throw new Broken('the ATOMIC_WRITE word is wrong');
-    const { sendCq } = this.#from.qp;
-    const extra = readCompletion(sendCq);
-    if (extra !== undefined) throw new Broken(`one completion too many, wr_id ${extra.wrId}`);
   }
 
   // ── Posting ──
@@ -175,7 +205,7 @@ export class Flow {
   }
 
   #postSend(wrId: number, flags: number, hasImmediate: boolean): boolean {
-    const length = this.#length(MOST_SEND_BYTES);
+    const length = this.#length(Math.min(this.#mostBytes, MOST_SEND_BYTES));
     const { source, ...payload } = this.#payload(length, flags);
     const immediate = this.#random.bits();
     const opcode = hasImmediate ? WrOpcode.SEND_WITH_IMM : WrOpcode.SEND;
@@ -185,7 +215,7 @@ export class Flow {
   }
 
   #postWrite(wrId: number, flags: number, hasImmediate: boolean): boolean {
-    const length = this.#length(MOST_BYTES);
+    const length = this.#length(this.#mostBytes);
     const { source, ...payload } = this.#payload(length, flags);
     const offset = this.#random.below(SOURCE_BYTES - length);
     const immediate = this.#random.bits();
@@ -199,7 +229,7 @@ export class Flow {
 
   #postRead(wrId: number, flags: number): boolean {
     if (this.#readsOut === READ_BUFFERS) return false;
-    const length = this.#length(MOST_BYTES);
+    const length = this.#length(this.#mostBytes);
     const at = this.#from.area + READ_AT + (this.#nextRead % READ_BUFFERS) * SOURCE_BYTES;
     const remoteAddress = this.#to.area + this.#random.below(SOURCE_BYTES - length);
     const request = { wrId, opcode: WrOpcode.RDMA_READ, flags, sges: this.#sges(at, length), remoteAddress };
@@ -278,7 +308,11 @@ export class Flow {
   /** R-149, R-150: signalled ones once, in order, and those before them are done. */
   #pollSends(): void {
     for (let got = readCompletion(this.#from.qp.sendCq); got; got = readCompletion(this.#from.qp.sendCq)) {
-      if (got.status !== WcStatus.SUCCESS) throw new Broken(`send ${got.wrId} ended with status ${got.status}`);
+      if (got.status !== WcStatus.SUCCESS) {
+        this.#takeError(got);
+        continue;
+      }
+      if (this.errors > 0) throw new Broken(`send ${got.wrId} ended well behind an error`);
       const index = this.#posted.findIndex((posted) => posted.signaled);
       const due = this.#posted[index];
       if (due === undefined) throw new Broken(`a completion of ${got.wrId} that was not due`);
@@ -289,9 +323,30 @@ export class Flow {
     }
   }
 
+  /** R-102, R-148: the sender gives up once; all that was posted behind is flushed, signalled or not, in order. */
+  #takeError(got: Completion): void {
+    const first = this.#fate.isBroken ? FIRST_OR_FLUSHED : FIRST_ERRORS;
+    const allowed = this.errors === 0 ? first : FLUSHED;
+    if (!this.#fate.mayBreak || !allowed.includes(got.status))
+      throw new Broken(`send ${got.wrId} ended with status ${got.status}`);
+    const index = this.#posted.findIndex((posted) => posted.wrId === got.wrId);
+    const isInOrder = index !== -1 && this.#posted.slice(0, index).every((posted) => !posted.signaled);
+    if (!isInOrder || (this.errors > 0 && index !== 0)) throw new Broken(`an error of ${got.wrId}, which was not due`);
+    for (const posted of this.#posted.splice(0, index)) posted.check();
+    this.#posted.shift();
+    this.#fate.isBroken = true;
+    this.errors++;
+    this.completed++;
+  }
+
   #pollReceives(): void {
     const { recvCq } = this.#to.qp;
     for (let got = readCompletion(recvCq); got; got = readCompletion(recvCq)) {
+      if (this.#fate.mayBreak && got.status === WcStatus.WR_FLUSH_ERR) {
+        if (got.wrId !== this.#received++) throw new Broken(`receive ${got.wrId} was flushed out of order`);
+        this.#fate.isBroken = true;
+        continue;
+      }
       const due = this.#expected.shift();
       if (due === undefined) throw new Broken(`a receive completion ${got.wrId} that was not due`);
       this.#checkReceive(got, due);

@@ -45,7 +45,11 @@ export class Wire {
   /** While true nothing arrives. */
   isCut = false;
   sent = 0;
+  delivered = 0;
   lost = 0;
+  duplicated = 0;
+  reordered = 0;
+  corrupted = 0;
   readonly #random: Random;
   /** A binary heap by time of arrival. */
   readonly #flights: Flight[] = [];
@@ -69,6 +73,7 @@ export class Wire {
     const out = free + frame.length / faults.bytesPerMicro;
     this.#freeAt.set(to, out);
     const copies = this.#random.chance(faults.duplicate) ? 2 : 1;
+    if (copies === 2) this.duplicated++;
     for (let i = 0; i < copies; i++) this.#fly(to, frame, out + faults.delayMicros);
   }
 
@@ -80,6 +85,7 @@ export class Wire {
   deliver(now: Micros): void {
     while (this.nextArrival() <= now) {
       const flight = this.#pop();
+      this.delivered++;
       flight.to.receive(flight.frame, now);
     }
   }
@@ -92,6 +98,8 @@ export class Wire {
     }
     const isSpoilt = this.#random.chance(faults.corrupt);
     const late = this.#random.chance(faults.reorder) ? this.#random.fraction() * faults.lateMicros : 0;
+    if (isSpoilt) this.corrupted++;
+    if (late > 0) this.reordered++;
     this.#push({ at: due + late, order: this.#order++, to, frame: isSpoilt ? this.#spoil(frame) : frame });
   }
 

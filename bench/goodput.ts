@@ -1,0 +1,102 @@
+/**
+ * Goodput under random loss each way, in the simulation: one QP, 64 KiB messages, eight under way, 10 Gb/s, path MTU 1024. A table, and JSON with `--json FILE`.
+ * Virtual time: the same figures on every machine.
+ *
+ *     node dist/bench/goodput.js [--json FILE] [--ms 100]
+ */
+import { writeFileSync } from 'node:fs';
+import { parseArgs } from 'node:util';
+import { QpType, SendFlag, WcStatus, WrOpcode } from '../rnic/constants.ts';
+import { Framing } from '../rnic/path.ts';
+import { SimHost, type SimQp } from '../test/support/sim/host.ts';
+import { ADDRESS_A, ADDRESS_B, CONNECTION } from '../test/support/sim/pair.ts';
+import { Random } from '../test/support/sim/random.ts';
+import { NO_FAULTS, Wire } from '../test/support/sim/wire.ts';
+import { readCompletion } from '../test/support/sim/work.ts';
+import { World } from '../test/support/sim/world.ts';
+
+const MESSAGE_BYTES = 65_536;
+const UNDER_WAY = 8;
+const MEMORY_BYTES = 2 * MESSAGE_BYTES;
+const BYTES_PER_MICRO = 1250;
+const LOSSES = [0, 0.001, 0.01, 0.05, 0.1] as const;
+const ROUND_TRIPS = [20, 100] as const;
+const WORK = { WRITE: WrOpcode.RDMA_WRITE, SEND: WrOpcode.SEND, READ: WrOpcode.RDMA_READ } as const;
+
+export interface Goodput {
+  readonly work: string;
+  readonly roundTripMicros: number;
+  readonly loss: number;
+  readonly gbps: number;
+  /** Of what comes without loss. */
+  readonly share: number;
+}
+
+function hosts(loss: number, roundTrip: number) {
+  const random = new Random(7);
+  const options = { isIpv6: false, framing: Framing.HEADER_ONCE, memoryBytes: MEMORY_BYTES, mtu: 9000 };
+  const engine = { strictTimers: false, reorderWindow: 1024, burstFrames: 256 };
+  const a = new SimHost({ ...options, ...engine, address: ADDRESS_A }, random);
+  const b = new SimHost({ ...options, ...engine, address: ADDRESS_B }, random);
+  const faults = { ...NO_FAULTS, loss, delayMicros: roundTrip / 2, bytesPerMicro: BYTES_PER_MICRO };
+  const world = new World(a, b, new Wire(random, faults), false);
+  const [qpA, qpB] = [a.createQp(QpType.RC, UNDER_WAY, false), b.createQp(QpType.RC, UNDER_WAY, false)];
+  const connection = { ...CONNECTION, timeout: 14, maxRdAtomic: 16, maxDestRdAtomic: 16 };
+  b.connect(qpB, QpType.RC, ADDRESS_A, qpA.qpNum, connection.sqPsn, connection);
+  a.connect(qpA, QpType.RC, ADDRESS_B, qpB.qpNum, connection.sqPsn, connection);
+  return { world, a, b, qpA, qpB };
+}
+
+function take(ring: SimQp['sendCq']): number {
+  let count = 0;
+  for (let next = readCompletion(ring); next; next = readCompletion(ring)) {
+    if (next.status !== WcStatus.SUCCESS) throw new Error(`a work request ended with status ${next.status}`);
+    count++;
+  }
+  return count;
+}
+
+/** Gb/s of payload that is known to have arrived, over so many microseconds. */
+function goodput(opcode: WrOpcode, loss: number, roundTrip: number, micros: number): number {
+  const { world, a, b, qpA, qpB } = hosts(loss, roundTrip);
+  const remote = { remoteAddress: MESSAGE_BYTES, rKey: b.key };
+  let done = 0;
+  const act = (): boolean => {
+    take(qpB.recvCq);
+    while (b.postReceive(qpB, 0, [b.sge(0, MESSAGE_BYTES)]));
+    done += take(qpA.sendCq);
+    const request = { wrId: 0, opcode, flags: SendFlag.SIGNALED, sges: [a.sge(0, MESSAGE_BYTES)], ...remote };
+    while (a.postSend(qpA, request));
+    return false;
+  };
+  world.run(micros, act, 5);
+  return (done * MESSAGE_BYTES * 8) / world.now / 1000;
+}
+
+function measure(micros: number): Goodput[] {
+  const rows: Goodput[] = [];
+  for (const [work, opcode] of Object.entries(WORK)) {
+    for (const roundTripMicros of ROUND_TRIPS) {
+      const without = goodput(opcode, 0, roundTripMicros, micros);
+      for (const loss of LOSSES) {
+        const gbps = loss === 0 ? without : goodput(opcode, loss, roundTripMicros, micros);
+        rows.push({ work, roundTripMicros, loss, gbps, share: gbps / without });
+      }
+    }
+  }
+  return rows;
+}
+
+const { values: flags } = parseArgs({ options: { json: { type: 'string' }, ms: { type: 'string', default: '100' } } });
+const rows = measure(Number(flags.ms) * 1000);
+for (const { work, roundTripMicros, loss, gbps, share } of rows) {
+  const cells = [
+    work,
+    `${roundTripMicros} µs`,
+    `${loss * 100} %`,
+    `${gbps.toFixed(2)} Gb/s`,
+    `${Math.round(share * 100)} %`,
+  ];
+  console.log(cells.map((cell) => cell.padStart(10)).join(''));
+}
+if (flags.json) writeFileSync(flags.json, `${JSON.stringify(rows, null, 2)}\n`);

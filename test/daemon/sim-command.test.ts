@@ -1,0 +1,35 @@
+/** `urnic sim`, as a user runs it. */
+import { spawnSync } from 'node:child_process';
+import { join } from 'node:path';
+import t from 'tap';
+import { ROOT } from '../support/root.ts';
+
+const CLI = join(ROOT, 'dist/daemon/cli.js');
+
+const sim = (...argv: readonly string[]) =>
+  spawnSync(process.execPath, [CLI, 'sim', ...argv], { encoding: 'utf8', maxBuffer: 2 ** 28 });
+
+t.test('urnic sim: runs seeds and gives their totals', (t) => {
+  const { status, stdout } = sim('--seeds', '3', '--from', '7', '--json');
+  t.equal(status, 0);
+  const totals = JSON.parse(stdout);
+  t.match(totals, { mode: 'safety', from: 7, seeds: 3, failures: [] });
+  t.ok(totals.packets > 100);
+  t.end();
+});
+
+t.test('urnic sim --replay: prints the packets of one seed, the same each time', (t) => {
+  const [once, again] = [sim('--replay', '3', '--mode', 'liveness'), sim('--replay', '3', '--mode', 'liveness')];
+  t.equal(once.status, 0);
+  t.match(once.stdout, /PSN/i);
+  t.match(once.stdout, /# nothing was broken\n$/);
+  t.equal(once.stdout, again.stdout);
+  t.end();
+});
+
+t.test('urnic sim: refuses what is no seed', (t) => {
+  const { status, stderr } = sim('--from', '-1x');
+  t.not(status, 0);
+  t.match(stderr, /--from/);
+  t.end();
+});

@@ -9,8 +9,8 @@ import { addDevice } from './commands/device.ts';
 import { addPingpong } from './commands/pingpong.ts';
 import { addRping } from './commands/rping.ts';
 import { addRun } from './commands/run.ts';
-import { addTenant } from './commands/tenant.ts';
 import { addSim } from './commands/sim.ts';
+import { addTenant } from './commands/tenant.ts';
 import { addUp } from './commands/up.ts';
 
 const { version } = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as {

@@ -630,12 +630,24 @@ static int write_uverbs(struct context *c, const void *buffer, size_t length)
 	return command(c, OP_WRITE, 0, buffer, length);
 }
 
+/*
+ * Another thread has closed the descriptor that this one reads: with a kernel device the read would go on, for the file is still in use. Programs that end so (rping) must
+ * not hear of an error.
+ */
+static void wait_if_closed(int fd, const struct context *c)
+{
+	while (!known(fd) || table[fd].context != c)
+		pause();
+}
+
 /* One octet waits in the pipe for each event that may be fetched: so poll, epoll and O_NONBLOCK work as they are. */
 static int get_cm_event(int fd, struct context *c, const void *buffer, size_t length)
 {
 	for (;;) {
 		char token;
 		ssize_t got = libc.read(fd, &token, 1);
+		if (got == 0)
+			wait_if_closed(fd, c);
 		if (got != 1)
 			return errno = got == 0 ? EIO : errno, -1;
 		if (command(c, OP_WRITE, 0, buffer, length) == 0)
@@ -683,6 +695,7 @@ ssize_t read(int fd, void *buffer, size_t length)
 	struct descriptor *d = known(fd);
 	if (!d || (d->kind != COMPLETIONS && d->kind != ASYNC))
 		return libc.read(fd, buffer, length);
+	struct context *c = d->context;
 	size_t size = d->kind == ASYNC ? 16 : 8; /* one event at a time, as the kernel gives them */
 	if (length < size)
 		return errno = EINVAL, -1;
@@ -690,10 +703,13 @@ ssize_t read(int fd, void *buffer, size_t length)
 	uint64_t element;
 	if (got == (ssize_t)size) {
 		memcpy(&element, buffer, sizeof element);
-		count_event(d->context, element, d->kind == ASYNC ? EVENT_ASYNC : EVENT_COMPLETION);
+		if (known(fd) && table[fd].context == c)
+			count_event(c, element, size == 16 ? EVENT_ASYNC : EVENT_COMPLETION);
 	}
-	if (got == 0)
+	if (got == 0) {
+		wait_if_closed(fd, c);
 		return errno = EIO, -1; /* the daemon has gone */
+	}
 	return got;
 }
 ssize_t __read_chk(int fd, void *buffer, size_t length, size_t room) { (void)room; return read(fd, buffer, length); }

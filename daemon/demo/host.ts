@@ -14,6 +14,7 @@ import {
   WorkCompletion,
   WrOpcode,
 } from '../../verbs/index.ts';
+import { TenantHost, type TenantText } from './tenant-host.ts';
 
 export interface HostAddress {
   readonly gid: string;
@@ -35,6 +36,11 @@ export interface Step {
     | 'bandwidth'
     | 'latency'
     | 'stats'
+    | 'joinTenant'
+    | 'connectTenant'
+    | 'writeTenant'
+    | 'tenantDiffers'
+    | 'denyTenant'
     | 'end';
   readonly address?: string;
   readonly mtu?: number;
@@ -43,6 +49,8 @@ export interface Step {
   readonly bytes?: number;
   readonly value?: number;
   readonly seconds?: number;
+  readonly tenant?: TenantText;
+  readonly name?: string;
 }
 
 const MEMORY_BYTES = 4 << 20;
@@ -57,6 +65,7 @@ class Host {
   #mr!: Mr;
   #qp!: Qp;
   #peer!: HostAddress;
+  readonly #tenants = new TenantHost();
   #stop: () => Promise<void> = async () => {};
   #statistics: () => Promise<unknown> = async () => null;
   readonly #completion = new WorkCompletion();
@@ -83,7 +92,18 @@ class Host {
         return this.#latency(step.bytes!, step.seconds!);
       case 'stats':
         return this.#statistics();
+      case 'joinTenant':
+        return this.#tenants.join(step.tenant!);
+      case 'connectTenant':
+        return this.#tenants.connect(step.name!, step.peer!);
+      case 'writeTenant':
+        return this.#tenants.write(step.name!, step.value!);
+      case 'tenantDiffers':
+        return this.#tenants.differs(step.name!, step.value!);
+      case 'denyTenant':
+        return this.#tenants.deny(step.name!);
       case 'end':
+        await this.#tenants.stop();
         return this.#stop();
     }
   }

@@ -8,7 +8,7 @@ import { lacks } from '../support/skip.ts';
 t.setTimeout(180_000);
 const CLI = join(ROOT, 'dist/daemon/cli.js');
 const STORY =
-  /SEND of 1 MiB.*verified[\s\S]*WRITE of 1 MiB.*verified[\s\S]*READ of 1 MiB.*verified[\s\S]*CMP_SWAP.*verified[\s\S]*Gb\/s[\s\S]*µs/;
+  /SEND of 1 MiB.*verified[\s\S]*WRITE of 1 MiB.*verified[\s\S]*READ of 1 MiB.*verified[\s\S]*CMP_SWAP.*verified[\s\S]*Gb\/s[\s\S]*µs[\s\S]*each in its own[\s\S]*cut in[\s\S]*goes on/;
 
 t.test(
   'demo: verifies SEND, WRITE, READ and atomics, and measures',

@@ -13,6 +13,7 @@ import { runLocalWork } from './local-work.ts';
 import type { ReceivedPacket } from './packet.ts';
 import type { PacketWriter } from './packet-writer.ts';
 import { Recovery } from './recovery.ts';
+import { Repair } from './repair.ts';
 import * as Requests from './request-packets.ts';
 import { placeResponse } from './response-placement.ts';
 import { completeSend, flushSendQueue } from './send-completion.ts';
@@ -41,6 +42,7 @@ class Active {
   readonly window: SendWindow;
   readonly recovery = new Recovery();
   readonly congestion = new CongestionWindow();
+  readonly repair = new Repair();
 
   constructor(psn: Psn, mtu: number) {
     this.window = new SendWindow(psn, mtu);
@@ -65,7 +67,7 @@ export class RcSender implements Sender, Timer, RoomWaiter {
   #peerHolds = true;
   /** The oldest packet is to be sent again, alone. */
   #repairDue = false;
-  /** PSN that was repaired last, and the last that asked for an acknowledgement; -1 for none. */
+  /** PSN that was repaired and waits for its answer, and the last that asked for an acknowledgement; -1 for none. */
   #repairedPsn = -1;
   /** Repairs in a row that brought nothing but their own acknowledgement. */
   #vainRepairs = 0;
@@ -217,7 +219,7 @@ export class RcSender implements Sender, Timer, RoomWaiter {
     const { state } = this.#qp;
     if (this.#isWaitingRnr || !this.#hasStarted) return Step.BLOCKED;
     if (state !== QpState.RTS && state !== QpState.SQD) return Step.BLOCKED;
-    if (this.#repairDue) return this.#repair(this.#active!, out);
+    if (this.#repairDue) return this.#repair(this.#active!, out, now);
     const work = this.#active?.window.current() ?? this.#fetch();
     if (work === null) return Step.BLOCKED;
     const active = this.#active!;
@@ -303,7 +305,8 @@ export class RcSender implements Sender, Timer, RoomWaiter {
     counters.add(Counter.sent_pkts);
     counters.add(Counter.sent_bytes, put);
     if (window.isResending) counters.add(Counter.retransmitted_pkts);
-    else active.recovery.sent(psn, now);
+    // What is sent behind a gap is answered when the gap closes: no measure of the path.
+    else if (this.#repairedPsn === -1) active.recovery.sent(psn, now);
     window.sent(work, work.kind === WorkKind.READ ? Requests.packetsFor(readBytes, this.#qp.pathMtuBytes) : 1);
     if (work.awaitsResponse) window.responsesDue++;
     if (this.deadline === Number.POSITIVE_INFINITY) {
@@ -467,44 +470,56 @@ export class RcSender implements Sender, Timer, RoomWaiter {
       return;
     }
     active.recovery.lost(now);
-    active.congestion.handleLoss(now, active.recovery.smoothed);
-    if (!this.#startRepair(active, now)) this.#goBack(active, now);
+    const isRepair = this.#startRepair(active, now);
+    // Where nothing waits on the way, a loss is chance, and a repair costs little; going back costs all that is in flight.
+    if (!isRepair || active.recovery.isQueueing) active.congestion.handleLoss(now, active.recovery.smoothed);
+    if (!isRepair) this.#goBack(active, now);
   }
 
   /** Only the oldest packet is sent again, when the peer keeps the others. False when that cannot be. */
   #startRepair(active: Active, now: Micros): boolean {
-    const { window } = active;
+    const { window, repair } = active;
     if (!this.#peerHolds || !window.skipToHigh()) return false;
+    repair.start(window.una, window.high);
     this.#repairDue = true;
+    this.#repairedPsn = window.una;
     active.recovery.wentBack(window.una, now);
     this.#arm(active, now);
     this.#core.schedule(this.#qp);
     return true;
   }
 
-  /** A peer that keeps early packets acknowledges more than the one that was repaired; one that does not needs the rest again, at once. */
+  /**
+   * A peer that keeps early packets acknowledges more than the one that was repaired; one that does not needs the rest again, at once. What was sent before the
+   * repair and is still not acknowledged is missing too.
+   */
   #judgeRepair(active: Active, psn: Psn, now: Micros): void {
-    const isVain = psn === this.#repairedPsn && active.window.outstanding > 0;
+    const { window, repair } = active;
+    if (this.#active !== active) return;
+    const isMoreMissing = window.outstanding > 0 && PsnMath.difference(repair.high, window.una) > 0;
+    const isVain = psn === this.#repairedPsn && isMoreMissing;
     this.#repairedPsn = -1;
     this.#vainRepairs = isVain ? this.#vainRepairs + 1 : 0;
-    if (!isVain || this.#active !== active) return;
-    if (this.#vainRepairs === VAIN_REPAIRS) this.#peerHolds = false;
-    this.#goBack(active, now);
+    if (isVain) {
+      if (this.#vainRepairs === VAIN_REPAIRS) this.#peerHolds = false;
+      this.#goBack(active, now);
+    } else if (isMoreMissing) this.#retry(active, window.una, now);
   }
 
-  #repair(active: Active, out: PacketWriter): number {
-    const { window } = active;
+  #repair(active: Active, out: PacketWriter, now: Micros): number {
+    const { window, repair } = active;
     const work = window.oldest()!;
     const { una } = window;
     const put = Requests.putSegment(out, this.#qp, this.#core, Opcode.RC, work, window.indexOf(work, una), true, una);
     if (put === Requests.Put.FULL) return Step.FULL;
-    this.#repairDue = false;
+    this.#repairDue = --repair.copies > 0;
     if (put === Requests.Put.PROTECTION) {
+      this.#repairDue = false;
       work.status = WcStatus.LOC_PROT_ERR;
       this.#endBadWork(active, work);
       return Step.BLOCKED;
     }
-    this.#repairedPsn = una;
+    if (repair.isFirst) active.recovery.sent(una, now);
     const { counters } = this.#core;
     counters.add(Counter.sent_pkts);
     counters.add(Counter.sent_bytes, put);

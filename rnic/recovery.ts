@@ -26,12 +26,17 @@ const LEAST_TIMEOUT: Micros = 1000;
 const GREATEST_INTERVAL: Micros = 1_000_000;
 /** Repeated NAKs that come sooner than this part of a round trip are copies of one. */
 const REPEAT_SHARE = 0.5;
+/** Round trips of more than this say that packets wait. */
+const QUEUEING_FACTOR = 1.5;
+const QUEUEING_SLACK: Micros = 30;
 /** `rnr_retry` 7: for ever. */
 const RNR_FOREVER = 7;
 
 export class Recovery {
   /** Smoothed round trip; 0 before the first measurement. */
   smoothed: Micros = 0;
+  /** The shortest round trip seen; 0 before the first measurement. */
+  least: Micros = 0;
   #variation: Micros = 0;
   /** Doublings of the timer since the last progress. */
   #doublings = 0;
@@ -53,7 +58,12 @@ export class Recovery {
     return this.#doublings;
   }
 
-  /** A packet that was never sent before leaves. */
+  /** Packets wait somewhere on the way: losses are likely to come of that, and not of chance. */
+  get isQueueing(): boolean {
+    return this.smoothed === 0 || this.smoothed > this.least * QUEUEING_FACTOR + QUEUEING_SLACK;
+  }
+
+  /** A packet leaves whose answer will measure the round trip. */
   sent(psn: Psn, now: Micros): void {
     if (this.#timedPsn !== -1) return;
     this.#timedPsn = psn;
@@ -130,6 +140,7 @@ export class Recovery {
   }
 
   #measure(sample: Micros): void {
+    this.least = this.least === 0 ? sample : Math.min(this.least, sample);
     if (this.smoothed === 0) {
       this.smoothed = sample;
       this.#variation = sample / 2;

@@ -124,7 +124,8 @@ export class Flow {
   }
 
   get isDone(): boolean {
-    if (this.#fate.isBroken) return this.#posted.length === 0;
+    // One that was not signalled ends well without a word.
+    if (this.#fate.isBroken) return this.#posted.every(({ signaled }) => !signaled);
     return this.#nextWrId === this.#work && this.#posted.length === 0 && this.#expected.length === 0;
   }
 
@@ -143,6 +144,7 @@ export class Flow {
 
   /** When all is done: is the peer's memory what the model says? */
   finish(): void {
+    this.#pollSends();
     const { sendCq } = this.#from.qp;
     const extra = readCompletion(sendCq);
     if (extra !== undefined) throw new Broken(`one completion too many, wr_id ${extra.wrId}`);

@@ -23,11 +23,11 @@ const LOSSES = [0, 0.001, 0.01, 0.05, 0.1] as const;
 const ROUND_TRIPS = [20, 100] as const;
 const WORK = { WRITE: WrOpcode.RDMA_WRITE, SEND: WrOpcode.SEND, READ: WrOpcode.RDMA_READ } as const;
 
-export interface Goodput {
-  readonly work: string;
-  readonly roundTripMicros: number;
-  readonly loss: number;
-  readonly gbps: number;
+/** As bench/plots.ts reads it. */
+interface Goodput {
+  readonly series: string;
+  readonly lossPercent: number;
+  readonly gigabits: number;
   /** Of what comes without loss. */
   readonly share: number;
 }
@@ -79,8 +79,9 @@ function measure(micros: number): Goodput[] {
     for (const roundTripMicros of ROUND_TRIPS) {
       const without = goodput(opcode, 0, roundTripMicros, micros);
       for (const loss of LOSSES) {
-        const gbps = loss === 0 ? without : goodput(opcode, loss, roundTripMicros, micros);
-        rows.push({ work, roundTripMicros, loss, gbps, share: gbps / without });
+        const gigabits = loss === 0 ? without : goodput(opcode, loss, roundTripMicros, micros);
+        const series = `${work}, RTT ${roundTripMicros} µs`;
+        rows.push({ series, lossPercent: loss * 100, gigabits, share: gigabits / without });
       }
     }
   }
@@ -89,14 +90,8 @@ function measure(micros: number): Goodput[] {
 
 const { values: flags } = parseArgs({ options: { json: { type: 'string' }, ms: { type: 'string', default: '100' } } });
 const rows = measure(Number(flags.ms) * 1000);
-for (const { work, roundTripMicros, loss, gbps, share } of rows) {
-  const cells = [
-    work,
-    `${roundTripMicros} µs`,
-    `${loss * 100} %`,
-    `${gbps.toFixed(2)} Gb/s`,
-    `${Math.round(share * 100)} %`,
-  ];
-  console.log(cells.map((cell) => cell.padStart(10)).join(''));
+for (const { series, lossPercent, gigabits, share } of rows) {
+  const cells = [`${lossPercent} %`, `${gigabits.toFixed(2)} Gb/s`, `${Math.round(share * 100)} %`];
+  console.log(series.padEnd(18) + cells.map((cell) => cell.padStart(12)).join(''));
 }
 if (flags.json) writeFileSync(flags.json, `${JSON.stringify(rows, null, 2)}\n`);

@@ -94,7 +94,7 @@ const PLOTS: readonly Plot[] = [
   },
   {
     file: 'goodput.svg',
-    title: 'Goodput against random loss each way, 64 KiB WRITE',
+    title: 'Goodput against random loss each way, 64 KiB messages',
     x: 'loss, %',
     y: 'Gb/s',
     isLogarithmic: false,

@@ -8,6 +8,10 @@ import { type Mode, simulate } from '../support/sim/simulation.ts';
 
 const SEEDS: Record<Mode, number> = { safety: 1300, liveness: 700 };
 const PACKETS = 5_000_000;
+/** A minute or two on two cores. */
+const LIMIT_MILLIS = 800_000;
+
+t.setTimeout(LIMIT_MILLIS);
 
 const PROMISES: Record<Mode, string> = {
   safety: 'memory, completions, atomics, counters and the trace are right, and all work ends well',
@@ -16,7 +20,7 @@ const PROMISES: Record<Mode, string> = {
 
 const all: Totals[] = [];
 for (const mode of ['safety', 'liveness'] as const) {
-  t.test(`simulation, ${mode}: ${SEEDS[mode]} seeds: ${PROMISES[mode]}`, async (t) => {
+  t.test(`simulation, ${mode}: ${SEEDS[mode]} seeds: ${PROMISES[mode]}`, { timeout: LIMIT_MILLIS }, async (t) => {
     const totals = await runSeeds({ mode, from: 1, count: SEEDS[mode] });
     const { failures, ...sums } = totals;
     t.comment(JSON.stringify(sums));

@@ -7,6 +7,7 @@ import { fileURLToPath } from 'node:url';
 import type { Command } from 'commander';
 import { ask, DEFAULT_SOCKET } from '../control-client.ts';
 import { vrnicDirectory } from '../daemon.ts';
+import { isStaticallyLinked } from '../statically-linked.ts';
 
 const SHIM = fileURLToPath(new URL('../../native/urnic-shim.so', import.meta.url));
 
@@ -67,6 +68,8 @@ async function run(path: string, args: readonly string[], directory: string): Pr
   if (!existsSync(join(directory, 'uverbs')))
     throw new Error(`no vRNIC at ${directory}: is the daemon up, and the name right?`);
   if (!existsSync(SHIM)) throw new Error(`${SHIM} is not built: it needs a C compiler (npm run build:native)`);
+  // What it starts may be reached all the same: a static shell runs ordinary programs.
+  if (isStaticallyLinked(path)) console.error(`urnic: ${path} is statically linked: it will see no vRNIC itself`);
   const preload = [SHIM, process.env.LD_PRELOAD].filter(Boolean).join(':');
   const child = spawn(path, args, {
     stdio: 'inherit',

@@ -69,8 +69,8 @@ const GIDS = [1, 0] as const;
 const SIZES = [1, 1000, 4096, 65_536, 1 << 20];
 const MTUS = [256, 512, 1024, 2048, 4096];
 
-t.setTimeout(900_000);
-const LONG = { timeout: 600_000 };
+t.setTimeout(1_500_000);
+const LONG = { timeout: 900_000 };
 
 t.test('pingpong with Linux rxe', { skip: lacksPeer() || lacks('tcpdump', 'tshark'), timeout: 900_000 }, async (t) => {
   const lab = await openLab(t);

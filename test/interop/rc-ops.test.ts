@@ -31,11 +31,11 @@ const ROUNDS = [
   [0, 1024, 'delay 2ms reorder 25%'],
 ] as const;
 
-t.setTimeout(600_000);
+t.setTimeout(1_500_000);
 
 t.test(
   'WRITE, READ, atomics and immediate data with a C program on rxe',
-  { skip: lacksPeer() || lacks('gcc', 'tcpdump'), timeout: 600_000 },
+  { skip: lacksPeer() || lacks('gcc', 'tcpdump'), timeout: 900_000 },
   async (t) => {
     const folder = mkdtempSync(join(tmpdir(), 'urnic-ops-'));
     t.teardown(() => rmSync(folder, { recursive: true, force: true }));
@@ -47,7 +47,7 @@ t.test(
 
     for (const [gid, mtu, disturbance] of ROUNDS) {
       const title = `GID ${gid}, path MTU ${mtu}, ${disturbance || 'a quiet wire'}`;
-      await t.test(title, { timeout: 300_000 }, async (t) => {
+      await t.test(title, { timeout: 900_000 }, async (t) => {
         const capture = await Capture.start(t, here, 'tap0');
         await peer.disturbOutgoing(disturbance);
         const args = [String(PORT), String(gid), String(mtu)];

@@ -4,11 +4,11 @@ import { exclusive } from '../support/exclusive.ts';
 import { Namespace } from '../support/netns.ts';
 import { lacksPeer, RxePeer } from '../support/rxe-peer.ts';
 
-t.setTimeout(900_000);
+t.setTimeout(1_500_000);
 
 t.test(
   'rxe peer: boots with an active device that talks to itself',
-  { skip: lacksPeer(), timeout: 180_000 },
+  { skip: lacksPeer(), timeout: 900_000 },
   async (t) => {
     await exclusive(t, 'machine');
     const lab = await Namespace.create(t, 'lab');

@@ -35,7 +35,7 @@ const PROGRAMS = [
 
 t.test(
   'a tenant over VXLAN with Linux’s vxlan device and rxe',
-  { skip: lacksPeer() || lacks('gcc'), timeout: 400_000 },
+  { skip: lacksPeer() || lacks('gcc'), timeout: 900_000 },
   async (t) => {
     const { here, peer } = await openLab(t);
     const host = await UrnicHost.start(t, here, 'tap0', CONFIGURATION);

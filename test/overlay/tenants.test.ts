@@ -43,7 +43,7 @@ const count = async (host: UrnicHost, vrnic: string, counter: string): Promise<n
   return (JSON.parse(output) as Record<string, { counters: Record<string, number> }>)[vrnic]!.counters[counter]!;
 };
 
-t.test('tenants over VXLAN', { skip: lacks('root', 'gcc', 'ibv_rc_pingpong'), timeout: 300_000 }, async (t) => {
+t.test('tenants over VXLAN', { skip: lacks('root', 'gcc', 'ibv_rc_pingpong'), timeout: 900_000 }, async (t) => {
   await exclusive(t, 'machine');
   const [here, there] = await twoHosts(t);
   const a = await UrnicHost.start(t, here, 'eth0', configuration('10.0.0.1'));

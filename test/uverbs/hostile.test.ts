@@ -15,7 +15,7 @@ import { runPair, UrnicHost } from './lab.ts';
 const skip = lacks('root', 'gcc', 'ibv_rc_pingpong');
 const COMMANDS = 100_000;
 
-t.test('a hostile program', { skip, timeout: 300_000 }, async (t) => {
+t.test('a hostile program', { skip, timeout: 900_000 }, async (t) => {
   await exclusive(t, 'machine');
   const [here, there] = await twoHosts(t);
   const a = await UrnicHost.start(t, here);

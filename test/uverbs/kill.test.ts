@@ -79,7 +79,7 @@ t.test('programs that are killed leave nothing', { skip, timeout: 3_600_000 }, a
 
 t.test(
   'a daemon that is killed: its programs hear an error, and the next one serves',
-  { skip, timeout: 600_000 },
+  { skip, timeout: 900_000 },
   async (t) => {
     await exclusive(t, 'machine');
     const [here, there] = await twoHosts(t);

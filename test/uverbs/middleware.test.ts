@@ -14,7 +14,7 @@ const ucx = (transport: string, ...args: string[]): string[] => [
   ...args,
 ];
 
-t.test('UCX between two urnic hosts', { skip: lacks('root', 'gcc', 'ucx_perftest'), timeout: 200_000 }, async (t) => {
+t.test('UCX between two urnic hosts', { skip: lacks('root', 'gcc', 'ucx_perftest'), timeout: 900_000 }, async (t) => {
   await exclusive(t, 'machine');
   const [here, there] = await twoHosts(t);
   const a = await UrnicHost.start(t, here);
@@ -33,7 +33,7 @@ t.test('UCX between two urnic hosts', { skip: lacks('root', 'gcc', 'ucx_perftest
   }
 });
 
-t.test('qperf between two urnic hosts', { skip: lacks('root', 'gcc', 'qperf'), timeout: 600_000 }, async (t) => {
+t.test('qperf between two urnic hosts', { skip: lacks('root', 'gcc', 'qperf'), timeout: 900_000 }, async (t) => {
   await exclusive(t, 'machine');
   const [here, there] = await twoHosts(t);
   const a = await UrnicHost.start(t, here);
@@ -48,7 +48,7 @@ t.test('qperf between two urnic hosts', { skip: lacks('root', 'gcc', 'qperf'), t
 
 t.test(
   'an OpenMPI program over UCX',
-  { skip: lacks('root', 'gcc', 'mpicc', 'mpirun'), timeout: 600_000 },
+  { skip: lacks('root', 'gcc', 'mpicc', 'mpirun'), timeout: 900_000 },
   async (t) => {
     await exclusive(t, 'machine');
     const [here] = await twoHosts(t);

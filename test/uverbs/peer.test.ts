@@ -26,7 +26,7 @@ const PROGRAMS: readonly (readonly [server: string, client: string])[] = [
   ['ib_send_bw -R -x 1 -F -n 50', 'ib_send_bw -R -x 1 -F -n 50 SERVER'],
 ];
 
-t.test('unmodified programs on urnic talk to Linux rxe', { skip, timeout: 600_000 }, async (t) => {
+t.test('unmodified programs on urnic talk to Linux rxe', { skip, timeout: 900_000 }, async (t) => {
   const { here, peer } = await openLab(t);
   const host = await UrnicHost.start(t, here, 'tap0');
   const inPeer = (command: string) => peer.exec(command, { timeoutMillis: LIMIT_MILLIS });

@@ -57,7 +57,7 @@ const PAIRS: readonly (readonly [title: string, server: string, client: string])
   ['rstream (rsockets)', 'rstream', `rstream -s ${SERVER}`],
 ];
 
-t.test('unmodified programs between two urnic hosts', { skip, timeout: 400_000 }, async (t) => {
+t.test('unmodified programs between two urnic hosts', { skip, timeout: 900_000 }, async (t) => {
   await exclusive(t, 'machine');
   const [here, there] = await twoHosts(t);
   const a = await UrnicHost.start(t, here);
@@ -77,7 +77,7 @@ t.test('unmodified programs between two urnic hosts', { skip, timeout: 400_000 }
   });
 });
 
-t.test('an unmodified program through urnic run', { skip, timeout: 600_000 }, async (t) => {
+t.test('an unmodified program through urnic run', { skip, timeout: 900_000 }, async (t) => {
   await exclusive(t, 'machine');
   const [here] = await twoHosts(t);
   const host = await UrnicHost.start(t, here);
@@ -99,7 +99,7 @@ t.test('an unmodified program through urnic run', { skip, timeout: 600_000 }, as
 
 t.test(
   'a container that has the vRNIC’s directory and the shim, and namespaces of its own',
-  { skip, timeout: 600_000 },
+  { skip, timeout: 900_000 },
   async (t) => {
     await exclusive(t, 'machine');
     const [here] = await twoHosts(t);

@@ -37,7 +37,7 @@ function verdicts(output: string): Map<string, string> {
 
 t.test(
   'rdma-core’s pyverbs on a vRNIC: none fails, and what rxe does it does',
-  { skip, timeout: 300_000 },
+  { skip, timeout: 900_000 },
   async (t) => {
     await exclusive(t, 'machine');
     const [here] = await twoHosts(t);

@@ -4,7 +4,7 @@ import * as Bth from '../wire/bth.ts';
 import * as Opcode from '../wire/opcode.ts';
 import * as PsnMath from '../wire/psn.ts';
 import type { Micros, OpFlags, Psn } from '../wire/types.ts';
-import { CongestionWindow } from './congestion.ts';
+import { ActiveSends } from './active-sends.ts';
 import { AsyncEvent, QpState, SendFlag, WcStatus } from './constants.ts';
 import type { EngineCore, Qp, Sender } from './core.ts';
 import { Counter } from './counters.ts';
@@ -12,12 +12,9 @@ import type { RoomWaiter } from './in-flight.ts';
 import { runLocalWork } from './local-work.ts';
 import type { ReceivedPacket } from './packet.ts';
 import type { PacketWriter } from './packet-writer.ts';
-import { Recovery } from './recovery.ts';
-import { Repair } from './repair.ts';
 import * as Requests from './request-packets.ts';
 import { placeResponse } from './response-placement.ts';
 import { completeSend, flushSendQueue } from './send-completion.ts';
-import { SendWindow } from './send-window.ts';
 import { type SendWork, WorkKind } from './send-work.ts';
 import type { Timer } from './timers.ts';
 
@@ -37,24 +34,12 @@ const REPAIR_EXPIRIES = 2;
 /** What a step without a packet counts for. */
 const LOCAL_STEP_BYTES = 64;
 
-/** What was made when the first work request came; an idle QP has none of it. */
-class Active {
-  readonly window: SendWindow;
-  readonly recovery = new Recovery();
-  readonly congestion = new CongestionWindow();
-  readonly repair = new Repair();
-
-  constructor(psn: Psn, mtu: number) {
-    this.window = new SendWindow(psn, mtu);
-  }
-}
-
 export class RcSender implements Sender, Timer, RoomWaiter {
   deadline: Micros = Number.POSITIVE_INFINITY;
   slot = -1;
   readonly #qp: Qp;
   readonly #core: EngineCore;
-  #active: Active | null = null;
+  #active: ActiveSends | null = null;
   /** Slot of the send ring that is taken next, and the one that the application gets back next. */
   #fetchIndex = 0;
   #hasStarted = false;
@@ -236,7 +221,7 @@ export class RcSender implements Sender, Timer, RoomWaiter {
   #fetch(): SendWork | null {
     const qp = this.#qp;
     if (qp.state !== QpState.RTS || this.#fetchIndex === qp.sq.producer()) return null;
-    this.#active ??= new Active(qp.sqPsn as Psn, qp.pathMtuBytes);
+    this.#active ??= new ActiveSends(qp.sqPsn as Psn, qp.pathMtuBytes);
     const { window } = this.#active;
     if (window.count === qp.sq.mask) return null;
     const work = window.add();
@@ -246,7 +231,7 @@ export class RcSender implements Sender, Timer, RoomWaiter {
   }
 
   /** True when a wire work request begins now. What it waits for (R-119, R-120) is over, or it stays where it is. */
-  #start(active: Active, work: SendWork): boolean {
+  #start(active: ActiveSends, work: SendWork): boolean {
     const { window } = active;
     const qp = this.#qp;
     if (qp.state !== QpState.RTS) return false;
@@ -263,7 +248,7 @@ export class RcSender implements Sender, Timer, RoomWaiter {
   }
 
   /** A work request that cannot be done ends the QP, but only after those before it have ended well (R-150). */
-  #endBadWork(active: Active, work: SendWork): false {
+  #endBadWork(active: ActiveSends, work: SendWork): false {
     if (active.window.oldest() === work) {
       const isKey = work.status === WcStatus.LOC_PROT_ERR;
       this.#core.counters.add(isKey ? Counter.wqe_protection : Counter.wqe_invalid);
@@ -273,7 +258,7 @@ export class RcSender implements Sender, Timer, RoomWaiter {
   }
 
   /** Local work waits for all work before it, is done at once and completes at once. */
-  #runLocal(active: Active, work: SendWork): number {
+  #runLocal(active: ActiveSends, work: SendWork): number {
     const { window } = active;
     if (this.#qp.state !== QpState.RTS || window.oldest() !== work) return Step.BLOCKED;
     work.status = runLocalWork(this.#qp, this.#core, work);
@@ -286,7 +271,7 @@ export class RcSender implements Sender, Timer, RoomWaiter {
     return LOCAL_STEP_BYTES;
   }
 
-  #transmit(active: Active, work: SendWork, out: PacketWriter, now: Micros): number {
+  #transmit(active: ActiveSends, work: SendWork, out: PacketWriter, now: Micros): number {
     const { window, congestion } = active;
     if (!congestion.admits(window.inFlightBytes)) return Step.BLOCKED;
     if (!this.#core.inFlight.hasRoom) return this.#waitForRoom();
@@ -316,7 +301,7 @@ export class RcSender implements Sender, Timer, RoomWaiter {
     return put;
   }
 
-  #put(active: Active, work: SendWork, index: number, readBytes: number, psn: Psn, out: PacketWriter): number {
+  #put(active: ActiveSends, work: SendWork, index: number, readBytes: number, psn: Psn, out: PacketWriter): number {
     const qp = this.#qp;
     switch (work.kind) {
       case WorkKind.READ:
@@ -336,7 +321,7 @@ export class RcSender implements Sender, Timer, RoomWaiter {
   }
 
   /** R-051: at the end of each message, every so often inside, and where the window closes on packets none of which has asked. */
-  #asksForAck(active: Active, work: SendWork, index: number): boolean {
+  #asksForAck(active: ActiveSends, work: SendWork, index: number): boolean {
     const { window, congestion } = active;
     if (index === work.packets - 1 || index % ACK_REQUEST_PACKETS === ACK_REQUEST_PACKETS - 1) return true;
     if (congestion.admits(window.inFlightBytes + window.cost(work, index, 1))) return false;
@@ -344,7 +329,7 @@ export class RcSender implements Sender, Timer, RoomWaiter {
   }
 
   /** How much a READ asks for now: up to the next cut. −1: nothing until there is room in the window. */
-  #readBytes(active: Active, work: SendWork, index: number): number {
+  #readBytes(active: ActiveSends, work: SendWork, index: number): number {
     const offset = index * this.#qp.pathMtuBytes;
     const toCut = READ_REQUEST_BYTES - (offset % READ_REQUEST_BYTES);
     const bytes = Math.min(work.length - offset, toCut);
@@ -354,7 +339,7 @@ export class RcSender implements Sender, Timer, RoomWaiter {
 
   // ── Acknowledgements ──
 
-  #handleAcknowledge(active: Active, packet: ReceivedPacket, psn: Psn, now: Micros): void {
+  #handleAcknowledge(active: ActiveSends, packet: ReceivedPacket, psn: Psn, now: Micros): void {
     const syndrome = Aeth.syndrome(packet.view, packet.bthAt + Bth.BYTES);
     if (Aeth.isAck(syndrome)) {
       // R-042: an acknowledgement beyond a response that has not come says that it is lost. R-045: one inside it says nothing.
@@ -366,7 +351,7 @@ export class RcSender implements Sender, Timer, RoomWaiter {
   }
 
   /** R-039, R-041: acknowledges all up to and including `psn`. False when a response that has not come stands before it. */
-  #acknowledge(active: Active, psn: Psn, now: Micros): boolean {
+  #acknowledge(active: ActiveSends, psn: Psn, now: Micros): boolean {
     const { window } = active;
     let isClear = true;
     const before = window.una;
@@ -385,23 +370,23 @@ export class RcSender implements Sender, Timer, RoomWaiter {
   }
 
   /** The oldest PSN moved on: what it waited for, if anything, has come. */
-  #moved(active: Active, now: Micros): void {
+  #moved(active: ActiveSends, now: Micros): void {
     this.#isWaitingRnr = false;
     this.#repairDue = false;
     active.recovery.progressed(active.window.una, now);
   }
 
-  #complete(active: Active, work: SendWork): void {
+  #complete(active: ActiveSends, work: SendWork): void {
     active.window.pop();
     completeSend(this.#qp, this.#core, work, WcStatus.SUCCESS);
   }
 
-  #isBeyondOldest(active: Active, psn: Psn): boolean {
+  #isBeyondOldest(active: ActiveSends, psn: Psn): boolean {
     const work = active.window.oldest()!;
     return PsnMath.difference(psn, work.firstPsn) >= work.packets;
   }
 
-  #handleNak(active: Active, psn: Psn, syndrome: number, now: Micros): void {
+  #handleNak(active: ActiveSends, psn: Psn, syndrome: number, now: Micros): void {
     this.#acknowledge(active, PsnMath.add(psn, -1), now);
     if (syndrome === Aeth.NAK_PSN_SEQUENCE_ERROR) this.#handleSequenceNak(active, psn, now);
     // R-040: responses before the refused request were lost on the way; it is asked for again in its turn.
@@ -409,7 +394,7 @@ export class RcSender implements Sender, Timer, RoomWaiter {
     else this.#handleFatalNak(syndrome);
   }
 
-  #handleSequenceNak(active: Active, psn: Psn, now: Micros): void {
+  #handleSequenceNak(active: ActiveSends, psn: Psn, now: Micros): void {
     this.#core.counters.add(Counter.rcvd_seq_err);
     // R-096: rxe sends one for what follows an RNR NAK; the wait stands.
     if (this.#isWaitingRnr || active.recovery.isRepeated(active.window.una, now)) return;
@@ -439,7 +424,7 @@ export class RcSender implements Sender, Timer, RoomWaiter {
   }
 
   /** R-107 … R-109. */
-  #handleRnr(active: Active, psn: Psn, syndrome: number, now: Micros): void {
+  #handleRnr(active: ActiveSends, psn: Psn, syndrome: number, now: Micros): void {
     this.#core.counters.add(Counter.rcvd_rnr_err);
     this.#acknowledge(active, PsnMath.add(psn, -1), now);
     if (active.window.una !== psn) {
@@ -456,7 +441,7 @@ export class RcSender implements Sender, Timer, RoomWaiter {
   }
 
   /** R-042 … R-044: a response is missing. It is asked for again at once, and once. */
-  #impliedNak(active: Active, now: Micros): void {
+  #impliedNak(active: ActiveSends, now: Micros): void {
     if (this.#awaitsExpected || this.#isWaitingRnr) return;
     this.#awaitsExpected = true;
     this.#core.counters.add(Counter.implied_nak_seq_err);
@@ -464,7 +449,7 @@ export class RcSender implements Sender, Timer, RoomWaiter {
   }
 
   /** R-106: going back without progress since the last time counts. */
-  #retry(active: Active, psn: Psn, now: Micros): void {
+  #retry(active: ActiveSends, psn: Psn, now: Micros): void {
     if (!active.recovery.mayRetry(this.#qp, psn)) {
       this.#giveUp(WcStatus.RETRY_EXC_ERR, Counter.retry_exceeded_err);
       return;
@@ -477,7 +462,7 @@ export class RcSender implements Sender, Timer, RoomWaiter {
   }
 
   /** Only the oldest packet is sent again, when the peer keeps the others. False when that cannot be. */
-  #startRepair(active: Active, now: Micros): boolean {
+  #startRepair(active: ActiveSends, now: Micros): boolean {
     const { window, repair } = active;
     if (!this.#peerHolds || !window.skipToHigh()) return false;
     repair.start(window.una, window.high);
@@ -493,7 +478,7 @@ export class RcSender implements Sender, Timer, RoomWaiter {
    * A peer that keeps early packets acknowledges more than the one that was repaired; one that does not needs the rest again, at once. What was sent before the
    * repair and is still not acknowledged is missing too.
    */
-  #judgeRepair(active: Active, psn: Psn, now: Micros): void {
+  #judgeRepair(active: ActiveSends, psn: Psn, now: Micros): void {
     const { window, repair } = active;
     if (this.#active !== active) return;
     const isMoreMissing = window.outstanding > 0 && PsnMath.difference(repair.high, window.una) > 0;
@@ -506,7 +491,7 @@ export class RcSender implements Sender, Timer, RoomWaiter {
     } else if (isMoreMissing) this.#retry(active, window.una, now);
   }
 
-  #repair(active: Active, out: PacketWriter, now: Micros): number {
+  #repair(active: ActiveSends, out: PacketWriter, now: Micros): number {
     const { window, repair } = active;
     const work = window.oldest()!;
     const { una } = window;
@@ -532,7 +517,7 @@ export class RcSender implements Sender, Timer, RoomWaiter {
     this.#core.fail(this.#qp, status, -1);
   }
 
-  #goBack(active: Active, now: Micros): void {
+  #goBack(active: ActiveSends, now: Micros): void {
     this.#core.counters.add(Counter.completer_retry_err);
     active.window.goBack();
     this.#repairDue = false;
@@ -545,7 +530,7 @@ export class RcSender implements Sender, Timer, RoomWaiter {
 
   // ── READ responses, atomic acknowledgements ──
 
-  #handleResponse(active: Active, packet: ReceivedPacket, flags: OpFlags, psn: Psn, now: Micros): void {
+  #handleResponse(active: ActiveSends, packet: ReceivedPacket, flags: OpFlags, psn: Psn, now: Micros): void {
     const { window } = active;
     if (psn !== window.una && !this.#acknowledge(active, PsnMath.add(psn, -1), now)) {
       this.#impliedNak(active, now);
@@ -568,7 +553,7 @@ export class RcSender implements Sender, Timer, RoomWaiter {
 
   // ── After progress ──
 
-  #progressed(active: Active, before: Psn, now: Micros): void {
+  #progressed(active: ActiveSends, before: Psn, now: Micros): void {
     if (this.#active !== active) return;
     const { window } = active;
     const packets = PsnMath.difference(window.una, before);
@@ -579,7 +564,7 @@ export class RcSender implements Sender, Timer, RoomWaiter {
     this.#core.schedule(this.#qp);
   }
 
-  #arm(active: Active, now: Micros): void {
+  #arm(active: ActiveSends, now: Micros): void {
     if (this.#isWaitingRnr) return;
     const { recovery } = active;
     const isRepair = this.#peerHolds && recovery.expiries < REPAIR_EXPIRIES;

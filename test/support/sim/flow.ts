@@ -325,7 +325,7 @@ export class Flow {
     }
   }
 
-  /** the sender gives up once; all that was posted behind is flushed, signalled or not, in order. */
+  /** the sender gives up once; all that was posted behind is flushed, signalled or not, in order. */
   #takeError(got: Completion): void {
     const first = this.#fate.isBroken ? FIRST_OR_FLUSHED : FIRST_ERRORS;
     const allowed = this.errors === 0 ? first : FLUSHED;

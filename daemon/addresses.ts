@@ -19,6 +19,9 @@ export function isPrefix(text: string): boolean {
   return bits === undefined || (/^\d{1,3}$/.test(bits) && Number(bits) <= (address.includes(':') ? 128 : 32));
 }
 
+/** Of the many ways to write an address, one. */
+export const canonical = (text: string): string => gidText(toGid(text));
+
 /** `any`, an address, or `address/bits`. */
 export function toPrefix(text: string): Prefix {
   if (text === 'any') return { address: new Uint8Array(16), bits: 0 };

@@ -2,9 +2,14 @@
 import { readFileSync } from 'node:fs';
 import { isMap, isScalar, LineCounter, parseDocument } from 'yaml';
 import { z } from 'zod';
-import { isAddress, isPrefix } from './addresses.ts';
+import { canonical, isAddress, isPrefix } from './addresses.ts';
+import { faultOfTenants } from './check-tenants.ts';
+import { toTenant } from './tenants.ts';
 
-const address = z.string().refine(isAddress, 'must be an IPv4 or IPv6 address');
+const address = z
+  .string()
+  .refine(isAddress, { message: 'must be an IPv4 or IPv6 address', abort: true })
+  .transform(canonical);
 const prefix = z.string().refine(isPrefix, 'must be an address, or a prefix such as 10.0.0.0/24');
 const name = z
   .string()
@@ -74,7 +79,13 @@ export function parseConfiguration(text: string, path = 'urnic.yaml'): Configura
   if (broken)
     throw new ConfigurationError(`${path}:${lines.linePos(broken.pos[0]).line}: ${broken.message.split('\n')[0]}`);
   const parsed = Configuration.safeParse(document.toJS() ?? {});
-  if (parsed.success) return checkNames(parsed.data, path);
+  if (parsed.success) {
+    const { tenants } = parsed.data;
+    const found = faultOfTenants(tenants.map(toTenant));
+    if (found)
+      throw new ConfigurationError(`${path}:${lineOf(document, ['tenants', found.tenant], lines)}: ${found.fault}`);
+    return checkNames(parsed.data, path);
+  }
   const [issue] = parsed.error.issues;
   const where = issue!.path
     .map((part) => (typeof part === 'number' ? `[${part}]` : `.${String(part)}`))
@@ -90,6 +101,7 @@ function checkNames(configuration: Configuration, path: string): Configuration {
   const twice = names.find((name, index) => names.indexOf(name) !== index);
   if (twice !== undefined)
     throw new ConfigurationError(`${path}: two vRNICs are named ${twice}: give each its own name`);
+  const places = new Map<string, string>();
   for (const { name, tenant, address } of configuration.vrnics) {
     if (tenant === undefined && address === undefined) continue;
     const found = configuration.tenants.find((one) => one.name === tenant);
@@ -97,6 +109,13 @@ function checkNames(configuration: Configuration, path: string): Configuration {
       throw new ConfigurationError(
         `${path}: vRNIC ${name}: tenant ${tenant} has no endpoint ${address}: add it to tenants`,
       );
+    const place = `${tenant} ${address}`;
+    const other = places.get(place);
+    if (other !== undefined)
+      throw new ConfigurationError(
+        `${path}: vRNICs ${other} and ${name} are both endpoint ${address} of tenant ${tenant}: give each its own`,
+      );
+    places.set(place, name);
   }
   return configuration;
 }

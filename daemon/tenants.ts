@@ -5,7 +5,8 @@ import { macOf, type Rule, type Tenant } from '../vswitch/model.ts';
 import { gidText, isMappedIpv4, linkLocalOf, readNetdev, toGid } from '../workers/linux/netdev.ts';
 import type { Connection } from '../workers/overlay/overlay.ts';
 import type { VrnicConfig } from '../workers/vrnic-config.ts';
-import { prefixText, toPrefix } from './addresses.ts';
+import { canonical, isAddress, prefixText, toPrefix } from './addresses.ts';
+import { faultOf } from './check-tenants.ts';
 import type { EndpointText, RuleText, TenantText } from './configuration.ts';
 
 /** Inner Ethernet, VXLAN, UDP, and the outer IP header. RFC 7348 §4.3: nothing is fragmented. */
@@ -66,9 +67,12 @@ export class Tenants {
       const others = tenant.endpoints.filter(({ address }) => gidText(address) !== endpoint.address);
       changed.endpoints = [...others, toEndpoint(tenant.vni, endpoint)];
     } else if (op === 'deleteEndpoint') {
-      const isIt = ({ address }: { address: Uint8Array }): boolean => gidText(address) === key;
+      const text = isAddress(key) ? canonical(key) : key;
+      const isIt = ({ address }: { address: Uint8Array }): boolean => gidText(address) === text;
       changed.endpoints = without(tenant.endpoints, isIt, `tenant ${name} has no endpoint ${key}`);
     } else throw new Error(`${op} of a tenant lacks what it is about`);
+    const fault = faultOf(changed);
+    if (fault !== undefined) throw new Error(fault);
     this.#byName.set(name, changed);
     return changed;
   }
@@ -96,7 +100,7 @@ function toEndpoint(vni: number, { address, host }: z.infer<typeof EndpointText>
   return { address: gid, host: toGid(host), mac: macOf(vni, gid) };
 }
 
-const toTenant = ({ name, vni, endpoints, rules }: TenantText): Tenant => ({
+export const toTenant = ({ name, vni, endpoints, rules }: TenantText): Tenant => ({
   name,
   vni,
   endpoints: endpoints.map((endpoint) => toEndpoint(vni, endpoint)),

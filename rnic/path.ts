@@ -22,8 +22,8 @@ export interface Path {
   readonly isIpv6: boolean;
   /** Which of the worker's ports sends it. */
   readonly port: number;
-  /** What that port needs to know to send it (a VXLAN socket: which VTEP); 0 when nothing. */
-  readonly destination: number;
+  /** What that port needs to know to send it (a VXLAN socket: which VTEP); 0 when nothing. Changes when the peer moves, or may be reached no more. */
+  destination: number;
   readonly framing: Framing;
   /** No ICRC is computed, four zero octets stand in its place: only for packets that never leave this host's memory. */
   readonly icrcElided: boolean;

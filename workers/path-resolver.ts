@@ -69,8 +69,13 @@ export class PathResolver {
     localQpn: number,
     remoteQpn: number,
   ): { path: Path } | Refusal {
+    if (!overlay.isOwn(sgid))
+      return refuse(Errno.EADDRNOTAVAIL, `${gidText(sgid)} is not this vRNIC's address in its tenant`, 'av.sgidIndex');
     const way = overlay.wayTo(av.dgid);
-    return 'ok' in way ? way : this.#build(av, sgid, localQpn, remoteQpn, WIRE_PORT, way.mac, way);
+    if ('ok' in way) return way;
+    const built = this.#build(av, sgid, localQpn, remoteQpn, WIRE_PORT, way.mac, way);
+    overlay.follow(av.dgid, built.path);
+    return built;
   }
 
   #buildGroup(

@@ -143,7 +143,8 @@ export class Vrnic {
     this.#overlay = overlay;
     const others = { ports: this.ports, neighbours: this.#neighbours, overlay };
     this.#resolver = new PathResolver({ mac, gids, ...others, ...routes });
-    this.#receiver = new Receiver(this.engine, this.#neighbours, this.#receive, overlay);
+    // A tenant's endpoints are its only neighbours: answers of ours would leave without a VXLAN header.
+    this.#receiver = new Receiver(this.engine, overlay ? null : this.#neighbours, this.#receive, overlay);
   }
 
   /**

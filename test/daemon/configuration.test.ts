@@ -44,6 +44,10 @@ t.test('configuration: a vRNIC of a tenant is one of its endpoints', async (t) =
     ['tenant: blue, address: 10.0.0.2', /no endpoint 10\.0\.0\.2/],
     ['tenant: red, address: 10.0.0.1', /tenant red/],
     ['tenant: blue, address: 10.0.0.300', /must be an IPv4 or IPv6 address/],
+    [
+      'tenant: blue, address: 10.0.0.1 }\n  - { name: b, netdev: eth0, tenant: blue, address: 10.0.0.1',
+      /a and b are both/,
+    ],
   ] as const)
     t.throws(() => parseConfiguration(vrnic(more)), { message });
   const rule = (source: string): string =>
@@ -52,4 +56,25 @@ t.test('configuration: a vRNIC of a tenant is one of its endpoints', async (t) =
   t.match(parseConfiguration(rule('10.0.0.0/24')).tenants[0]!.rules, [
     { source: '10.0.0.0/24', destination: 'any', priority: 100 },
   ]);
+});
+
+t.test('configuration: what cannot be told apart is refused, with its line', async (t) => {
+  const blue = (more: string): string =>
+    `tenants:\n  - name: blue\n    vni: 100\n${more}vrnics: [{ name: a, netdev: eth0 }]\n`;
+  const endpoints = (...of: string[]): string =>
+    blue(`    endpoints:\n${of.map((address) => `      - { address: '${address}', host: 192.0.2.1 }\n`).join('')}`);
+  for (const [text, message] of [
+    [blue('  - name: red\n    vni: 100\n'), /yaml:4: tenants blue and red have VNI 100 both/],
+    [blue('  - name: blue\n    vni: 200\n'), /yaml:4: two tenants are named blue/],
+    [endpoints('10.0.0.1', '10.0.0.1'), /yaml:2: .*two endpoints 10\.0\.0\.1/],
+    [endpoints('fd00::1', 'FD00:0:0::1'), /two endpoints fd00::1/],
+    [endpoints('fd00::1', 'fd00::1:0:0'), /fd00::1 and fd00::1:0:0 of tenant blue have MAC/],
+    [blue('    rules: [{ id: r, action: deny }, { id: r, action: allow }]\n'), /two rules r/],
+    [
+      blue('    endpoints: [{ address: 10.0.0.1, host: 192.0.2.1 }, { address: 10.0.0.2, host: "2001:db8::2" }]\n'),
+      /192\.0\.2\.1 and 2001:db8::2 .*two families/,
+    ],
+  ] as const)
+    t.throws(() => parseConfiguration(text), { message });
+  t.match(parseConfiguration(endpoints('FD00:0:0::1')).tenants[0]!.endpoints, [{ address: 'fd00::1' }]);
 });

@@ -1,13 +1,14 @@
 /** A vRNIC's place in a tenant's network: where its packets go, which it takes, which of its connections the rules still allow. */
 import { Errno, type Refusal } from '../../rnic/commands.ts';
 import { Counter } from '../../rnic/counters.ts';
+import type { Path } from '../../rnic/path.ts';
 import { Admission, Admitter } from '../../vswitch/admit.ts';
 import { judge } from '../../vswitch/judge.ts';
 import type { Tenant } from '../../vswitch/model.ts';
 import { TenantView } from '../../vswitch/tenant-view.ts';
 import * as Vxlan from '../../wire/vxlan.ts';
-import { gidText } from '../linux/netdev.ts';
-import type { VxlanMember } from './vxlan-hub.ts';
+import { gidText, toGid } from '../linux/netdev.ts';
+import { NOWHERE, type VxlanMember } from './vxlan-hub.ts';
 
 /** A connection as the rules see it. */
 export interface Connection {
@@ -24,6 +25,7 @@ export interface Way {
   readonly encapsulation: Uint8Array;
 }
 
+const isPowerOfTwo = (count: number): boolean => (count & (count - 1)) === 0;
 const SWEEP_FROM = 64;
 
 const REASONS: readonly number[] = [
@@ -42,9 +44,13 @@ export class Overlay {
   readonly #encapsulation: Uint8Array;
   /** By QPN. */
   readonly #connections = new Map<number, Connection>();
+  /** Paths that were given out, by the address that they lead to: address handles live on when the tenant changes. */
+  readonly #paths = new Map<string, WeakRef<Path>[]>();
   #tenant: Tenant;
   #view: TenantView;
   #admitter: Admitter;
+  /** False once our own endpoint was deleted or moved to another host: nothing comes or goes. */
+  #isAtHome: boolean;
 
   constructor(tenant: Tenant, member: VxlanMember, mac: Uint8Array, own: Uint8Array) {
     this.#member = member;
@@ -55,6 +61,7 @@ export class Overlay {
     this.#tenant = tenant;
     this.#view = new TenantView(tenant, own);
     this.#admitter = new Admitter(this.#view, mac);
+    this.#isAtHome = this.#livesHere();
     this.#nameVteps();
   }
 
@@ -64,17 +71,26 @@ export class Overlay {
     this.#tenant = tenant;
     this.#view = new TenantView(tenant, this.#own);
     this.#admitter = new Admitter(this.#view, this.#mac);
+    this.#isAtHome = this.#livesHere();
     this.#nameVteps();
+    this.#redirectPaths();
     const ended: number[] = [];
     for (const { qpn, remote } of this.connections(isConnected)) if (!this.#mayStay(before, remote)) ended.push(qpn);
     for (const qpn of ended) this.#connections.delete(qpn);
     return ended;
   }
 
+  /** Peers drop what comes from another of our GIDs. */
+  isOwn(gid: Uint8Array): boolean {
+    return this.#own.every((octet, i) => octet === gid[i]);
+  }
+
   /** EHOSTUNREACH: no such endpoint. EACCES: a rule forbids it. */
   wayTo(address: Uint8Array): Way | Refusal {
     const peer = this.#view.at(address);
     const { name } = this.#tenant;
+    if (!this.#isAtHome)
+      return refuse(Errno.EHOSTUNREACH, `tenant ${name} has no endpoint ${gidText(this.#own)} on this host any more`);
     if (!peer) return refuse(Errno.EHOSTUNREACH, `tenant ${name} has no endpoint ${gidText(address)}`);
     const { inbound, outbound, endpoint } = peer;
     const denial = outbound.isAllowed ? inbound : outbound;
@@ -84,10 +100,18 @@ export class Overlay {
     return { mac: endpoint.mac, destination, encapsulation: this.#encapsulation };
   }
 
+  /** `path` leads to `address`: it follows the endpoint when that moves, and ends where a rule forbids it. */
+  follow(address: Uint8Array, path: Path): void {
+    const key = gidText(address);
+    const paths = this.#paths.get(key) ?? [];
+    paths.push(new WeakRef(path));
+    this.#paths.set(key, isPowerOfTwo(paths.length) ? paths.filter((one) => one.deref() !== undefined) : paths);
+  }
+
   opened(connection: Connection, isConnected: (qpn: number) => boolean): void {
     // Doubling sizes only: each connection pays for a sweep once.
     const count = this.#connections.size;
-    if (count >= SWEEP_FROM && (count & (count - 1)) === 0) this.connections(isConnected);
+    if (count >= SWEEP_FROM && isPowerOfTwo(count)) this.connections(isConnected);
     this.#connections.set(connection.qpn, connection);
   }
 
@@ -99,6 +123,7 @@ export class Overlay {
 
   /** A frame from its VXLAN header on: the counter to drop it under, or 0. */
   admit(view: DataView, at: number, end: number, source: number): number {
+    if (!this.#isAtHome) return Counter.drop_inner_address;
     const admission = this.#admitter.admit(view, at, end, this.#member.hub.vtep(source));
     return admission === Admission.ACCEPT ? 0 : REASONS[admission]!;
   }
@@ -106,10 +131,25 @@ export class Overlay {
   #mayStay(before: TenantView, remote: Uint8Array): boolean {
     const now = this.#view.at(remote);
     const then = before.at(remote);
-    if (!now || !then) return false;
+    if (!now || !then || !this.#isAtHome) return false;
     const hasMoved = now.endpoint.host.some((octet, i) => octet !== then.endpoint.host[i]);
     const { rules } = this.#tenant;
     return !hasMoved && judge(rules, this.#own, remote).isAllowed && judge(rules, remote, this.#own).isAllowed;
+  }
+
+  #livesHere(): boolean {
+    const own = this.#view.at(this.#own);
+    return own?.endpoint.host.every((octet, i) => octet === this.#member.hub.local[i]) ?? false;
+  }
+
+  #redirectPaths(): void {
+    for (const [text, paths] of this.#paths) {
+      const way = this.wayTo(toGid(text));
+      for (const one of paths) {
+        const path = one.deref();
+        if (path) path.destination = 'ok' in way ? NOWHERE : way.destination;
+      }
+    }
   }
 
   #nameVteps(): void {

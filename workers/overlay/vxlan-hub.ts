@@ -26,6 +26,8 @@ interface Kept {
 /** Frames that wait for a vRNIC that has not polled yet; more are dropped and counted. */
 const KEPT_MAX = 4096;
 const VTEPS_MAX = 65_536;
+/** No VTEP has this index: what goes there is dropped and counted (txErrors). */
+export const NOWHERE = -1;
 
 /** By VTEP address and UDP port. One thread's alone. */
 const hubs = new Map<string, VxlanHub>();
@@ -40,12 +42,15 @@ export function joinVtep(config: VxlanPortConfig, vni: number, mac: number): Vxl
 
 export class VxlanHub {
   readonly port: UdpVxlanPort;
+  /** The VTEP's own address. */
+  readonly local: Uint8Array;
   readonly #members: VxlanMember[] = [];
   readonly #addresses: Uint8Array[] = [];
   readonly #onClose: () => void;
 
   constructor(config: VxlanPortConfig, onClose: () => void) {
     this.port = new UdpVxlanPort(config);
+    this.local = config.local;
     this.#onClose = onClose;
   }
 
@@ -64,14 +69,13 @@ export class VxlanHub {
     this.#onClose();
   }
 
-  /** The number by which frames name a VTEP. */
+  /** The number by which frames name a VTEP. @throws RangeError: too many, or of the other address family. */
   vtepIndex(address: Uint8Array): number {
     const known = this.#addresses.findIndex((other) => other.every((octet, i) => octet === address[i]));
     if (known >= 0) return known;
     if (this.#addresses.length === VTEPS_MAX) throw new RangeError('too many VTEPs');
-    this.#addresses.push(address);
-    this.port.setVtep(this.#addresses.length - 1, address, this.port.udpPort);
-    return this.#addresses.length - 1;
+    this.port.setVtep(this.#addresses.length, address, this.port.udpPort);
+    return this.#addresses.push(address) - 1;
   }
 
   vtep(index: number): Uint8Array {
@@ -166,10 +170,15 @@ export class VxlanMember implements Port {
   }
 
   transmit(burst: TransmitBurst): boolean {
+    const { counters } = this.hub.port;
     const before = burst.sent;
+    const { txErrors, txBusy } = counters;
     const isAll = this.hub.port.transmit(burst);
+    const failed = counters.txErrors - txErrors;
     this.counters.txCalls++;
-    this.counters.txFrames += burst.sent - before;
+    this.counters.txErrors += failed;
+    this.counters.txBusy += counters.txBusy - txBusy;
+    this.counters.txFrames += burst.sent - before - failed;
     return isAll;
   }
 

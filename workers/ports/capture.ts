@@ -1,6 +1,7 @@
 /** A port with a tap: a copy of each frame, in both directions, goes to a capture file as it would be on the wire (super-frames as their segments). */
 import type { ReceiveBurst, TransmitBurst } from '../../rnic/burst.ts';
 import type { Framing } from '../../rnic/path.ts';
+import * as Vxlan from '../../wire/vxlan.ts';
 import type { Port, PortCounters } from '../port.ts';
 import type { CaptureFile } from './capture-file.ts';
 import { copyPart, segmentCount, sharedHeaderBytes } from './super-frame.ts';
@@ -82,7 +83,8 @@ export class CapturePort implements Port {
     const count = segmentCount(frameBytes, segmentBytes, headerBytes);
     for (let i = 0; i < count; i++) {
       const length = copyPart(bytes, at, frameBytes, segmentBytes, headerBytes, i, this.#scratchView, 0);
-      this.#file.write(this.#scratch.subarray(0, length));
+      // A tenant's frames, as the tenant sees them.
+      this.#file.write(this.#scratch.subarray(this.link === 'vxlan' ? Vxlan.BYTES : 0, length));
     }
   }
 }

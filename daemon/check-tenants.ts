@@ -1,0 +1,49 @@
+/** Whether tenants can be told apart, and endpoints of one tenant: what collides is refused in words, before a frame could go to the wrong one. */
+import type { Endpoint, Tenant } from '../vswitch/model.ts';
+import { gidText, isMappedIpv4 } from '../workers/linux/netdev.ts';
+
+const macText = (mac: Uint8Array): string => [...mac].map((octet) => octet.toString(16).padStart(2, '0')).join(':');
+
+/** Why these cannot be the tenants of one daemon; undefined when they can. */
+export function faultOfTenants(tenants: readonly Tenant[]): { tenant: number; fault: string } | undefined {
+  for (const [i, tenant] of tenants.entries()) {
+    const before = tenants.slice(0, i);
+    const namesake = before.some(({ name }) => name === tenant.name);
+    if (namesake) return { tenant: i, fault: `two tenants are named ${tenant.name}: give each its own name` };
+    const other = before.find(({ vni }) => vni === tenant.vni);
+    if (other) {
+      const fault = `tenants ${other.name} and ${tenant.name} have VNI ${tenant.vni} both: give each its own`;
+      return { tenant: i, fault };
+    }
+    const fault = faultOf(tenant);
+    if (fault !== undefined) return { tenant: i, fault };
+  }
+  return undefined;
+}
+
+/** What makes a tenant ambiguous or impossible; undefined when nothing does. */
+export function faultOf({ name, endpoints, rules }: Tenant): string | undefined {
+  const ids = new Set<string>();
+  for (const { id } of rules) {
+    if (ids.has(id)) return `tenant ${name} has two rules ${id}: give each its own id`;
+    ids.add(id);
+  }
+  return faultOfEndpoints(name, endpoints);
+}
+
+function faultOfEndpoints(name: string, endpoints: readonly Endpoint[]): string | undefined {
+  const addresses = new Set<string>();
+  const holders = new Map<string, string>();
+  for (const { address, mac, host } of endpoints) {
+    const text = gidText(address);
+    if (addresses.has(text)) return `tenant ${name} has two endpoints ${text}: remove one`;
+    addresses.add(text);
+    const holder = holders.get(macText(mac));
+    if (holder !== undefined)
+      return `endpoints ${holder} and ${text} of tenant ${name} have MAC ${macText(mac)} both: change one address`;
+    holders.set(macText(mac), text);
+    if (isMappedIpv4(host) !== isMappedIpv4(endpoints[0]!.host))
+      return `hosts ${gidText(endpoints[0]!.host)} and ${gidText(host)} of tenant ${name} are of two families: VTEPs of one tenant are all IPv4 or all IPv6`;
+  }
+  return undefined;
+}

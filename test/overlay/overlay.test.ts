@@ -1,0 +1,112 @@
+/** A vRNIC's place in a tenant when the tenant changes: paths that were given out, connections, and its own endpoint. */
+import t, { type Test } from 'tap';
+import { TransmitBurst } from '../../rnic/burst.ts';
+import { Errno } from '../../rnic/commands.ts';
+import { Counter } from '../../rnic/counters.ts';
+import { Framing, type Path } from '../../rnic/path.ts';
+import { type Endpoint, macOf, type Rule, type Tenant } from '../../vswitch/model.ts';
+import { macNumber } from '../../vswitch/tenant-view.ts';
+import { toGid } from '../../workers/linux/netdev.ts';
+import { Neighbours } from '../../workers/neighbours.ts';
+import { Overlay, type Way } from '../../workers/overlay/overlay.ts';
+import { joinVtep, NOWHERE, type VxlanMember } from '../../workers/overlay/vxlan-hub.ts';
+import { PathResolver } from '../../workers/path-resolver.ts';
+
+const VNI = 100;
+const QPN = 17;
+const [ONE, TWO] = [toGid('fd00::1'), toGid('fd00::2')];
+const [HERE, THERE, ELSEWHERE] = [toGid('127.0.0.1'), toGid('127.0.0.2'), toGid('127.0.0.3')];
+const MAC = macOf(VNI, ONE);
+const LINK_LOCAL = toGid('fe80::1');
+const ANY = { address: new Uint8Array(16), bits: 0 };
+const DENY: Rule = { id: 'wall', priority: 100, action: 'deny', source: ANY, destination: ANY };
+const isConnected = (): boolean => true;
+
+const endpoint = (address: Uint8Array, host: Uint8Array): Endpoint => ({ address, mac: macOf(VNI, address), host });
+const tenant = (more: Partial<Tenant> = {}): Tenant => ({
+  name: 'blue',
+  vni: VNI,
+  endpoints: [endpoint(ONE, HERE), endpoint(TWO, THERE)],
+  rules: [],
+  ...more,
+});
+
+function place(t: Test): { member: VxlanMember; overlay: Overlay; path: Path } {
+  const member = joinVtep({ local: HERE, mtu: 1450, udpPort: 0 }, VNI, macNumber(MAC));
+  t.teardown(() => member.close());
+  const overlay = new Overlay(tenant(), member, MAC, ONE);
+  const { destination } = overlay.wayTo(TWO) as Way;
+  const path: Path = {
+    template: new Uint8Array(0),
+    ethernetAt: 8,
+    ipAt: 22,
+    udpAt: 62,
+    isIpv6: true,
+    port: 0,
+    destination,
+    framing: Framing.HEADER_EACH,
+    icrcElided: false,
+  };
+  overlay.follow(TWO, path);
+  overlay.opened({ qpn: QPN, local: ONE, remote: TWO }, isConnected);
+  return { member, overlay, path };
+}
+
+t.test(
+  'a path that an address handle keeps ends where a rule forbids it, and leads on when the rule goes',
+  async (t) => {
+    const { overlay, path } = place(t);
+    const before = path.destination;
+    t.strictSame(overlay.update(tenant({ rules: [DENY] }), isConnected), [QPN]);
+    t.equal(path.destination, NOWHERE);
+    overlay.update(tenant(), isConnected);
+    t.equal(path.destination, before);
+  },
+);
+
+t.test('a path follows its endpoint to another host, and ends with it', async (t) => {
+  const { member, overlay, path } = place(t);
+  overlay.update(tenant({ endpoints: [endpoint(ONE, HERE), endpoint(TWO, ELSEWHERE)] }), isConnected);
+  t.strictSame(member.hub.vtep(path.destination), ELSEWHERE);
+  overlay.update(tenant({ endpoints: [endpoint(ONE, HERE)] }), isConnected);
+  t.equal(path.destination, NOWHERE);
+});
+
+t.test('what goes nowhere is dropped and counted, and does not hold up what follows', async (t) => {
+  const { member } = place(t);
+  const burst = new TransmitBurst(4096);
+  burst.destination[0] = NOWHERE;
+  burst.frameBytes[0] = 64;
+  burst.count = 1;
+  t.equal(member.transmit(burst), true);
+  t.match(member.counters, { txErrors: 1, txFrames: 0 });
+});
+
+for (const [what, endpoints] of [
+  ['deleted', [endpoint(TWO, THERE)]],
+  ['moved to another host', [endpoint(ONE, ELSEWHERE), endpoint(TWO, THERE)]],
+] as const) {
+  t.test(`a vRNIC whose own endpoint was ${what} neither sends, nor takes, nor connects`, async (t) => {
+    const { overlay, path } = place(t);
+    t.strictSame(overlay.update(tenant({ endpoints }), isConnected), [QPN]);
+    t.equal(path.destination, NOWHERE);
+    t.match(overlay.wayTo(TWO), { ok: false, errno: Errno.EHOSTUNREACH, reason: /fd00::1 on this host/ });
+    t.equal(overlay.admit(new DataView(new ArrayBuffer(0)), 0, 0, 0), Counter.drop_inner_address);
+  });
+}
+
+t.test('a connection from a GID that is no endpoint is refused in words: the peer would drop all of it', async (t) => {
+  const { member, overlay } = place(t);
+  const gids = [{ gid: LINK_LOCAL }, { gid: ONE }];
+  const neighbours = new Neighbours({ mac: MAC, addresses: [ONE], answers: true });
+  const resolver = new PathResolver({ mac: MAC, gids, ports: [member], neighbours, overlay });
+  const av = { dgid: TWO, hopLimit: 0, trafficClass: 0, flowLabel: 0, portNum: 1 };
+  t.match(resolver.resolve({ ...av, sgidIndex: 0 }, 2, 3, 0), {
+    ok: false,
+    errno: Errno.EADDRNOTAVAIL,
+    reason: /fe80::1/,
+  });
+  const found = resolver.resolve({ ...av, sgidIndex: 1 }, 2, 3, 0) as { path: Path };
+  overlay.update(tenant({ rules: [DENY] }), isConnected);
+  t.equal(found.path.destination, NOWHERE);
+});

@@ -1,4 +1,6 @@
 /** A vRNIC's place in a tenant when the tenant changes: paths that were given out, connections, and its own endpoint. */
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { TransmitBurst } from '../../rnic/burst.ts';
 import { Errno } from '../../rnic/commands.ts';
@@ -6,11 +8,15 @@ import { Counter } from '../../rnic/counters.ts';
 import { Framing, type Path } from '../../rnic/path.ts';
 import { type Endpoint, macOf, type Rule, type Tenant } from '../../vswitch/model.ts';
 import { macNumber } from '../../vswitch/tenant-view.ts';
+import { readCapture } from '../../wire/capture.ts';
+import * as Vxlan from '../../wire/vxlan.ts';
 import { toGid } from '../../workers/linux/netdev.ts';
 import { Neighbours } from '../../workers/neighbours.ts';
 import { Overlay, type Way } from '../../workers/overlay/overlay.ts';
 import { joinVtep, NOWHERE, type VxlanMember } from '../../workers/overlay/vxlan-hub.ts';
 import { PathResolver } from '../../workers/path-resolver.ts';
+import { CapturePort } from '../../workers/ports/capture.ts';
+import { CaptureFile } from '../../workers/ports/capture-file.ts';
 
 const VNI = 100;
 const QPN = 17;
@@ -109,4 +115,29 @@ t.test('a connection from a GID that is no endpoint is refused in words: the pee
   const found = resolver.resolve({ ...av, sgidIndex: 1 }, 2, 3, 0) as { path: Path };
   overlay.update(tenant({ rules: [DENY] }), isConnected);
   t.equal(found.path.destination, NOWHERE);
+});
+
+t.test('a capture of a tenant’s vRNIC shows frames as the tenant sees them, each segment by itself', async (t) => {
+  const { member } = place(t);
+  const file = join(t.testdir(), 'tenant.pcapng');
+  const port = new CapturePort(member, new CaptureFile(file, member.name));
+  const burst = new TransmitBurst(4096);
+  const inner = [
+    Uint8Array.from([...MAC, ...new Uint8Array(50).fill(1)]),
+    Uint8Array.from([...MAC, ...new Uint8Array(50).fill(2)]),
+  ];
+  for (const [i, octets] of inner.entries()) {
+    Vxlan.write(burst.view, i * 64, VNI);
+    burst.bytes.set(octets, i * 64 + Vxlan.BYTES);
+  }
+  burst.frameBytes[0] = 128;
+  burst.segmentBytes[0] = 64;
+  burst.destination[0] = member.hub.vtepIndex(THERE);
+  burst.count = 1;
+  port.transmit(burst);
+  port.end();
+  t.strictSame(
+    readCapture(readFileSync(file)).map(({ octets }) => Uint8Array.from(octets)),
+    inner,
+  );
 });

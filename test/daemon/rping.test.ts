@@ -7,42 +7,40 @@ import { CLI, UrnicHost } from '../uverbs/lab.ts';
 
 const SERVER = '192.0.2.1';
 const urnic = (...args: string[]): string[] => [process.execPath, CLI, 'rping', '--netdev', 'eth0', ...args];
-const STARTS_MILLIS = 1200;
-const pause = (millis: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, millis));
 
 t.test(
   'rping: urnic with urnic, and either side with librdmacm’s',
-  { skip: lacks('root', 'rping', 'gcc') },
+  { skip: lacks('root', 'rping', 'gcc'), timeout: 900_000 },
   async (t) => {
     await exclusive(t, 'machine');
     const [here, there] = await twoHosts(t);
 
     await t.test('urnic and urnic, 10,000 octets', async (t) => {
       const server = here.spawn(t, urnic('-s', '-a', SERVER, '-S', '10000'));
-      await pause(STARTS_MILLIS);
+      await server.waits();
       const { code, output } = await there.run(urnic('-c', '-a', SERVER, '-C', '10', '-S', '10000', '-V', '-v'));
       t.equal(code, 0, output);
       t.match(output, /ping data: rdma-ping-9: JKLMNO/);
-      t.equal(await server.end(10_000), 0, server.output);
+      t.equal(await server.end(), 0, server.output);
     });
 
     const host = await UrnicHost.start(t, here);
     await t.test('the client is librdmacm’s', async (t) => {
       const server = there.spawn(t, urnic('-s', '-a', '192.0.2.2', '-v'));
-      await pause(STARTS_MILLIS);
+      await server.waits();
       const { code, output } = await host.run(['rping', '-c', '-a', '192.0.2.2', '-C', '10', '-V', '-v']);
       t.equal(code, 0, output);
       t.match(output, /ping data: rdma-ping-9: JKLMNO/);
-      t.equal(await server.end(10_000), 0, server.output);
+      t.equal(await server.end(), 0, server.output);
       t.match(server.output, /server ping data: rdma-ping-9: JKLMNO/);
     });
 
     await t.test('the server is librdmacm’s', async (t) => {
       const server = host.spawn(t, ['rping', '-s', '-a', SERVER, '-v']);
-      await pause(STARTS_MILLIS);
+      await server.waits();
       const { code, output } = await there.run(urnic('-c', '-a', SERVER, '-C', '10', '-V', '-v'));
       t.equal(code, 0, output);
-      t.equal(await server.end(10_000), 0, server.output);
+      t.equal(await server.end(), 0, server.output);
       t.match(server.output, /server ping data: rdma-ping-9: JKLMNO/);
     });
 

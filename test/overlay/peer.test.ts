@@ -3,12 +3,13 @@ import t from 'tap';
 import { macOf } from '../../vswitch/model.ts';
 import { toGid } from '../../workers/linux/netdev.ts';
 import { OURS, openLab, PEER } from '../interop/lab.ts';
+import { eventually } from '../support/eventually.ts';
 import { lacksPeer } from '../support/rxe-peer.ts';
 import { lacks } from '../support/skip.ts';
 import { UrnicHost } from '../uverbs/lab.ts';
 
 const VNI = 100;
-const LIMIT_MILLIS = 30_000;
+const LIMIT_MILLIS = 120_000;
 const macText = (address: string): string =>
   [...macOf(VNI, toGid(address))].map((octet) => octet.toString(16).padStart(2, '0')).join(':');
 
@@ -46,12 +47,7 @@ t.test(
       'rdma link add rxe1 type rxe netdev vx0',
     ])
       await peer.must(command);
-    const listens = async (): Promise<void> => {
-      for (let tries = 0; tries < 60; tries++) {
-        if ((await peer.exec('ss -Hltn "sport = :18515"')).output.trim() !== '') return;
-        await new Promise((resolve) => setTimeout(resolve, 250));
-      }
-    };
+    const listens = () => eventually(async () => (await peer.exec('ss -Hltn "sport = :18515"')).output.trim() !== '');
     for (const program of PROGRAMS) {
       await t.test(`${program.split(' ')[0]}, served by Linux`, async (t) => {
         const served = peer.exec(`${program} rxe1`, { timeoutMillis: LIMIT_MILLIS });
@@ -61,11 +57,11 @@ t.test(
         t.equal((await served).code, 0, (await served).output.slice(-1500));
       });
       await t.test(`${program.split(' ')[0]}, served by urnic`, async (t) => {
-        const served = host.run(`${program} rxe0`.split(' '), { timeoutMillis: LIMIT_MILLIS });
-        await new Promise((resolve) => setTimeout(resolve, 700));
+        const server = host.spawn(t, `${program} rxe0`.split(' '));
+        await server.waits();
         const asked = await peer.exec(`${program} rxe1 ${OURS}`, { timeoutMillis: LIMIT_MILLIS });
         t.equal(asked.code, 0, asked.output.slice(-1500));
-        t.equal((await served).code, 0, (await served).output.slice(-1500));
+        t.equal(await server.end(), 0, server.output.slice(-1500));
       });
     }
     await t.test('what another VNI sends is dropped by name', async (t) => {
@@ -75,9 +71,13 @@ t.test(
       };
       const before = await dropped();
       await peer.must(
-        `ip link add vx9 type vxlan id 999 dstport 4789 local ${PEER} remote ${OURS} dev eth0 && ip addr add 10.9.9.2/24 dev vx9 && ip link set vx9 up && ip neigh replace 10.9.9.1 lladdr ${macText('10.0.0.1')} dev vx9 && { ping -c 3 -i 0.2 -W 1 10.9.9.1; true; }`,
+        `ip link add vx9 type vxlan id 999 dstport 4789 local ${PEER} remote ${OURS} dev eth0 && ip addr add 10.9.9.2/24 dev vx9 && ip link set vx9 up && ip neigh replace 10.9.9.1 lladdr ${macText('10.0.0.1')} dev vx9`,
       );
-      t.ok((await dropped()) >= before + 3, 'its pings');
+      const pinged = eventually(async () => {
+        await peer.exec('ping -c 3 -i 0.2 -W 1 10.9.9.1');
+        return (await dropped()) >= before + 3;
+      });
+      t.ok(await pinged, 'its pings');
     });
   },
 );

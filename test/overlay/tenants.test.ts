@@ -1,5 +1,6 @@
 /** Two tenants with the same addresses on the same two hosts, over VXLAN: unmodified programs, rules that cut live connections, and strangers who get nothing. */
 import t, { type Test } from 'tap';
+import { eventually } from '../support/eventually.ts';
 import { exclusive } from '../support/exclusive.ts';
 import { twoHosts } from '../support/netns.ts';
 import { lacks } from '../support/skip.ts';
@@ -31,10 +32,10 @@ interface Lab {
 /** A pingpong inside one tenant. The programs agree over TCP by the hosts' own addresses. */
 async function converse(t: Test, { a, b }: Lab, tenant: string, type: string, port: number): Promise<void> {
   const server = a.spawn(t, pingpong(type, port, 100), tenant);
-  await pause(400);
-  const client = await b.run([...pingpong(type, port, 100), '192.0.2.1'], { timeoutMillis: 20_000 }, tenant);
+  await server.waits();
+  const client = await b.run([...pingpong(type, port, 100), '192.0.2.1'], { timeoutMillis: 90_000 }, tenant);
   t.equal(client.code, 0, client.output);
-  t.equal(await server.end(5000), 0, server.output);
+  t.equal(await server.end(), 0, server.output);
   t.match(client.output, /remote address: .*GID ::ffff:10\.0\.0\.1/);
 }
 
@@ -59,10 +60,10 @@ t.test('tenants over VXLAN', { skip: lacks('root', 'gcc', 'ibv_rc_pingpong'), ti
 
   await t.test('rdma_cm by tenants’ addresses', async (t) => {
     const server = a.spawn(t, ['rping', '-s', '-a', '10.0.0.1'], 'blue');
-    await pause(400);
+    await server.waits();
     const { code, output } = await b.run(['rping', '-c', '-a', '10.0.0.1', '-C', '10', '-V', '-v'], {}, 'blue');
     t.equal(code, 0, output);
-    t.equal(await server.end(5000), 0);
+    t.equal(await server.end(), 0);
   });
 
   await t.test('what crosses the wire is VXLAN, and tenants are told apart by their VNI alone', async (t) => {
@@ -75,9 +76,9 @@ t.test('tenants over VXLAN', { skip: lacks('root', 'gcc', 'ibv_rc_pingpong'), ti
       code: 0,
     });
     const server = a.spawn(t, pingpong('rc', 18_520, 10), 'red');
-    await pause(400);
+    await server.waits();
     const client = b.run([...pingpong('rc', 18_520, 10), '192.0.2.1'], { timeoutMillis: 10_000 }, 'red');
-    t.not(await server.end(10_000), 0);
+    t.not(await server.end(), 0);
     t.match(server.output, /Failed to modify QP to RTR|Couldn't connect/);
     await client;
     await converse(t, lab, 'blue', 'rc', 18_521);
@@ -91,17 +92,17 @@ t.test('tenants over VXLAN', { skip: lacks('root', 'gcc', 'ibv_rc_pingpong'), ti
   await t.test('a rule cuts a live connection of its tenant, and no other', async (t) => {
     const long = (tenant: string, port: number) => {
       const server = a.spawn(t, pingpong('rc', port, 1_000_000), tenant);
-      return pause(400).then(
-        () => [server, b.spawn(t, [...pingpong('rc', port, 1_000_000), '192.0.2.1'], tenant)] as const,
-      );
+      return server
+        .waits()
+        .then(() => [server, b.spawn(t, [...pingpong('rc', port, 1_000_000), '192.0.2.1'], tenant)] as const);
     };
     const [[redServer], [blueServer, blueClient]] = await Promise.all([long('red', 18_530), long('blue', 18_531)]);
-    await pause(700);
+    await eventually(async () => (await control('conn', 'list', 'red', '--json')).output.includes('10.0.0.2'));
     const before = JSON.parse((await control('conn', 'list', 'red', '--json')).output) as object[];
     t.match(before, [{ local: '10.0.0.1', remote: '10.0.0.2' }]);
     const { output } = await control('rule', 'add', 'red', 'cut', '--action', 'deny');
     t.match(output, /1 connection ended/);
-    t.not(await redServer.end(5000), 0);
+    t.not(await redServer.end(), 0);
     t.match(redServer.output, /Failed status/);
     t.match(await control('conn', 'list', 'red', '--json'), { output: /^\[\]/ });
     await pause(300);
@@ -113,9 +114,9 @@ t.test('tenants over VXLAN', { skip: lacks('root', 'gcc', 'ibv_rc_pingpong'), ti
   await t.test('an endpoint that is no more is reached no more', async (t) => {
     t.match(await control('endpoint', 'del', 'blue', '10.0.0.2'), { code: 0 });
     const server = a.spawn(t, pingpong('rc', 18_540, 10), 'blue');
-    await pause(400);
-    await b.run([...pingpong('rc', 18_540, 10), '192.0.2.1'], { timeoutMillis: 5000 }, 'blue');
-    t.not(await server.end(5000), 0);
+    await server.waits();
+    await b.run([...pingpong('rc', 18_540, 10), '192.0.2.1'], { timeoutMillis: 20_000 }, 'blue');
+    t.not(await server.end(), 0);
     const spoofed = await count(a, 'blue', 'drop_spoofed');
     await control('endpoint', 'add', 'blue', '10.0.0.2', '--host', '192.0.2.2');
     await converse(t, lab, 'blue', 'rc', 18_541);

@@ -1,6 +1,6 @@
 /** Network namespaces, veth pairs and taps for tests: made by iproute2, removed when the test ends. */
 import { type ChildProcess, execFile, spawn } from 'node:child_process';
-import { existsSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
 
 export interface Ran {
   readonly code: number;
@@ -43,6 +43,26 @@ export async function must(...command: string[]): Promise<string> {
   return output;
 }
 
+const QUIET_MILLIS = 400;
+
+/** Of all threads of a process: whether none runs, and the clock ticks of processor time that they have used. */
+function activityOf(pid: number): { isAsleep: boolean; ticks: number } {
+  let isAsleep = true;
+  let ticks = 0;
+  try {
+    for (const thread of readdirSync(`/proc/${pid}/task`)) {
+      const fields = readFileSync(`/proc/${pid}/task/${thread}/stat`, 'utf8')
+        .replace(/^.*\) /s, '')
+        .split(' ');
+      if (fields[0] !== 'S') isAsleep = false;
+      ticks += Number(fields[11]) + Number(fields[12]);
+    }
+  } catch {
+    return { isAsleep: false, ticks }; // a thread that ended just now
+  }
+  return { isAsleep, ticks };
+}
+
 /** A program in the background. */
 export class Background {
   readonly child: ChildProcess;
@@ -78,6 +98,23 @@ export class Background {
       }
       await new Promise((resolve) => setTimeout(resolve, 20));
     }
+  }
+
+  /** Until it waits for somebody, as a server does once it listens: asleep, and no processor time used for a while. Returns too when it has ended. */
+  async waits(timeoutMillis = 60_000): Promise<void> {
+    let quietSince = Date.now();
+    let before = -1;
+    for (const deadline = Date.now() + timeoutMillis; Date.now() < deadline; ) {
+      await new Promise((resolve) => setTimeout(resolve, 50));
+      if (this.child.exitCode !== null || this.child.signalCode !== null) return;
+      const { isAsleep, ticks } = activityOf(this.child.pid!);
+      if (!isAsleep || Math.abs(ticks - before) > 1) quietSince = Date.now();
+      else if (Date.now() - quietSince >= QUIET_MILLIS) return;
+      if (Math.abs(ticks - before) > 1) before = ticks;
+    }
+    throw new Error(
+      `${this.child.spawnargs.join(' ')} is still at work after ${timeoutMillis / 1000} s:\n${this.output}`,
+    );
   }
 
   /** Its exit code; it is killed when it does not end by itself in time. */

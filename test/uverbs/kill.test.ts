@@ -87,12 +87,12 @@ t.test(
     const b = await UrnicHost.start(t, there);
     const pingpong = 'ibv_rc_pingpong -d rxe0 -g 1 -e -n 1000000'.split(' ');
     const server = a.spawn(t, pingpong);
-    await pause(300);
+    await server.waits();
     const client = b.spawn(t, [...pingpong, SERVER]);
     const waiting = a.spawn(t, ['rping', '-s', '-a', SERVER]);
-    await pause(700);
+    await waiting.waits();
     await a.daemon.stop('SIGKILL');
-    const ended = await Promise.all([server.end(10_000), waiting.end(10_000)]);
+    const ended = await Promise.all([server.end(), waiting.end()]);
     t.ok(!ended.includes(0), `its own programs end: ${ended}\n${server.output}${waiting.output}`);
     t.not(server.child.signalCode, 'SIGKILL', 'by themselves');
     // The peer hears of it when it has sent something; one that only waits for an answer waits on, as with any hardware.

@@ -8,7 +8,7 @@ import { ROOT } from '../support/root.ts';
 export const CLI = join(ROOT, 'dist/daemon/cli.js');
 export const SHIM = join(ROOT, 'dist/native/urnic-shim.so');
 /** What makes a program start without waiting for its peer's turn of the processor. */
-const START_MILLIS = 30_000;
+const START_MILLIS = 90_000;
 
 /** One namespace, one daemon with a vRNIC `v` on its netdev. */
 export class UrnicHost {
@@ -94,17 +94,14 @@ function up(t: Teardown, namespace: Namespace, folder: string): Background {
 export interface Pair {
   readonly server: readonly string[];
   readonly client: readonly string[];
-  /** How the server says that it listens; by default it is given the time that programs take to start. */
   readonly timeoutMillis?: number;
 }
 
-const LISTEN_MILLIS = 400;
-
 /** Runs a server on one host and its client on another. Both exit codes and outputs. */
 export async function runPair(t: Teardown, a: UrnicHost, b: UrnicHost, pair: Pair): Promise<[Ran, Ran]> {
-  const { timeoutMillis = 40_000 } = pair;
+  const { timeoutMillis = 120_000 } = pair;
   const server = a.spawn(t, pair.server);
-  await new Promise((resolve) => setTimeout(resolve, LISTEN_MILLIS));
+  await server.waits();
   const client = await b.run(pair.client, { timeoutMillis });
   const code = await server.end(timeoutMillis);
   return [{ code, output: server.output }, client];

@@ -38,10 +38,9 @@ t.test('qperf between two urnic hosts', { skip: lacks('root', 'gcc', 'qperf'), t
   const [here, there] = await twoHosts(t);
   const a = await UrnicHost.start(t, here);
   const b = await UrnicHost.start(t, there);
-  a.spawn(t, ['qperf']);
-  await new Promise((resolve) => setTimeout(resolve, 500));
+  await a.spawn(t, ['qperf']).waits();
   const tests = ['rc_bw', 'rc_lat', 'rc_rdma_read_bw', 'rc_rdma_write_bw', 'rc_rdma_write_lat'];
-  const { code, output } = await b.run(['qperf', '-t', '1', '-cm', '1', SERVER, ...tests]);
+  const { code, output } = await b.run(['qperf', '-t', '1', '-cm', '1', SERVER, ...tests], { timeoutMillis: 120_000 });
   t.equal(code, 0, output);
   for (const test of tests) t.match(output, new RegExp(`${test}:\\s+(bw|latency)\\s+=`));
 });
@@ -59,7 +58,7 @@ t.test(
     for (const ranks of [2, 4, 8]) {
       const mpirun = ['mpirun', '--allow-run-as-root', '--oversubscribe', '--mca', 'pml', 'ucx', '-n', String(ranks)];
       const command = [...mpirun, ...names.flatMap((name) => ['-x', name]), program];
-      const { code, output } = await host.run(ucx('rc,self', ...command), { timeoutMillis: 60_000 });
+      const { code, output } = await host.run(ucx('rc,self', ...command), { timeoutMillis: 240_000 });
       t.equal(code, 0, output);
       t.match(output, `${ranks} ranks agree`);
     }

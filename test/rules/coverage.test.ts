@@ -23,6 +23,12 @@ function namedIn(text: string): Set<number> {
   return named;
 }
 
+/** Numbers before the colon in the name of a drill. */
+function drilled(): Set<number> {
+  const names = filesIn(join(ROOT, 'test/drills')).flatMap((text) => [...text.matchAll(/\bdrill\(\s*['`](R-[^:]*):/g)]);
+  return namedIn(names.map(([, rules]) => rules).join('\n'));
+}
+
 t.test('rules: each has a test, or stands among those that have none', async (t) => {
   const tested = namedIn(filesIn(join(ROOT, 'test')).join('\n'));
   const page = readFileSync(join(ROOT, 'docs/spec/deviations.md'), 'utf8');
@@ -31,7 +37,10 @@ t.test('rules: each has a test, or stands among those that have none', async (t)
   const all = Array.from({ length: RULES }, (_, i) => i + 1);
   const number = (rule: number): string => `R-${String(rule).padStart(3, '0')}`;
   const count = all.filter((rule) => tested.has(rule)).length;
-  t.comment(`${count} of ${RULES} rules have a test; ${all.filter((rule) => excused.has(rule)).length} have none`);
+  const drills = drilled();
+  t.comment(
+    `${drills.size} of ${RULES} rules have a drill, ${count} a test of some kind; ${all.filter((rule) => excused.has(rule)).length} have none`,
+  );
   t.strictSame(all.filter((rule) => !tested.has(rule) && !excused.has(rule)).map(number), [], 'neither');
   t.strictSame(all.filter((rule) => tested.has(rule) && excused.has(rule)).map(number), [], 'both');
 });

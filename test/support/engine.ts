@@ -28,6 +28,10 @@ export interface EngineOptions {
   readonly gids?: readonly Uint8Array[];
   /** With a connection manager, whose datagrams go to THEIRS. */
   readonly managesConnections?: boolean;
+  readonly strictTimers?: boolean;
+  readonly reorderWindow?: number;
+  /** Gets every frame that leaves. */
+  readonly onFrame?: (frame: Uint8Array) => void;
 }
 
 /** A QP with its rings, and the CQ that it completes to. */
@@ -48,8 +52,10 @@ export class TestEngine {
   now = 1000;
   readonly #burst = new TransmitBurst();
   readonly #writer: PacketWriter;
+  readonly #onFrame: ((frame: Uint8Array) => void) | null;
 
   constructor(options: EngineOptions = {}) {
+    const { strictTimers = false, reorderWindow = 32, onFrame = null } = options;
     const { limits = {}, slots = 4096, qpnCount = 1 << 16, mtu = 4500, queues = Number.POSITIVE_INFINITY } = options;
     const { gids = [new Uint8Array(16).fill(1)], managesConnections = false } = options;
     const path = pathBetween(OURS, THEIRS);
@@ -63,8 +69,8 @@ export class TestEngine {
         qpnBase: QPN_BASE,
         qpnCount,
         limits: { ...DEFAULT_LIMITS, ...limits },
-        strictTimers: false,
-        reorderWindow: 32,
+        strictTimers,
+        reorderWindow,
       },
       {
         random32: () => random.bits(),
@@ -76,6 +82,7 @@ export class TestEngine {
       },
     );
     this.#writer = new PacketWriter([this.#burst], 1);
+    this.#onFrame = onFrame;
     this.page = newPage(slots);
     this.context = this.rnic.openContext(this.page);
   }
@@ -143,6 +150,7 @@ export class TestEngine {
     for (let more = true; more; ) {
       more = this.rnic.pollTransmit(this.#writer, this.now);
       frames += this.#burst.count;
+      if (this.#onFrame !== null) this.#handOver(this.#onFrame);
       this.#burst.reset();
     }
     return frames;
@@ -153,6 +161,13 @@ export class TestEngine {
     const event: EngineEvent = { kind: 0, context: 0, code: 0, handle: 0, channel: 0, cookie: 0n };
     while (this.rnic.pollEvent(event)) events.push({ ...event });
     return events;
+  }
+
+  #handOver(onFrame: (frame: Uint8Array) => void): void {
+    for (let i = 0; i < this.#burst.count; i++) {
+      const at = this.#burst.at[i]!;
+      onFrame(this.#burst.bytes.slice(at, at + this.#burst.frameBytes[i]!));
+    }
   }
 
   #allocate(bytes: number): QueueMemory {

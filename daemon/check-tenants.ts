@@ -1,5 +1,5 @@
 /** Whether tenants can be told apart, and endpoints of one tenant: what collides is refused in words, before a frame could go to the wrong one. */
-import type { Endpoint, Tenant } from '../vswitch/model.ts';
+import { addressesOf, type Endpoint, type Tenant } from '../vswitch/model.ts';
 import { gidText, isMappedIpv4 } from '../workers/linux/netdev.ts';
 
 const macText = (mac: Uint8Array): string => [...mac].map((octet) => octet.toString(16).padStart(2, '0')).join(':');
@@ -34,10 +34,13 @@ export function faultOf({ name, endpoints, rules }: Tenant): string | undefined 
 function faultOfEndpoints(name: string, endpoints: readonly Endpoint[]): string | undefined {
   const addresses = new Set<string>();
   const holders = new Map<string, string>();
-  for (const { address, mac, host } of endpoints) {
+  for (const endpoint of endpoints) {
+    const { address, mac, host } = endpoint;
+    for (const one of addressesOf(endpoint).map(gidText)) {
+      if (addresses.has(one)) return `tenant ${name} has two endpoints ${one}: remove one`;
+      addresses.add(one);
+    }
     const text = gidText(address);
-    if (addresses.has(text)) return `tenant ${name} has two endpoints ${text}: remove one`;
-    addresses.add(text);
     const holder = holders.get(macText(mac));
     if (holder !== undefined)
       return `endpoints ${holder} and ${text} of tenant ${name} have MAC ${macText(mac)} both: change one address`;

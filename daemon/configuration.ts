@@ -15,8 +15,15 @@ const name = z
   .string()
   .regex(/^[a-z][a-z0-9_-]{0,31}$/i, 'a name begins with a letter and has up to 32 letters, digits, - and _');
 
+const ADDRESSES_MAX = 16;
+
 export const EndpointText = z.strictObject({
   address,
+  /** More addresses of it: more GIDs. */
+  also: z
+    .array(address)
+    .max(ADDRESSES_MAX - 1, `an endpoint has at most ${ADDRESSES_MAX} addresses`)
+    .optional(),
   /** The VTEP of its host. */
   host: address,
 });

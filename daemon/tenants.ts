@@ -1,7 +1,7 @@
 /** The tenants of a daemon: what the configuration said, and what commands have changed since. */
 
 import type { z } from 'zod';
-import { macOf, type Rule, type Tenant } from '../vswitch/model.ts';
+import { addressesOf, type Endpoint, macOf, type Rule, type Tenant } from '../vswitch/model.ts';
 import { gidText, isMappedIpv4, linkLocalOf, readNetdev, toGid } from '../workers/linux/netdev.ts';
 import type { Connection } from '../workers/overlay/overlay.ts';
 import type { VrnicConfig } from '../workers/vrnic-config.ts';
@@ -31,8 +31,9 @@ export class Tenants {
     return [...this.#byName.values()].map(({ name, vni, endpoints, rules }) => ({
       name,
       vni,
-      endpoints: endpoints.map(({ address, host, mac }) => ({
+      endpoints: endpoints.map(({ address, also = [], host, mac }) => ({
         address: gidText(address),
+        ...(also.length > 0 && { also: also.map(gidText) }),
         host: gidText(host),
         mac: [...mac].map((octet) => octet.toString(16).padStart(2, '0')).join(':'),
       })),
@@ -48,9 +49,15 @@ export class Tenants {
   place(tenantName: string, address: string, netdev: string): Pick<VrnicConfig, 'port' | 'mac' | 'gids' | 'tenant'> {
     const tenant = this.#named(tenantName);
     const own = toGid(address);
-    const { host: local, mac } = tenant.endpoints.find((endpoint) => gidText(endpoint.address) === gidText(own))!;
+    const endpoint = tenant.endpoints.find(({ address }) => gidText(address) === gidText(own))!;
+    const { host: local, mac } = endpoint;
     const mtu = readNetdev(netdev).mtu - (isMappedIpv4(local) ? OVERHEAD_IPV4 : OVERHEAD_IPV6);
-    return { port: { kind: 'vxlan', netdev, local, mtu }, mac, gids: [linkLocalOf(mac), own], tenant };
+    return {
+      port: { kind: 'vxlan', netdev, local, mtu },
+      mac,
+      gids: [linkLocalOf(mac), ...addressesOf(endpoint)],
+      tenant,
+    };
   }
 
   /** @throws Error in words: no such tenant, no such rule, already there. */
@@ -65,7 +72,8 @@ export class Tenants {
       changed.rules = without(tenant.rules, ({ id }) => id === key, `tenant ${name} has no rule ${key}`);
     } else if (op === 'addEndpoint' && endpoint) {
       const others = tenant.endpoints.filter(({ address }) => gidText(address) !== endpoint.address);
-      changed.endpoints = [...others, toEndpoint(tenant.vni, endpoint)];
+      const also = tenant.endpoints.find(({ address }) => gidText(address) === endpoint.address)?.also;
+      changed.endpoints = [...others, { ...(also && { also }), ...toEndpoint(tenant.vni, endpoint) }];
     } else if (op === 'deleteEndpoint') {
       const text = isAddress(key) ? canonical(key) : key;
       const isIt = ({ address }: { address: Uint8Array }): boolean => gidText(address) === text;
@@ -95,9 +103,9 @@ const toRule = ({ source, destination, ...rule }: z.infer<typeof RuleText>): Rul
   destination: toPrefix(destination),
 });
 
-function toEndpoint(vni: number, { address, host }: z.infer<typeof EndpointText>) {
+function toEndpoint(vni: number, { address, also, host }: z.infer<typeof EndpointText>): Endpoint {
   const gid = toGid(address);
-  return { address: gid, host: toGid(host), mac: macOf(vni, gid) };
+  return { address: gid, host: toGid(host), mac: macOf(vni, gid), ...(also && { also: also.map(toGid) }) };
 }
 
 export const toTenant = ({ name, vni, endpoints, rules }: TenantText): Tenant => ({

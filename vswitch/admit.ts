@@ -10,28 +10,41 @@ export type Admission = (typeof Admission)[keyof typeof Admission];
 
 const ETHERNET_AT = Vxlan.BYTES;
 const IPV4_BYTES = 4;
+const SOURCE = 0;
+const DESTINATION = 1;
 
 const macAt = (view: DataView, at: number): number => view.getUint16(at) * 2 ** 32 + view.getUint32(at + 2);
 
 export class Admitter {
-  readonly #view: TenantView;
+  /** One for each of our addresses. */
+  readonly #views: readonly TenantView[];
   readonly #mac: number;
 
-  constructor(view: TenantView, mac: Uint8Array) {
-    this.#view = view;
+  constructor(views: readonly TenantView[], mac: Uint8Array) {
+    this.#views = views;
     this.#mac = macNumber(mac);
   }
 
   /** A frame from its VXLAN header on. `vtep`: the address of the host that sent it, 16 octets. R-180 … R-186, T-01. */
   admit(frame: DataView, at: number, end: number, vtep: Uint8Array): Admission {
     if (end - at < ETHERNET_AT + Ethernet.BYTES + Ipv4.BYTES) return Admission.SHORT;
-    if (!Vxlan.hasVni(frame, at) || Vxlan.vni(frame, at) !== this.#view.vni) return Admission.VNI;
+    if (!Vxlan.hasVni(frame, at) || Vxlan.vni(frame, at) !== this.#views[0]!.vni) return Admission.VNI;
     const ethernetAt = at + ETHERNET_AT;
     if (macAt(frame, ethernetAt) !== this.#mac) return Admission.NOT_OURS;
-    const peer = this.#view.withMac(macAt(frame, ethernetAt + Ethernet.MAC_BYTES));
-    if (peer === undefined || !isSame(peer.endpoint.host, vtep)) return Admission.SPOOFED;
-    if (!hasAddress(frame, ethernetAt, end, peer.endpoint.address)) return Admission.SPOOFED;
-    return peer.inbound.isAllowed ? Admission.ACCEPT : Admission.DENIED;
+    const peers = this.#viewOf(frame, ethernetAt, end).withMac(macAt(frame, ethernetAt + Ethernet.MAC_BYTES));
+    if (peers === undefined || !isSame(peers[0]!.endpoint.host, vtep)) return Admission.SPOOFED;
+    for (const peer of peers)
+      if (hasAddress(frame, ethernetAt, end, peer.address, SOURCE))
+        return peer.inbound.isAllowed ? Admission.ACCEPT : Admission.DENIED;
+    return Admission.SPOOFED;
+  }
+
+  /** Of the address that the packet is for; whether that is one of ours the engine sees to. */
+  #viewOf(frame: DataView, ethernetAt: number, end: number): TenantView {
+    const views = this.#views;
+    for (let i = 1; i < views.length; i++)
+      if (hasAddress(frame, ethernetAt, end, views[i]!.own, DESTINATION)) return views[i]!;
+    return views[0]!;
   }
 }
 
@@ -40,14 +53,14 @@ function isSame(a: Uint8Array, b: Uint8Array): boolean {
   return true;
 }
 
-/** Whether the inner packet's source is the endpoint's address. */
-function hasAddress(frame: DataView, ethernetAt: number, end: number, address: Uint8Array): boolean {
+/** Whether the inner packet's source or destination is the address. */
+function hasAddress(frame: DataView, ethernetAt: number, end: number, address: Uint8Array, which: 0 | 1): boolean {
   const ipAt = ethernetAt + Ethernet.BYTES;
   const type = frame.getUint16(ethernetAt + 12);
   const isIpv6 = type === Ethernet.ETHER_TYPE_IPV6;
   if (!isIpv6 && type !== Ethernet.ETHER_TYPE_IPV4) return false;
-  const at = ipAt + (isIpv6 ? 8 : 12);
   const bytes = isIpv6 ? 16 : IPV4_BYTES;
+  const at = ipAt + (isIpv6 ? 8 : 12) + which * bytes;
   if (at + bytes > end) return false;
   for (let i = 0; i < bytes; i++) if (frame.getUint8(at + i) !== address[16 - bytes + i]) return false;
   return isIpv6 || isMapped(address);

@@ -2,13 +2,17 @@
 
 /** A place in a tenant's network: a vRNIC, here or on another host. */
 export interface Endpoint {
-  /** 16 octets: an IPv6 address, or an IPv4 address mapped into one. It is the endpoint's GID. */
+  /** 16 octets: an IPv6 address, or an IPv4 address mapped into one. It is the endpoint's GID, and its name in the tenant. */
   readonly address: Uint8Array;
+  /** More addresses of it: more GIDs. */
+  readonly also?: readonly Uint8Array[];
   /** 6 octets. */
   readonly mac: Uint8Array;
   /** VTEP of the host that it lives on, 16 octets. */
   readonly host: Uint8Array;
 }
+
+export const addressesOf = ({ address, also = [] }: Endpoint): Uint8Array[] => [address, ...also];
 
 /** Addresses whose first `bits` (0 … 128) are those of `address`. */
 export interface Prefix {

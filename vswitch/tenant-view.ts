@@ -1,9 +1,10 @@
-/** A tenant's network as one of its endpoints sees it: who is where, and who may talk to it. Made anew when the tenant changes; looked up for every packet. */
+/** A tenant's network as one address of one of its endpoints sees it: who is where, and who may talk to it. Made anew when the tenant changes; looked up for every packet. */
 import { judge, type Verdict } from './judge.ts';
-import type { Endpoint, Tenant } from './model.ts';
+import { addressesOf, type Endpoint, type Tenant } from './model.ts';
 
-/** An endpoint, and what the rules say of it and us. */
+/** An address of an endpoint, and what the rules say of it and us. */
 export interface Peer {
+  readonly address: Uint8Array;
   readonly endpoint: Endpoint;
   /** Of what it sends to us. */
   readonly inbound: Verdict;
@@ -15,18 +16,23 @@ const keyOf = (octets: Uint8Array): string => octets.join('.');
 
 export class TenantView {
   readonly vni: number;
+  readonly own: Uint8Array;
   readonly #byAddress = new Map<string, Peer>();
   /** By MAC as a number of 48 bits: exact in a double. */
-  readonly #byMac = new Map<number, Peer>();
+  readonly #byMac = new Map<number, Peer[]>();
 
   constructor(tenant: Tenant, own: Uint8Array) {
     this.vni = tenant.vni;
+    this.own = own;
     for (const endpoint of tenant.endpoints) {
-      const inbound = judge(tenant.rules, endpoint.address, own);
-      const outbound = judge(tenant.rules, own, endpoint.address);
-      const peer = { endpoint, inbound, outbound };
-      this.#byAddress.set(keyOf(endpoint.address), peer);
-      this.#byMac.set(macNumber(endpoint.mac), peer);
+      const peers = addressesOf(endpoint).map((address) => ({
+        address,
+        endpoint,
+        inbound: judge(tenant.rules, address, own),
+        outbound: judge(tenant.rules, own, address),
+      }));
+      for (const peer of peers) this.#byAddress.set(keyOf(peer.address), peer);
+      this.#byMac.set(macNumber(endpoint.mac), peers);
     }
   }
 
@@ -34,7 +40,8 @@ export class TenantView {
     return this.#byAddress.get(keyOf(address));
   }
 
-  withMac(mac: number): Peer | undefined {
+  /** One for each address of the endpoint. */
+  withMac(mac: number): readonly Peer[] | undefined {
     return this.#byMac.get(mac);
   }
 }

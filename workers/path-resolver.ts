@@ -71,10 +71,10 @@ export class PathResolver {
   ): { path: Path } | Refusal {
     if (!overlay.isOwn(sgid))
       return refuse(Errno.EADDRNOTAVAIL, `${gidText(sgid)} is not this vRNIC's address in its tenant`, 'av.sgidIndex');
-    const way = overlay.wayTo(av.dgid);
+    const way = overlay.wayTo(sgid, av.dgid);
     if ('ok' in way) return way;
     const built = this.#build(av, sgid, localQpn, remoteQpn, WIRE_PORT, way.mac, way);
-    overlay.follow(av.dgid, built.path);
+    overlay.follow(sgid, av.dgid, built.path);
     return built;
   }
 

@@ -26,7 +26,7 @@ export type PortConfig = (
 export interface VrnicConfig {
   readonly name: string;
   readonly port: PortConfig;
-  /** The tenant that it belongs to; its last GID is its address there. */
+  /** The tenant that it belongs to; its GIDs but the first are its addresses there. */
   readonly tenant?: Tenant;
   /** Network namespace to enter before the port is opened, for instance /var/run/netns/blue. Counts for the worker thread: one namespace for all its vRNICs. */
   readonly namespace?: string;

@@ -84,6 +84,7 @@ export class Vrnic {
   /** Whose addresses are the GIDs; null when they were configured. */
   readonly #netdev: Netdev | null;
   #gids: readonly GidEntry[];
+  readonly #mac: Uint8Array;
   readonly #neighbours: Neighbours;
   readonly #resolver: PathResolver;
   readonly #receiver: Receiver;
@@ -114,6 +115,7 @@ export class Vrnic {
     this.#parts = parts;
     this.#netdev = config.gids === undefined ? netdev : null;
     this.#gids = gids;
+    this.#mac = mac;
     this.ports = [wire, new MemoryPort(newLoopback(wire.mtu))];
     const wireBurst = new TransmitBurst(BURST_BYTES, BURST_FRAMES, FRAME_HEADROOM);
     this.#bursts = [wireBurst, new TransmitBurst(LOOPBACK_BURST_BYTES)];
@@ -139,7 +141,7 @@ export class Vrnic {
     );
     const routes = this.#netdev ? { netdev: this.#netdev.name } : {};
     const overlay =
-      config.tenant && wire instanceof VxlanMember ? new Overlay(config.tenant, wire, mac, addresses.at(-1)!) : null;
+      config.tenant && wire instanceof VxlanMember ? new Overlay(config.tenant, wire, mac, addresses.slice(1)) : null;
     this.#overlay = overlay;
     const others = { ports: this.ports, neighbours: this.#neighbours, overlay };
     this.#resolver = new PathResolver({ mac, gids, ...others, ...routes });
@@ -237,8 +239,11 @@ export class Vrnic {
 
   /** Its tenant's endpoints or rules have changed: connections that may not stay end now. How many. */
   setTenant(tenant: Tenant): number {
-    const ended = this.#overlay?.update(tenant, this.#isConnected) ?? [];
+    const overlay = this.#overlay;
+    if (!overlay) return 0;
+    const ended = overlay.update(tenant, this.#isConnected);
     for (const qpn of ended) this.engine.revoke(qpn);
+    this.#moveTo(overlay.addresses, this.#mac);
     return ended.length;
   }
 
@@ -258,9 +263,12 @@ export class Vrnic {
 
   /** The interface may have got or lost an address: the GID table follows, unless it was configured. */
   refreshGids(): void {
-    if (this.#netdev === null) return;
+    if (this.#netdev !== null) this.#moveTo(addressesOf(this.#netdev.name), this.#netdev.mac);
+  }
+
+  #moveTo(addresses: readonly Uint8Array[], mac: Uint8Array): void {
     const known = this.#gids.map(({ gid }) => gid);
-    const wanted = gidTable(known, addressesOf(this.#netdev.name), this.#netdev.mac);
+    const wanted = gidTable(known, addresses, mac);
     const isSame = known.length === wanted.length && wanted.every((gid, i) => sameGid(gid, known[i]!));
     if (!isSame) this.setGids(wanted);
   }

@@ -11,7 +11,7 @@ interface Flags {
 interface TenantView {
   readonly name: string;
   readonly vni: number;
-  readonly endpoints: readonly { address: string; host: string; mac: string }[];
+  readonly endpoints: readonly { address: string; also?: string[]; host: string; mac: string }[];
   readonly rules: readonly { id: string; priority: number; action: string; source: string; destination: string }[];
 }
 
@@ -42,13 +42,16 @@ export function addTenant(program: Command): void {
 function addEndpoint(endpoint: Command): void {
   common(endpoint.command('list')).action((flags: Flags) =>
     list(flags, ({ name, endpoints }) =>
-      endpoints.map(({ address, host, mac }) => `${name} ${address} host ${host} mac ${mac}`),
+      endpoints.map(
+        ({ address, also = [], host, mac }) => `${name} ${[address, ...also].join(',')} host ${host} mac ${mac}`,
+      ),
     ),
   );
   common(endpoint.command('add').argument('<tenant>').argument('<address>').requiredOption('--host <vtep>', 'its host'))
     .description('add an endpoint, or move one to another host')
-    .action((tenant: string, address: string, flags: Flags & { host: string }) =>
-      change(flags, { op: 'addEndpoint', tenant, endpoint: { address, host: flags.host } }),
+    .option('--also <addresses>', 'more addresses of it, with commas between')
+    .action((tenant: string, address: string, { host, also, ...flags }: Flags & { host: string; also?: string }) =>
+      change(flags, { op: 'addEndpoint', tenant, endpoint: { address, host, ...(also && { also: also.split(',') }) } }),
     );
   common(endpoint.command('del').argument('<tenant>').argument('<address>')).action(
     (tenant: string, key: string, flags: Flags) => change(flags, { op: 'deleteEndpoint', tenant, key }),

@@ -40,8 +40,8 @@ const tenant = (more: Partial<Tenant> = {}): Tenant => ({
 function place(t: Test): { member: VxlanMember; overlay: Overlay; path: Path } {
   const member = joinVtep({ local: HERE, mtu: 1450, udpPort: 0 }, VNI, macNumber(MAC));
   t.teardown(() => member.close());
-  const overlay = new Overlay(tenant(), member, MAC, ONE);
-  const { destination } = overlay.wayTo(TWO) as Way;
+  const overlay = new Overlay(tenant(), member, MAC, [ONE]);
+  const { destination } = overlay.wayTo(ONE, TWO) as Way;
   const path: Path = {
     template: new Uint8Array(0),
     ethernetAt: 8,
@@ -53,7 +53,7 @@ function place(t: Test): { member: VxlanMember; overlay: Overlay; path: Path } {
     framing: Framing.HEADER_EACH,
     icrcElided: false,
   };
-  overlay.follow(TWO, path);
+  overlay.follow(ONE, TWO, path);
   overlay.opened({ qpn: QPN, local: ONE, remote: TWO }, isConnected);
   return { member, overlay, path };
 }
@@ -96,7 +96,7 @@ for (const [what, endpoints] of [
     const { overlay, path } = place(t);
     t.strictSame(overlay.update(tenant({ endpoints }), isConnected), [QPN]);
     t.equal(path.destination, NOWHERE);
-    t.match(overlay.wayTo(TWO), { ok: false, errno: Errno.EHOSTUNREACH, reason: /fd00::1 on this host/ });
+    t.match(overlay.wayTo(ONE, TWO), { ok: false, errno: Errno.EHOSTUNREACH, reason: /fd00::1 on this host/ });
     t.equal(overlay.admit(new DataView(new ArrayBuffer(0)), 0, 0, 0), Counter.drop_inner_address);
   });
 }
@@ -141,3 +141,26 @@ t.test('a capture of a tenant’s vRNIC shows frames as the tenant sees them, ea
     inner,
   );
 });
+
+t.test(
+  'an endpoint of several addresses: a rule for one of them leaves the others alone, one that goes ends its connections',
+  async (t) => {
+    const { overlay } = place(t);
+    const other = toGid('fd00::11');
+    const self = { ...endpoint(ONE, HERE), also: [other] };
+    const theirs = endpoint(TWO, THERE);
+    const more = tenant({ endpoints: [self, theirs] });
+    t.strictSame(overlay.update(more, isConnected), []);
+    t.strictSame(overlay.addresses, [ONE, other]);
+    t.ok('mac' in overlay.wayTo(other, TWO));
+    overlay.opened({ qpn: QPN + 1, local: other, remote: TWO }, isConnected);
+    const wall: Rule = { ...DENY, source: { address: other, bits: 128 } };
+    t.strictSame(overlay.update({ ...more, rules: [wall] }, isConnected), [QPN + 1]);
+    t.match(overlay.wayTo(other, TWO), { ok: false, errno: Errno.EACCES });
+    t.ok('mac' in overlay.wayTo(ONE, TWO));
+    overlay.update(more, isConnected);
+    overlay.opened({ qpn: QPN + 1, local: other, remote: TWO }, isConnected);
+    t.strictSame(overlay.update(tenant(), isConnected), [QPN + 1]);
+    t.notOk(overlay.isOwn(other));
+  },
+);

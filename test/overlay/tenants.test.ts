@@ -8,8 +8,8 @@ import { UrnicHost } from '../uverbs/lab.ts';
 
 const TENANTS = ['blue', 'red'];
 const ENDPOINTS = `
-      - { address: 10.0.0.1, host: 192.0.2.1 }
-      - { address: 10.0.0.2, host: 192.0.2.2 }`;
+      - { address: 10.0.0.1, also: ['fd00::1'], host: 192.0.2.1 }
+      - { address: 10.0.0.2, also: [10.0.0.3, 'fd00::2'], host: 192.0.2.2 }`;
 const configuration = (address: string): string => `
 tenants:
   - name: blue
@@ -21,8 +21,8 @@ tenants:
 vrnics:${TENANTS.map((tenant) => `\n  - { name: ${tenant}, tenant: ${tenant}, address: ${address}, netdev: eth0 }`).join('')}
 `;
 const pause = (millis: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, millis));
-const pingpong = (type: string, port: number, iterations: number): string[] =>
-  `ibv_${type}_pingpong -d rxe0 -g 1 -n ${iterations} -p ${port}`.split(' ');
+const pingpong = (type: string, port: number, iterations: number, gid = 1): string[] =>
+  `ibv_${type}_pingpong -d rxe0 -g ${gid} -n ${iterations} -p ${port}`.split(' ');
 
 interface Lab {
   readonly a: UrnicHost;
@@ -30,13 +30,13 @@ interface Lab {
 }
 
 /** A pingpong inside one tenant. The programs agree over TCP by the hosts' own addresses. */
-async function converse(t: Test, { a, b }: Lab, tenant: string, type: string, port: number): Promise<void> {
-  const server = a.spawn(t, pingpong(type, port, 100), tenant);
+async function converse(t: Test, { a, b }: Lab, tenant: string, type: string, port: number, gids = [1, 1]) {
+  const server = a.spawn(t, pingpong(type, port, 100, gids[0]), tenant);
   await server.waits();
-  const client = await b.run([...pingpong(type, port, 100), '192.0.2.1'], { timeoutMillis: 90_000 }, tenant);
+  const client = await b.run([...pingpong(type, port, 100, gids[1]), '192.0.2.1'], { timeoutMillis: 90_000 }, tenant);
   t.equal(client.code, 0, client.output);
   t.equal(await server.end(), 0, server.output);
-  t.match(client.output, /remote address: .*GID ::ffff:10\.0\.0\.1/);
+  t.match(client.output, gids[0] === 1 ? /remote address: .*GID ::ffff:10\.0\.0\.1/ : /remote address: .*GID fd00::1/);
 }
 
 const count = async (host: UrnicHost, vrnic: string, counter: string): Promise<number> => {
@@ -57,6 +57,11 @@ t.test('tenants over VXLAN', { skip: lacks('root', 'gcc', 'ibv_rc_pingpong'), ti
       Promise.all(TENANTS.map((tenant, i) => converse(t, lab, tenant, type, 18_515 + i))).then(() => {}),
     );
   }
+
+  await t.test('an endpoint of several addresses: its second IPv4 address, and IPv6', async (t) => {
+    await converse(t, lab, 'blue', 'rc', 18_515, [1, 2]);
+    for (const type of ['rc', 'ud']) await converse(t, lab, 'red', type, 18_516, [2, 3]);
+  });
 
   await t.test('rdma_cm by tenants’ addresses', async (t) => {
     const server = a.spawn(t, ['rping', '-s', '-a', '10.0.0.1'], 'blue');
@@ -118,10 +123,12 @@ t.test('tenants over VXLAN', { skip: lacks('root', 'gcc', 'ibv_rc_pingpong'), ti
     await b.run([...pingpong('rc', 18_540, 10), '192.0.2.1'], { timeoutMillis: 20_000 }, 'blue');
     t.not(await server.end(), 0);
     const spoofed = await count(a, 'blue', 'drop_spoofed');
-    await control('endpoint', 'add', 'blue', '10.0.0.2', '--host', '192.0.2.2');
+    await control('endpoint', 'add', 'blue', '10.0.0.2', '--host', '192.0.2.2', '--also', '10.0.0.3,fd00::2');
     await converse(t, lab, 'blue', 'rc', 18_541);
     t.equal(await count(a, 'blue', 'drop_spoofed'), spoofed);
-    t.match(await control('endpoint', 'list'), { output: /blue 10\.0\.0\.2 host 192\.0\.2\.2 mac 02:64:/ });
+    t.match(await control('endpoint', 'list'), {
+      output: /blue 10\.0\.0\.2,10\.0\.0\.3,fd00::2 host 192\.0\.2\.2 mac 02:64:/,
+    });
     t.match(await control('tenant', 'list'), { output: /blue vni 100 endpoints 2 rules 0/ });
     t.match(await control('rule', 'del', 'blue', 'none'), { code: 1, output: /no rule none/ });
   });

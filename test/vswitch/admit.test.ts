@@ -56,7 +56,7 @@ function frame({
 
 const admit = (of: Frame, vtep = HOST_B, rules: Tenant['rules'] = []): Admission => {
   const view = frame(of);
-  return new Admitter(new TenantView(tenant(rules), ONE), MAC_ONE).admit(view, 0, view.byteLength, vtep);
+  return new Admitter([new TenantView(tenant(rules), ONE)], MAC_ONE).admit(view, 0, view.byteLength, vtep);
 };
 
 t.test('a frame of the tenant, from an endpoint, from its host, is taken', async (t) => {
@@ -102,4 +102,40 @@ t.test('a rule that denies what comes in', async (t) => {
   } as const;
   t.equal(admit({}, HOST_B, [deny]), Admission.DENIED);
   t.equal(admit({ from: MAC_SIX, source: SIX }, HOST_B, [deny]), Admission.ACCEPT);
+});
+
+t.test('an endpoint of several addresses may use each of them, and rules see which', async (t) => {
+  const more = toGid('10.0.0.22');
+  const own = toGid('10.0.0.11');
+  const rules: Tenant['rules'] = [
+    {
+      id: 'wall',
+      priority: 1,
+      action: 'deny',
+      source: { address: more, bits: 128 },
+      destination: { address: own, bits: 128 },
+    },
+  ];
+  const [self, theirs] = tenant().endpoints;
+  const network = {
+    ...tenant(rules),
+    endpoints: [
+      { ...self!, also: [own] },
+      { ...theirs!, also: [more] },
+    ],
+  };
+  const admitter = new Admitter(
+    [ONE, own].map((address) => new TenantView(network, address)),
+    MAC_ONE,
+  );
+  const admitTo = (source: Uint8Array, destination: Uint8Array): Admission => {
+    const view = frame({ source });
+    for (let i = 0; i < 4; i++) view.setUint8(22 + 16 + i, destination[12 + i]!);
+    return admitter.admit(view, 0, view.byteLength, HOST_B);
+  };
+  t.equal(admitTo(TWO, ONE), Admission.ACCEPT);
+  t.equal(admitTo(more, ONE), Admission.ACCEPT);
+  t.equal(admitTo(TWO, own), Admission.ACCEPT);
+  t.equal(admitTo(more, own), Admission.DENIED);
+  t.equal(admitTo(toGid('10.0.0.23'), ONE), Admission.SPOOFED);
 });

@@ -3,11 +3,11 @@ import { Errno, type Refusal } from '../../rnic/commands.ts';
 import { Counter } from '../../rnic/counters.ts';
 import type { Path } from '../../rnic/path.ts';
 import { Admission, Admitter } from '../../vswitch/admit.ts';
-import { judge } from '../../vswitch/judge.ts';
-import type { Tenant } from '../../vswitch/model.ts';
+import { addressesOf, type Tenant } from '../../vswitch/model.ts';
 import { TenantView } from '../../vswitch/tenant-view.ts';
 import * as Vxlan from '../../wire/vxlan.ts';
-import { gidText, toGid } from '../linux/netdev.ts';
+import { sameGid } from '../gid-table.ts';
+import { gidText } from '../linux/netdev.ts';
 import { NOWHERE, type VxlanMember } from './vxlan-hub.ts';
 
 /** A connection as the rules see it. */
@@ -25,6 +25,13 @@ export interface Way {
   readonly encapsulation: Uint8Array;
 }
 
+/** From one of our addresses to a peer's. */
+interface Route {
+  readonly source: Uint8Array;
+  readonly address: Uint8Array;
+  paths: WeakRef<Path>[];
+}
+
 const isPowerOfTwo = (count: number): boolean => (count & (count - 1)) === 0;
 const SWEEP_FROM = 64;
 
@@ -40,57 +47,66 @@ const REASONS: readonly number[] = [
 export class Overlay {
   readonly #member: VxlanMember;
   readonly #mac: Uint8Array;
-  readonly #own: Uint8Array;
+  /** Our addresses; the first names us in the tenant. */
+  #own: readonly Uint8Array[];
   readonly #encapsulation: Uint8Array;
   /** By QPN. */
   readonly #connections = new Map<number, Connection>();
-  /** Paths that were given out, by the address that they lead to: address handles live on when the tenant changes. */
-  readonly #paths = new Map<string, WeakRef<Path>[]>();
+  /** Paths that were given out, by the two addresses: address handles live on when the tenant changes. */
+  readonly #routes = new Map<string, Route>();
   #tenant: Tenant;
-  #view: TenantView;
+  /** As each of our addresses sees the tenant. */
+  #views: readonly TenantView[];
   #admitter: Admitter;
   /** False once our own endpoint was deleted or moved to another host: nothing comes or goes. */
   #isAtHome: boolean;
 
-  constructor(tenant: Tenant, member: VxlanMember, mac: Uint8Array, own: Uint8Array) {
+  constructor(tenant: Tenant, member: VxlanMember, mac: Uint8Array, own: readonly Uint8Array[]) {
     this.#member = member;
     this.#mac = mac;
     this.#own = own;
     this.#encapsulation = new Uint8Array(Vxlan.BYTES);
     Vxlan.write(new DataView(this.#encapsulation.buffer), 0, tenant.vni);
     this.#tenant = tenant;
-    this.#view = new TenantView(tenant, own);
-    this.#admitter = new Admitter(this.#view, mac);
+    this.#views = own.map((address) => new TenantView(tenant, address));
+    this.#admitter = new Admitter(this.#views, mac);
     this.#isAtHome = this.#livesHere();
     this.#nameVteps();
   }
 
+  get addresses(): readonly Uint8Array[] {
+    return this.#own;
+  }
+
   /** The tenant has changed: QPNs of connections that are allowed no longer, or whose peer is no more or lives elsewhere now. */
   update(tenant: Tenant, isConnected: (qpn: number) => boolean): number[] {
-    const before = this.#view;
+    const before = this.#views;
     this.#tenant = tenant;
-    this.#view = new TenantView(tenant, this.#own);
-    this.#admitter = new Admitter(this.#view, this.#mac);
+    const self = tenant.endpoints.find(({ address }) => sameGid(address, this.#own[0]!));
+    if (self) this.#own = addressesOf(self);
+    this.#views = this.#own.map((address) => new TenantView(tenant, address));
+    this.#admitter = new Admitter(this.#views, this.#mac);
     this.#isAtHome = this.#livesHere();
     this.#nameVteps();
     this.#redirectPaths();
     const ended: number[] = [];
-    for (const { qpn, remote } of this.connections(isConnected)) if (!this.#mayStay(before, remote)) ended.push(qpn);
+    for (const connection of this.connections(isConnected))
+      if (!this.#mayStay(before, connection)) ended.push(connection.qpn);
     for (const qpn of ended) this.#connections.delete(qpn);
     return ended;
   }
 
   /** Peers drop what comes from another of our GIDs. */
   isOwn(gid: Uint8Array): boolean {
-    return this.#own.every((octet, i) => octet === gid[i]);
+    return this.#own.some((own) => sameGid(own, gid));
   }
 
   /** EHOSTUNREACH: no such endpoint. EACCES: a rule forbids it. */
-  wayTo(address: Uint8Array): Way | Refusal {
-    const peer = this.#view.at(address);
+  wayTo(source: Uint8Array, address: Uint8Array): Way | Refusal {
+    const peer = viewOf(this.#views, source)?.at(address);
     const { name } = this.#tenant;
-    if (!this.#isAtHome)
-      return refuse(Errno.EHOSTUNREACH, `tenant ${name} has no endpoint ${gidText(this.#own)} on this host any more`);
+    if (!this.#isAtHome || !this.isOwn(source))
+      return refuse(Errno.EHOSTUNREACH, `tenant ${name} has no endpoint ${gidText(source)} on this host any more`);
     if (!peer) return refuse(Errno.EHOSTUNREACH, `tenant ${name} has no endpoint ${gidText(address)}`);
     const { inbound, outbound, endpoint } = peer;
     const denial = outbound.isAllowed ? inbound : outbound;
@@ -100,12 +116,13 @@ export class Overlay {
     return { mac: endpoint.mac, destination, encapsulation: this.#encapsulation };
   }
 
-  /** `path` leads to `address`: it follows the endpoint when that moves, and ends where a rule forbids it. */
-  follow(address: Uint8Array, path: Path): void {
-    const key = gidText(address);
-    const paths = this.#paths.get(key) ?? [];
-    paths.push(new WeakRef(path));
-    this.#paths.set(key, isPowerOfTwo(paths.length) ? paths.filter((one) => one.deref() !== undefined) : paths);
+  /** `path` leads from `source` to `address`: it follows the endpoint when that moves, and ends where a rule forbids it. */
+  follow(source: Uint8Array, address: Uint8Array, path: Path): void {
+    const key = `${gidText(source)} ${gidText(address)}`;
+    const route = this.#routes.get(key) ?? { source, address, paths: [] };
+    route.paths.push(new WeakRef(path));
+    if (isPowerOfTwo(route.paths.length)) route.paths = route.paths.filter((one) => one.deref() !== undefined);
+    this.#routes.set(key, route);
   }
 
   opened(connection: Connection, isConnected: (qpn: number) => boolean): void {
@@ -128,23 +145,21 @@ export class Overlay {
     return admission === Admission.ACCEPT ? 0 : REASONS[admission]!;
   }
 
-  #mayStay(before: TenantView, remote: Uint8Array): boolean {
-    const now = this.#view.at(remote);
-    const then = before.at(remote);
+  #mayStay(before: readonly TenantView[], { local, remote }: Connection): boolean {
+    const now = viewOf(this.#views, local)?.at(remote);
+    const then = viewOf(before, local)?.at(remote);
     if (!now || !then || !this.#isAtHome) return false;
-    const hasMoved = now.endpoint.host.some((octet, i) => octet !== then.endpoint.host[i]);
-    const { rules } = this.#tenant;
-    return !hasMoved && judge(rules, this.#own, remote).isAllowed && judge(rules, remote, this.#own).isAllowed;
+    return sameGid(now.endpoint.host, then.endpoint.host) && now.inbound.isAllowed && now.outbound.isAllowed;
   }
 
   #livesHere(): boolean {
-    const own = this.#view.at(this.#own);
-    return own?.endpoint.host.every((octet, i) => octet === this.#member.hub.local[i]) ?? false;
+    const self = this.#views[0]!.at(this.#own[0]!);
+    return self !== undefined && sameGid(self.endpoint.host, this.#member.hub.local);
   }
 
   #redirectPaths(): void {
-    for (const [text, paths] of this.#paths) {
-      const way = this.wayTo(toGid(text));
+    for (const { source, address, paths } of this.#routes.values()) {
+      const way = this.wayTo(source, address);
       for (const one of paths) {
         const path = one.deref();
         if (path) path.destination = 'ok' in way ? NOWHERE : way.destination;
@@ -156,5 +171,8 @@ export class Overlay {
     for (const { host } of this.#tenant.endpoints) this.#member.hub.vtepIndex(host);
   }
 }
+
+const viewOf = (views: readonly TenantView[], own: Uint8Array): TenantView | undefined =>
+  views.find((view) => sameGid(view.own, own));
 
 const refuse = (errno: number, reason: string): Refusal => ({ ok: false, errno, reason, argument: 'av.dgid' });

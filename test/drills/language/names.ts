@@ -24,7 +24,8 @@ for (let value = 0; value < 256; value++) {
 }
 
 /** `SEND_ONLY` is `RC_SEND_ONLY` to an RC QP; a full name says which. @throws Error for a name that is none. */
-export function opcodeOf(name: string, transport: string): OpCode {
+export function opcodeOf(name: string | number, transport: string): OpCode {
+  if (typeof name === 'number') return name as OpCode;
   const opcode = OPCODES.get(name) ?? OPCODES.get(`${transport}_${name}`);
   if (opcode === undefined) throw new Error(`there is no opcode ${name}`);
   return opcode;

@@ -21,7 +21,8 @@ import { type NakName, opcodeName, opcodeOf, type SyndromeName, syndromeFields, 
 export type Payload = Uint8Array | string | number;
 
 export interface Packet {
-  readonly opcode: string;
+  /** Its name; a number for those that have none. */
+  readonly opcode: string | number;
   readonly psn?: number;
   /** BTH. */
   readonly dest?: number;
@@ -202,7 +203,7 @@ export function frameOf(packet: Packet, defaults: Defaults): Uint8Array<ArrayBuf
   const payload = octetsOf(packet.payload ?? 0, packet.psn);
   const padCount = packet.pad ?? Bth.padCountFor(payload.length);
   const bthAt = template.length;
-  const payloadAt = bthAt + Opcode.headerBytes(opcode);
+  const payloadAt = bthAt + Math.max(Opcode.headerBytes(opcode), Bth.BYTES);
   const bytes = new Uint8Array(payloadAt + payload.length + padCount + Icrc.BYTES);
   const view = new DataView(bytes.buffer);
   bytes.set(template);

@@ -2,6 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { isMap, isScalar, LineCounter, parseDocument } from 'yaml';
 import { z } from 'zod';
+import { TRANSPORT_NAMES } from '../vswitch/transport.ts';
 import { canonical, isAddress, isPrefix } from './addresses.ts';
 import { faultOfTenants } from './check-tenants.ts';
 import { toTenant } from './tenants.ts';
@@ -26,6 +27,8 @@ export const EndpointText = z.strictObject({
     .optional(),
   /** The VTEP of its host. */
   host: address,
+  /** It talks to endpoints of its group alone; without one, to those without. */
+  group: name.optional(),
 });
 
 export const RuleText = z.strictObject({
@@ -34,6 +37,8 @@ export const RuleText = z.strictObject({
   action: z.enum(['allow', 'deny']),
   source: prefix.default('any'),
   destination: prefix.default('any'),
+  direction: z.enum(['in', 'out', 'both']).default('both'),
+  transport: z.enum([...TRANSPORT_NAMES, 'any']).default('any'),
 });
 
 const TenantText = z.strictObject({

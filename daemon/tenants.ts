@@ -2,6 +2,7 @@
 
 import type { z } from 'zod';
 import { addressesOf, type Endpoint, macOf, type Rule, type Tenant } from '../vswitch/model.ts';
+import { TRANSPORT_NAMES } from '../vswitch/transport.ts';
 import { gidText, isMappedIpv4, linkLocalOf, readNetdev, toGid } from '../workers/linux/netdev.ts';
 import type { Connection } from '../workers/overlay/overlay.ts';
 import type { VrnicConfig } from '../workers/vrnic-config.ts';
@@ -31,7 +32,8 @@ export class Tenants {
     return [...this.#byName.values()].map(({ name, vni, endpoints, rules }) => ({
       name,
       vni,
-      endpoints: endpoints.map(({ address, also = [], host, mac }) => ({
+      endpoints: endpoints.map(({ address, also = [], host, mac, ...more }) => ({
+        ...more,
         address: gidText(address),
         ...(also.length > 0 && { also: also.map(gidText) }),
         host: gidText(host),
@@ -72,8 +74,9 @@ export class Tenants {
       changed.rules = without(tenant.rules, ({ id }) => id === key, `tenant ${name} has no rule ${key}`);
     } else if (op === 'addEndpoint' && endpoint) {
       const others = tenant.endpoints.filter(({ address }) => gidText(address) !== endpoint.address);
-      const also = tenant.endpoints.find(({ address }) => gidText(address) === endpoint.address)?.also;
-      changed.endpoints = [...others, { ...(also && { also }), ...toEndpoint(tenant.vni, endpoint) }];
+      // What a move does not name stays.
+      const known = tenant.endpoints.find(({ address }) => gidText(address) === endpoint.address);
+      changed.endpoints = [...others, { ...known, ...toEndpoint(tenant.vni, endpoint) }];
     } else if (op === 'deleteEndpoint') {
       const text = isAddress(key) ? canonical(key) : key;
       const isIt = ({ address }: { address: Uint8Array }): boolean => gidText(address) === text;
@@ -103,9 +106,15 @@ const toRule = ({ source, destination, ...rule }: z.infer<typeof RuleText>): Rul
   destination: toPrefix(destination),
 });
 
-function toEndpoint(vni: number, { address, also, host }: z.infer<typeof EndpointText>): Endpoint {
+function toEndpoint(vni: number, { address, also, host, group }: z.infer<typeof EndpointText>): Endpoint {
   const gid = toGid(address);
-  return { address: gid, host: toGid(host), mac: macOf(vni, gid), ...(also && { also: also.map(toGid) }) };
+  return {
+    address: gid,
+    host: toGid(host),
+    mac: macOf(vni, gid),
+    ...(also && { also: also.map(toGid) }),
+    ...(group !== undefined && { group }),
+  };
 }
 
 export const toTenant = ({ name, vni, endpoints, rules }: TenantText): Tenant => ({
@@ -115,8 +124,9 @@ export const toTenant = ({ name, vni, endpoints, rules }: TenantText): Tenant =>
   rules: rules.map(toRule),
 });
 
-export const connectionText = ({ qpn, local, remote }: Connection) => ({
+export const connectionText = ({ qpn, transport, local, remote }: Connection) => ({
   qpn,
+  transport: TRANSPORT_NAMES[transport as keyof typeof TRANSPORT_NAMES],
   local: gidText(local),
   remote: gidText(remote),
 });

@@ -3,6 +3,7 @@ import * as Ethernet from '../wire/ethernet.ts';
 import * as Ipv4 from '../wire/ipv4.ts';
 import * as Vxlan from '../wire/vxlan.ts';
 import { macNumber, type TenantView } from './tenant-view.ts';
+import { transportOf } from './transport.ts';
 
 /** Reasons to drop a frame; ACCEPT is none. */
 export const Admission = { ACCEPT: 0, SHORT: 1, VNI: 2, NOT_OURS: 3, SPOOFED: 4, DENIED: 5 } as const;
@@ -35,7 +36,7 @@ export class Admitter {
     if (peers === undefined || !isSame(peers[0]!.endpoint.host, vtep)) return Admission.SPOOFED;
     for (const peer of peers)
       if (hasAddress(frame, ethernetAt, end, peer.address, SOURCE))
-        return peer.inbound.isAllowed ? Admission.ACCEPT : Admission.DENIED;
+        return peer.inbound(transportOf(frame, ethernetAt, end)).isAllowed ? Admission.ACCEPT : Admission.DENIED;
     return Admission.SPOOFED;
   }
 

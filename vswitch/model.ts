@@ -1,5 +1,7 @@
 /** What a tenant's network is: plain values, in the configuration, in the control API and in every worker alike. */
 
+import type { TransportName } from './transport.ts';
+
 /** A place in a tenant's network: a vRNIC, here or on another host. */
 export interface Endpoint {
   /** 16 octets: an IPv6 address, or an IPv4 address mapped into one. It is the endpoint's GID, and its name in the tenant. */
@@ -10,6 +12,8 @@ export interface Endpoint {
   readonly mac: Uint8Array;
   /** VTEP of the host that it lives on, 16 octets. */
   readonly host: Uint8Array;
+  /** It talks to endpoints of its group alone; without one, to those without. */
+  readonly group?: string;
 }
 
 export const addressesOf = ({ address, also = [] }: Endpoint): Uint8Array[] => [address, ...also];
@@ -20,13 +24,17 @@ export interface Prefix {
   readonly bits: number;
 }
 
-/** Who may talk to whom. The matching rule with the highest priority decides; without one the answer is yes. */
+/** Who may send to whom. The matching rule with the highest priority decides; without one the answer is yes. */
 export interface Rule {
   readonly id: string;
   readonly priority: number;
   readonly action: 'allow' | 'deny';
   readonly source: Prefix;
   readonly destination: Prefix;
+  /** Where it is kept: where the traffic leaves `source` (`out`), where it comes to `destination` (`in`), or at both, which is the default. */
+  readonly direction?: 'in' | 'out' | 'both';
+  /** Default: any, also what is no RoCE. */
+  readonly transport?: TransportName | 'any';
 }
 
 export interface Tenant {

@@ -1,10 +1,11 @@
 /** One application of a vRNIC, worker side: its message port, its context, and its commands that wait for a neighbour. */
 import { type AnyCommand, Errno, type Refusal, type Result } from '../rnic/commands.ts';
-import { QpAttr } from '../rnic/constants.ts';
+import { QpAttr, QpType } from '../rnic/constants.ts';
 import type { Memory } from '../rnic/memory/memory.ts';
 import type { AddressVector, Path } from '../rnic/path.ts';
 import type { DoorbellPage } from '../rnic/queue/doorbell.ts';
 import type { QueueMemory } from '../rnic/queue/ring.ts';
+import { Transport } from '../vswitch/transport.ts';
 import type { Micros } from '../wire/types.ts';
 import type { LinkCommand, LinkEvent, MemoryName } from './device-link.ts';
 import type { Program } from './hosted/program.ts';
@@ -19,9 +20,15 @@ export interface ReplySink {
 export interface CommandTarget {
   execute(context: number, command: AnyCommand, now: Micros): Result;
   newMemory(buffer: SharedArrayBuffer, byteOffset: number): Memory;
-  resolve(av: AddressVector, localQpn: number, remoteQpn: number, now: Micros): { path: Path } | Refusal | null;
+  resolve(
+    av: AddressVector,
+    transport: Transport,
+    localQpn: number,
+    remoteQpn: number,
+    now: Micros,
+  ): { path: Path } | Refusal | null;
   /** A QP has got a path to somewhere. */
-  opened(qpn: number, av: AddressVector): void;
+  opened(qpn: number, transport: Transport, av: AddressVector): void;
 }
 
 interface Waiting {
@@ -31,6 +38,13 @@ interface Waiting {
 
 /** Commands of one application that wait for neighbours at once. */
 const WAITING_COUNT_MAX = 4096;
+
+const TRANSPORTS: Readonly<Record<QpType, Transport>> = {
+  [QpType.RC]: Transport.RC,
+  [QpType.UC]: Transport.UC,
+  [QpType.UD]: Transport.UD,
+  [QpType.GSI]: Transport.CM,
+};
 
 export class Application {
   readonly #port: ReplySink;
@@ -115,7 +129,7 @@ export class Application {
       case 'modifyQp':
         return (command.mask & QpAttr.AV) !== 0 ? this.#connect(command, now) : this.#execute(command, now);
       case 'createAh': {
-        const found = this.#target.resolve(command.av, 0, 0, now);
+        const found = this.#target.resolve(command.av, Transport.UD, 0, 0, now);
         return found === null || 'ok' in found ? found : this.#execute({ ...command, path: found.path }, now);
       }
       default:
@@ -133,12 +147,14 @@ export class Application {
     if (!av) return this.#execute(command, now);
     const queried = this.#target.execute(this.context, { op: 'queryQp', qp: command.qp }, now);
     if (!queried.ok) return queried;
-    const { qpNum, attributes } = queried as Extract<Result<'queryQp'>, { ok: true }>;
+    const { qpNum, type, attributes } = queried as Extract<Result<'queryQp'>, { ok: true }>;
     const hasPeer = (command.mask & QpAttr.DEST_QPN) !== 0;
-    const found = this.#target.resolve(av, qpNum, (hasPeer ? destQpNum : attributes.destQpNum) ?? 0, now);
+    const transport = TRANSPORTS[type];
+    const remoteQpn = (hasPeer ? destQpNum : attributes.destQpNum) ?? 0;
+    const found = this.#target.resolve(av, transport, qpNum, remoteQpn, now);
     if (found === null || 'ok' in found) return found;
     const done = this.#execute({ ...command, path: found.path }, now);
-    if (done.ok) this.#target.opened(qpNum, av);
+    if (done.ok) this.#target.opened(qpNum, transport, av);
     return done;
   }
 

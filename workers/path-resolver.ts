@@ -2,6 +2,7 @@
 import { Errno, type Refusal } from '../rnic/commands.ts';
 import type { GidEntry } from '../rnic/config.ts';
 import type { AddressVector, Path } from '../rnic/path.ts';
+import type { Transport } from '../vswitch/transport.ts';
 import type { Micros } from '../wire/types.ts';
 import { gidText } from './linux/netdev.ts';
 import { nextHop } from './linux/routes.ts';
@@ -46,7 +47,13 @@ export class PathResolver {
   }
 
   /** `null`: ask again when the neighbour table has changed. */
-  resolve(av: AddressVector, localQpn: number, remoteQpn: number, now: Micros): { path: Path } | Refusal | null {
+  resolve(
+    av: AddressVector,
+    transport: Transport,
+    localQpn: number,
+    remoteQpn: number,
+    now: Micros,
+  ): { path: Path } | Refusal | null {
     const sgid = this.#gids[av.sgidIndex]?.gid;
     if (!sgid || isZero(sgid)) return refuse(Errno.EINVAL, `no GID at sgid_index ${av.sgidIndex}`, 'av.sgidIndex');
     if (av.dgid.length !== 16 || isZero(av.dgid)) return refuse(Errno.EINVAL, 'dgid is no address', 'av.dgid');
@@ -54,7 +61,8 @@ export class PathResolver {
     if (mismatch) return refuse(Errno.ENETUNREACH, mismatch, 'av.dgid');
     if (this.#gids.some(({ gid }) => equal(gid, av.dgid)))
       return this.#build(av, sgid, localQpn, remoteQpn, LOOPBACK_PORT, this.#options.mac);
-    if (this.#options.overlay) return this.#resolveEndpoint(this.#options.overlay, av, sgid, localQpn, remoteQpn);
+    if (this.#options.overlay)
+      return this.#resolveEndpoint(this.#options.overlay, av, transport, sgid, localQpn, remoteQpn);
     const group = multicastMac(av.dgid);
     if (group) return this.#buildGroup(av, sgid, localQpn, remoteQpn, group);
     if (this.#options.ports[WIRE_PORT]!.link === 'ip')
@@ -65,16 +73,17 @@ export class PathResolver {
   #resolveEndpoint(
     overlay: Overlay,
     av: AddressVector,
+    transport: Transport,
     sgid: Uint8Array,
     localQpn: number,
     remoteQpn: number,
   ): { path: Path } | Refusal {
     if (!overlay.isOwn(sgid))
       return refuse(Errno.EADDRNOTAVAIL, `${gidText(sgid)} is not this vRNIC's address in its tenant`, 'av.sgidIndex');
-    const way = overlay.wayTo(sgid, av.dgid);
+    const way = overlay.wayTo(sgid, av.dgid, transport);
     if ('ok' in way) return way;
     const built = this.#build(av, sgid, localQpn, remoteQpn, WIRE_PORT, way.mac, way);
-    overlay.follow(sgid, av.dgid, built.path);
+    overlay.follow(sgid, av.dgid, transport, built.path);
     return built;
   }
 

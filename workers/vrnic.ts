@@ -9,6 +9,7 @@ import type { AddressVector } from '../rnic/path.ts';
 import { DoorbellPage, doorbellBytes } from '../rnic/queue/doorbell.ts';
 import type { ContextResources } from '../rnic/resources.ts';
 import type { Tenant } from '../vswitch/model.ts';
+import { Transport } from '../vswitch/transport.ts';
 import { registerArena } from '../wire/crc32.ts';
 import type { Micros } from '../wire/types.ts';
 import { Application, type ReplySink } from './application.ts';
@@ -221,8 +222,8 @@ export class Vrnic {
     const application = new Application(port, context, page, program, {
       execute: (id, command, now) => this.engine.execute(id, command, now),
       newMemory: (buffer, byteOffset) => this.#parts.newMemory(buffer, byteOffset),
-      resolve: (av, local, remote, now) => this.#resolver.resolve(av, local, remote, now),
-      opened: (qpn, av) => this.#opened(qpn, av),
+      resolve: (av, transport, local, remote, now) => this.#resolver.resolve(av, transport, local, remote, now),
+      opened: (qpn, transport, av) => this.#opened(qpn, transport, av),
     });
     this.#applications.set(context, application);
     this.#listApplications();
@@ -309,13 +310,14 @@ export class Vrnic {
     return {
       random32: () => this.#random32(),
       allocateQueue: (context, bytes) => this.#queuesOf(context).allocate(bytes),
-      resolve: (av, local, remote, now) => this.#resolver.resolve(av, local, remote, now),
+      // What the engine asks for is for its connection manager.
+      resolve: (av, local, remote, now) => this.#resolver.resolve(av, Transport.CM, local, remote, now),
       freeQueue: (context, memory) => this.#queuesOf(context).free(memory),
     };
   }
 
-  #opened(qpn: number, { dgid, sgidIndex }: AddressVector): void {
-    this.#overlay?.opened({ qpn, local: this.#gids[sgidIndex]!.gid, remote: dgid }, this.#isConnected);
+  #opened(qpn: number, transport: Transport, { dgid, sgidIndex }: AddressVector): void {
+    this.#overlay?.opened({ qpn, transport, local: this.#gids[sgidIndex]!.gid, remote: dgid }, this.#isConnected);
   }
 
   #queuesOf(context: number): QueueAllocator {

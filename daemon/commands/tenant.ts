@@ -11,8 +11,16 @@ interface Flags {
 interface TenantView {
   readonly name: string;
   readonly vni: number;
-  readonly endpoints: readonly { address: string; also?: string[]; host: string; mac: string }[];
-  readonly rules: readonly { id: string; priority: number; action: string; source: string; destination: string }[];
+  readonly endpoints: readonly { address: string; also?: string[]; host: string; mac: string; group?: string }[];
+  readonly rules: readonly {
+    id: string;
+    priority: number;
+    action: string;
+    source: string;
+    destination: string;
+    direction: string;
+    transport: string;
+  }[];
 }
 
 const common = (command: Command): Command =>
@@ -31,27 +39,41 @@ export function addTenant(program: Command): void {
   common(conn.command('list').argument('<vrnic>')).action(async (vrnic: string, flags: Flags) => {
     const found = (await ask(flags.socket, { op: 'connections', vrnic })) as {
       qpn: number;
+      transport: string;
       local: string;
       remote: string;
     }[];
     if (flags.json) console.log(JSON.stringify(found));
-    else for (const { qpn, local, remote } of found) console.log(`lqpn ${qpn} local ${local} remote ${remote}`);
+    else
+      for (const { qpn, transport, local, remote } of found)
+        console.log(`lqpn ${qpn} type ${transport} local ${local} remote ${remote}`);
   });
+}
+
+interface EndpointFlags extends Flags {
+  readonly host: string;
+  readonly also?: string;
+  readonly group?: string;
 }
 
 function addEndpoint(endpoint: Command): void {
   common(endpoint.command('list')).action((flags: Flags) =>
     list(flags, ({ name, endpoints }) =>
       endpoints.map(
-        ({ address, also = [], host, mac }) => `${name} ${[address, ...also].join(',')} host ${host} mac ${mac}`,
+        ({ address, also = [], host, mac, group }) =>
+          `${name} ${[address, ...also].join(',')} host ${host} mac ${mac}${group === undefined ? '' : ` group ${group}`}`,
       ),
     ),
   );
   common(endpoint.command('add').argument('<tenant>').argument('<address>').requiredOption('--host <vtep>', 'its host'))
-    .description('add an endpoint, or move one to another host')
+    .description('add an endpoint, or move one to another host or group')
     .option('--also <addresses>', 'more addresses of it, with commas between')
-    .action((tenant: string, address: string, { host, also, ...flags }: Flags & { host: string; also?: string }) =>
-      change(flags, { op: 'addEndpoint', tenant, endpoint: { address, host, ...(also && { also: also.split(',') }) } }),
+    .option('--group <name>', 'it talks to endpoints of this group alone')
+    .action((tenant: string, address: string, { also, socket, json, ...endpoint }: EndpointFlags) =>
+      change(
+        { socket, ...(json && { json }) },
+        { op: 'addEndpoint', tenant, endpoint: { address, ...endpoint, ...(also && { also: also.split(',') }) } },
+      ),
     );
   common(endpoint.command('del').argument('<tenant>').argument('<address>')).action(
     (tenant: string, key: string, flags: Flags) => change(flags, { op: 'deleteEndpoint', tenant, key }),
@@ -63,13 +85,16 @@ interface RuleFlags extends Flags {
   readonly action: string;
   readonly source: string;
   readonly destination: string;
+  readonly direction: string;
+  readonly transport: string;
 }
 
 function addRule(rule: Command): void {
   common(rule.command('list')).action((flags: Flags) =>
     list(flags, ({ name, rules }) =>
       rules.map(
-        (r) => `${name} ${r.id} priority ${r.priority} ${r.action} source ${r.source} destination ${r.destination}`,
+        (r) =>
+          `${name} ${r.id} priority ${r.priority} ${r.action} source ${r.source} destination ${r.destination} direction ${r.direction} transport ${r.transport}`,
       ),
     ),
   );
@@ -79,8 +104,14 @@ function addRule(rule: Command): void {
     .option('--priority <number>', 'the highest that matches decides', wholeNumber(0, 65_535), 100)
     .option('--source <prefix>', 'an address, a prefix, or any', 'any')
     .option('--destination <prefix>', 'an address, a prefix, or any', 'any')
-    .action((tenant: string, id: string, { priority, action, source, destination, ...flags }: RuleFlags) =>
-      change(flags, { op: 'addRule', tenant, rule: { id, priority, action, source, destination } }),
+    .option(
+      '--direction <side>',
+      'kept where traffic leaves its source (out), comes to its destination (in), or both',
+      'both',
+    )
+    .option('--transport <kind>', 'rc, uc, ud, cm or any', 'any')
+    .action((tenant: string, id: string, { socket, json, ...rule }: RuleFlags) =>
+      change({ socket, ...(json && { json }) }, { op: 'addRule', tenant, rule: { id, ...rule } }),
     );
   common(rule.command('del').argument('<tenant>').argument('<id>')).action(
     (tenant: string, key: string, flags: Flags) => change(flags, { op: 'deleteRule', tenant, key }),

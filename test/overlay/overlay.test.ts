@@ -8,6 +8,7 @@ import { Counter } from '../../rnic/counters.ts';
 import { Framing, type Path } from '../../rnic/path.ts';
 import { type Endpoint, macOf, type Rule, type Tenant } from '../../vswitch/model.ts';
 import { macNumber } from '../../vswitch/tenant-view.ts';
+import { Transport } from '../../vswitch/transport.ts';
 import { readCapture } from '../../wire/capture.ts';
 import * as Vxlan from '../../wire/vxlan.ts';
 import { toGid } from '../../workers/linux/netdev.ts';
@@ -41,7 +42,7 @@ function place(t: Test): { member: VxlanMember; overlay: Overlay; path: Path } {
   const member = joinVtep({ local: HERE, mtu: 1450, udpPort: 0 }, VNI, macNumber(MAC));
   t.teardown(() => member.close());
   const overlay = new Overlay(tenant(), member, MAC, [ONE]);
-  const { destination } = overlay.wayTo(ONE, TWO) as Way;
+  const { destination } = overlay.wayTo(ONE, TWO, Transport.RC) as Way;
   const path: Path = {
     template: new Uint8Array(0),
     ethernetAt: 8,
@@ -53,8 +54,8 @@ function place(t: Test): { member: VxlanMember; overlay: Overlay; path: Path } {
     framing: Framing.HEADER_EACH,
     icrcElided: false,
   };
-  overlay.follow(ONE, TWO, path);
-  overlay.opened({ qpn: QPN, local: ONE, remote: TWO }, isConnected);
+  overlay.follow(ONE, TWO, Transport.UD, path);
+  overlay.opened({ qpn: QPN, transport: Transport.RC, local: ONE, remote: TWO }, isConnected);
   return { member, overlay, path };
 }
 
@@ -69,6 +70,54 @@ t.test(
     t.equal(path.destination, before);
   },
 );
+
+t.test('rules of one transport: connections and paths of that one end, others stay', async (t) => {
+  const { overlay, path } = place(t);
+  const before = path.destination;
+  overlay.opened({ qpn: QPN + 1, transport: Transport.UC, local: ONE, remote: TWO }, isConnected);
+  t.strictSame(overlay.update(tenant({ rules: [{ ...DENY, transport: 'uc' }] }), isConnected), [QPN + 1]);
+  t.equal(path.destination, before);
+  const refused = { ok: false, errno: Errno.EACCES, reason: 'rule wall of tenant blue denies fd00::2' };
+  t.match(overlay.wayTo(ONE, TWO, Transport.UC), refused);
+  t.match(overlay.wayTo(ONE, TWO, Transport.RC), { destination: before });
+  t.strictSame(overlay.update(tenant({ rules: [{ ...DENY, transport: 'ud' }] }), isConnected), []);
+  t.equal(path.destination, NOWHERE);
+  t.strictSame(overlay.update(tenant({ rules: [{ ...DENY, transport: 'cm' }] }), isConnected), []);
+  t.match(overlay.wayTo(ONE, TWO, Transport.CM), refused);
+});
+
+t.test('a rule of one direction is kept at its side: datagrams leave where only the receiver minds', async (t) => {
+  const { overlay, path } = place(t);
+  const toUs: Rule = { ...DENY, direction: 'in', destination: { address: ONE, bits: 128 } };
+  t.strictSame(overlay.update(tenant({ rules: [toUs] }), isConnected), [QPN], 'a connection goes both ways');
+  t.not(path.destination, NOWHERE);
+  const toThem: Rule = { ...DENY, direction: 'in', destination: { address: TWO, bits: 128 } };
+  overlay.update(tenant({ rules: [toThem] }), isConnected);
+  t.match(overlay.wayTo(ONE, TWO, Transport.RC), { mac: macOf(VNI, TWO) }, 'the other end refuses');
+  overlay.update(tenant({ rules: [{ ...toThem, direction: 'out' }] }), isConnected);
+  t.match(overlay.wayTo(ONE, TWO, Transport.RC), { errno: Errno.EACCES });
+  t.equal(path.destination, NOWHERE);
+});
+
+t.test('groups keep apart what no rule may join, and a connection ends when its peer changes its group', async (t) => {
+  const { overlay } = place(t);
+  const [one, two] = tenant().endpoints as [Endpoint, Endpoint];
+  const apart = (own?: string, other?: string): string | undefined => {
+    const endpoints = [
+      { ...one, ...(own && { group: own }) },
+      { ...two, ...(other && { group: other }) },
+    ];
+    overlay.update(tenant({ endpoints, rules: [{ ...DENY, action: 'allow' }] }), isConnected);
+    const way = overlay.wayTo(ONE, TWO, Transport.RC);
+    return 'ok' in way ? way.reason : undefined;
+  };
+  t.equal(apart('a', 'a'), undefined);
+  t.equal(overlay.connections(isConnected).length, 1);
+  t.equal(apart('a', 'b'), 'groups of tenant blue keep us apart from fd00::2');
+  t.equal(overlay.connections(isConnected).length, 0);
+  t.match(apart('a', undefined), /apart/);
+  t.match(apart(undefined, 'b'), /apart/);
+});
 
 t.test('a path follows its endpoint to another host, and ends with it', async (t) => {
   const { member, overlay, path } = place(t);
@@ -96,7 +145,11 @@ for (const [what, endpoints] of [
     const { overlay, path } = place(t);
     t.strictSame(overlay.update(tenant({ endpoints }), isConnected), [QPN]);
     t.equal(path.destination, NOWHERE);
-    t.match(overlay.wayTo(ONE, TWO), { ok: false, errno: Errno.EHOSTUNREACH, reason: /fd00::1 on this host/ });
+    t.match(overlay.wayTo(ONE, TWO, Transport.RC), {
+      ok: false,
+      errno: Errno.EHOSTUNREACH,
+      reason: /fd00::1 on this host/,
+    });
     t.equal(overlay.admit(new DataView(new ArrayBuffer(0)), 0, 0, 0), Counter.drop_inner_address);
   });
 }
@@ -107,12 +160,12 @@ t.test('a connection from a GID that is no endpoint is refused in words: the pee
   const neighbours = new Neighbours({ mac: MAC, addresses: [ONE], answers: true });
   const resolver = new PathResolver({ mac: MAC, gids, ports: [member], neighbours, overlay });
   const av = { dgid: TWO, hopLimit: 0, trafficClass: 0, flowLabel: 0, portNum: 1 };
-  t.match(resolver.resolve({ ...av, sgidIndex: 0 }, 2, 3, 0), {
+  t.match(resolver.resolve({ ...av, sgidIndex: 0 }, Transport.RC, 2, 3, 0), {
     ok: false,
     errno: Errno.EADDRNOTAVAIL,
     reason: /fe80::1/,
   });
-  const found = resolver.resolve({ ...av, sgidIndex: 1 }, 2, 3, 0) as { path: Path };
+  const found = resolver.resolve({ ...av, sgidIndex: 1 }, Transport.RC, 2, 3, 0) as { path: Path };
   overlay.update(tenant({ rules: [DENY] }), isConnected);
   t.equal(found.path.destination, NOWHERE);
 });
@@ -152,14 +205,14 @@ t.test(
     const more = tenant({ endpoints: [self, theirs] });
     t.strictSame(overlay.update(more, isConnected), []);
     t.strictSame(overlay.addresses, [ONE, other]);
-    t.ok('mac' in overlay.wayTo(other, TWO));
-    overlay.opened({ qpn: QPN + 1, local: other, remote: TWO }, isConnected);
+    t.ok('mac' in overlay.wayTo(other, TWO, Transport.RC));
+    overlay.opened({ qpn: QPN + 1, transport: Transport.RC, local: other, remote: TWO }, isConnected);
     const wall: Rule = { ...DENY, source: { address: other, bits: 128 } };
     t.strictSame(overlay.update({ ...more, rules: [wall] }, isConnected), [QPN + 1]);
-    t.match(overlay.wayTo(other, TWO), { ok: false, errno: Errno.EACCES });
-    t.ok('mac' in overlay.wayTo(ONE, TWO));
+    t.match(overlay.wayTo(other, TWO, Transport.RC), { ok: false, errno: Errno.EACCES });
+    t.ok('mac' in overlay.wayTo(ONE, TWO, Transport.RC));
     overlay.update(more, isConnected);
-    overlay.opened({ qpn: QPN + 1, local: other, remote: TWO }, isConnected);
+    overlay.opened({ qpn: QPN + 1, transport: Transport.RC, local: other, remote: TWO }, isConnected);
     t.strictSame(overlay.update(tenant(), isConnected), [QPN + 1]);
     t.notOk(overlay.isOwn(other));
   },

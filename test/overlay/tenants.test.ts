@@ -77,7 +77,7 @@ t.test('tenants over VXLAN', { skip: lacks('root', 'gcc', 'ibv_rc_pingpong'), ti
   });
 
   await t.test('a rule denies: the connection is refused in words', async (t) => {
-    t.match(await control('rule', 'add', 'red', 'wall', '--action', 'deny', '--destination', '10.0.0.0/24'), {
+    t.match(await control(...'rule add red wall --action deny --destination 10.0.0.0/24 --transport rc'.split(' ')), {
       code: 0,
     });
     const server = a.spawn(t, pingpong('rc', 18_520, 10), 'red');
@@ -87,8 +87,9 @@ t.test('tenants over VXLAN', { skip: lacks('root', 'gcc', 'ibv_rc_pingpong'), ti
     t.match(server.output, /Failed to modify QP to RTR|Couldn't connect/);
     await client;
     await converse(t, lab, 'blue', 'rc', 18_521);
+    await converse(t, lab, 'red', 'ud', 18_523);
     t.match(await control('rule', 'list'), {
-      output: /red wall priority 100 deny source any destination 10\.0\.0\.0\/24/,
+      output: /red wall priority 100 deny source any destination 10\.0\.0\.0\/24 direction both transport rc/,
     });
     t.match(await control('rule', 'del', 'red', 'wall'), { code: 0 });
     await converse(t, lab, 'red', 'rc', 18_522);

@@ -5,6 +5,7 @@ import type { Path } from '../../rnic/path.ts';
 import { Admission, Admitter } from '../../vswitch/admit.ts';
 import { addressesOf, type Tenant } from '../../vswitch/model.ts';
 import { TenantView } from '../../vswitch/tenant-view.ts';
+import type { Transport } from '../../vswitch/transport.ts';
 import * as Vxlan from '../../wire/vxlan.ts';
 import { sameGid } from '../gid-table.ts';
 import { gidText } from '../linux/netdev.ts';
@@ -13,6 +14,7 @@ import { NOWHERE, type VxlanMember } from './vxlan-hub.ts';
 /** A connection as the rules see it. */
 export interface Connection {
   readonly qpn: number;
+  readonly transport: Transport;
   readonly local: Uint8Array;
   readonly remote: Uint8Array;
 }
@@ -29,6 +31,7 @@ export interface Way {
 interface Route {
   readonly source: Uint8Array;
   readonly address: Uint8Array;
+  readonly transport: Transport;
   paths: WeakRef<Path>[];
 }
 
@@ -52,7 +55,7 @@ export class Overlay {
   readonly #encapsulation: Uint8Array;
   /** By QPN. */
   readonly #connections = new Map<number, Connection>();
-  /** Paths that were given out, by the two addresses: address handles live on when the tenant changes. */
+  /** Paths that were given out, by the two addresses and the transport: address handles live on when the tenant changes. */
   readonly #routes = new Map<string, Route>();
   #tenant: Tenant;
   /** As each of our addresses sees the tenant. */
@@ -101,25 +104,24 @@ export class Overlay {
     return this.#own.some((own) => sameGid(own, gid));
   }
 
-  /** EHOSTUNREACH: no such endpoint. EACCES: a rule forbids it. */
-  wayTo(source: Uint8Array, address: Uint8Array): Way | Refusal {
+  /** EHOSTUNREACH: no such endpoint. EACCES: a group or a rule forbids it. */
+  wayTo(source: Uint8Array, address: Uint8Array, transport: Transport): Way | Refusal {
     const peer = viewOf(this.#views, source)?.at(address);
     const { name } = this.#tenant;
     if (!this.#isAtHome || !this.isOwn(source))
       return refuse(Errno.EHOSTUNREACH, `tenant ${name} has no endpoint ${gidText(source)} on this host any more`);
     if (!peer) return refuse(Errno.EHOSTUNREACH, `tenant ${name} has no endpoint ${gidText(address)}`);
-    const { inbound, outbound, endpoint } = peer;
-    const denial = outbound.isAllowed ? inbound : outbound;
-    if (!denial.isAllowed)
-      return refuse(Errno.EACCES, `rule ${denial.rule} of tenant ${name} denies ${gidText(address)}`);
+    const denial = peer.denial(transport);
+    if (denial !== undefined) return refuse(Errno.EACCES, `${denial} ${gidText(address)}`);
+    const { endpoint } = peer;
     const destination = this.#member.hub.vtepIndex(endpoint.host);
     return { mac: endpoint.mac, destination, encapsulation: this.#encapsulation };
   }
 
   /** `path` leads from `source` to `address`: it follows the endpoint when that moves, and ends where a rule forbids it. */
-  follow(source: Uint8Array, address: Uint8Array, path: Path): void {
-    const key = `${gidText(source)} ${gidText(address)}`;
-    const route = this.#routes.get(key) ?? { source, address, paths: [] };
+  follow(source: Uint8Array, address: Uint8Array, transport: Transport, path: Path): void {
+    const key = `${gidText(source)} ${gidText(address)} ${transport}`;
+    const route = this.#routes.get(key) ?? { source, address, transport, paths: [] };
     route.paths.push(new WeakRef(path));
     if (isPowerOfTwo(route.paths.length)) route.paths = route.paths.filter((one) => one.deref() !== undefined);
     this.#routes.set(key, route);
@@ -145,11 +147,11 @@ export class Overlay {
     return admission === Admission.ACCEPT ? 0 : REASONS[admission]!;
   }
 
-  #mayStay(before: readonly TenantView[], { local, remote }: Connection): boolean {
+  #mayStay(before: readonly TenantView[], { local, remote, transport }: Connection): boolean {
     const now = viewOf(this.#views, local)?.at(remote);
     const then = viewOf(before, local)?.at(remote);
     if (!now || !then || !this.#isAtHome) return false;
-    return sameGid(now.endpoint.host, then.endpoint.host) && now.inbound.isAllowed && now.outbound.isAllowed;
+    return sameGid(now.endpoint.host, then.endpoint.host) && now.denial(transport) === undefined;
   }
 
   #livesHere(): boolean {
@@ -158,8 +160,8 @@ export class Overlay {
   }
 
   #redirectPaths(): void {
-    for (const { source, address, paths } of this.#routes.values()) {
-      const way = this.wayTo(source, address);
+    for (const { source, address, transport, paths } of this.#routes.values()) {
+      const way = this.wayTo(source, address, transport);
       for (const one of paths) {
         const path = one.deref();
         if (path) path.destination = 'ok' in way ? NOWHERE : way.destination;

@@ -22,6 +22,8 @@ const LEAST_WITHOUT_LOSS: Micros = 2000;
 const LOSS_REMEMBERED: Micros = 1_000_000;
 /** T is no shorter than this: a peer in software may not be scheduled for a millisecond. */
 const LEAST_TIMEOUT: Micros = 1000;
+/** A timer that fires so much later than it was due: nobody looked at the clock. */
+const LATE: Micros = 5000;
 /** Where `timeout` 0 sets no bound. */
 const GREATEST_INTERVAL: Micros = 1_000_000;
 /** Repeated NAKs that come sooner than this part of a round trip are copies of one. */
@@ -45,6 +47,8 @@ export class Recovery {
   #timedAt: Micros = 0;
   /** Since when nothing has moved. */
   #stalledSince: Micros = 0;
+  /** When the timer that runs is due. */
+  #due: Micros = Number.POSITIVE_INFINITY;
   /** NAKs and RNR NAKs since the last progress. */
   #naks = 0;
   #nakPsn = -1;
@@ -116,8 +120,9 @@ export class Recovery {
     return qp.rnrRetry === RNR_FOREVER || ++this.#rnrNaks <= qp.rnrRetry;
   }
 
-  /** The timer ran out. False when the time for all retries has passed (R-103, R-104). */
+  /** The timer ran out. False when the time for all retries has passed (R-103, R-104). Time in which this machine slept is no time that the peer had. */
   expired(qp: Qp, strict: boolean, now: Micros): boolean {
+    if (now - this.#due > LATE) this.#stalledSince += now - this.#due;
     if (now >= this.#giveUpAt(qp, strict)) return false;
     this.#doublings++;
     return true;
@@ -125,6 +130,11 @@ export class Recovery {
 
   /** When the timer is due that starts now; Infinity for never. */
   deadline(qp: Qp, strict: boolean, isRepair: boolean, now: Micros): Micros {
+    this.#due = this.#deadline(qp, strict, isRepair, now);
+    return this.#due;
+  }
+
+  #deadline(qp: Qp, strict: boolean, isRepair: boolean, now: Micros): Micros {
     const timeout = ackTimeout(qp.timeout, strict);
     if (strict) return now + timeout;
     const measured = this.smoothed === 0 ? FIRST_INTERVAL : this.smoothed + 4 * this.#variation;

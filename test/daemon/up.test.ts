@@ -10,7 +10,7 @@ import { run, twoHosts } from '../support/netns.ts';
 import { ROOT } from '../support/root.ts';
 import { lacks } from '../support/skip.ts';
 
-t.setTimeout(120_000);
+t.setTimeout(600_000);
 const CLI = join(ROOT, 'dist/daemon/cli.js');
 const urnic = (...args: string[]): string[] => [process.execPath, CLI, ...args];
 
@@ -33,7 +33,7 @@ async function say(socketPath: string, text: string): Promise<string> {
 
 t.test(
   'daemon: two vRNICs, asked by every command, ended by SIGTERM',
-  { skip: lacks('root', 'ip'), timeout: 110_000 },
+  { skip: lacks('root', 'ip'), timeout: 500_000 },
   async (t) => {
     const folder = folderOf(t);
     const [here, there] = await twoHosts(t);
@@ -99,18 +99,18 @@ t.test(
 
 t.test(
   'daemon: capture writes what passes, and decode reads it',
-  { skip: lacks('root', 'ip'), timeout: 60_000 },
+  { skip: lacks('root', 'ip'), timeout: 300_000 },
   async (t) => {
     const folder = folderOf(t);
     const [here, there] = await twoHosts(t);
     const trace = join(folder, 'trace.pcapng');
     const server = there.spawn(t, urnic('pingpong', '--netdev', 'eth0', '-n', '20'));
-    await new Promise((resolve) => setTimeout(resolve, 1500));
+    await server.waits();
     t.match(await here.run(urnic('pingpong', '--netdev', 'eth0', '-n', '20', '--capture', trace, '192.0.2.2')), {
       code: 0,
       output: /20 iters/,
     });
-    await server.end(10_000);
+    await server.end();
     const { output } = await run(urnic('decode', '--json', trace));
     const packets = output
       .trim()

@@ -141,6 +141,9 @@ export class Daemon {
     let received = '';
     socket.setTimeout(CLIENT_MILLIS, () => socket.destroy());
     socket.on('error', () => socket.destroy());
+    socket.on('end', () => {
+      if (!received.includes('\n')) socket.end();
+    });
     socket.on('data', (data) => {
       received += data;
       const end = received.indexOf('\n');

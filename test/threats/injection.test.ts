@@ -321,3 +321,28 @@ drill('T-57: what a peer writes while its region goes does not arrive behind the
     region = d.region({ bytes: 4096, address: 0x50_0000 });
   }
 });
+
+drill(
+  'T-09: a Q_Key with the high bit, from a program, stands for the QP’s own: nobody poses as a management agent',
+  (d) => {
+    d.qp('ud', { qKey: 0x1234 });
+    const ah = d.ah();
+    d.post.send({ ah, destQpn: 0x99, qKey: 0x8001_0000 });
+    d.expect.packet({ opcode: 'SEND_ONLY', qKey: 0x1234 });
+    d.expect.completion({ wrId: 1, status: 'SUCCESS' });
+  },
+);
+
+drill('T-10: a key of another protection domain opens nothing, from here or from the peer', (d) => {
+  const { pd } = d.execute({ op: 'allocPd' });
+  const foreign = d.region({ pd, address: 0x60_0000 });
+  d.qp('rc');
+  d.post.send({ sges: [{ address: 0x60_0000, length: 8, lKey: foreign.key }] });
+  d.expect.completion({ wrId: 1, status: 'LOC_PROT_ERR' });
+  d.expect.state('ERR');
+  d.qp('rc');
+  d.inject({ ...WRITE, va: 0x60_0000, rKey: foreign.key });
+  d.expect.packet(nak('REMOTE_ACCESS_ERROR', 0));
+  d.expect.event('QP_ACCESS_ERR');
+  d.expect.that(foreign.isUntouched, true, 'untouched');
+});

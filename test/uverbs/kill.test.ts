@@ -78,7 +78,7 @@ t.test('programs that are killed leave nothing', { skip, timeout: 3_600_000 }, a
 });
 
 t.test(
-  'a daemon that is killed: its programs hear an error, and the next one serves',
+  'T-52: a daemon that is killed: its programs hear an error, and the next one serves',
   { skip, timeout: 900_000 },
   async (t) => {
     await exclusive(t, 'machine');

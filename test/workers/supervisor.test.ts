@@ -142,31 +142,59 @@ for (const [name, fault, options] of [
   ['process.exit', Fault.EXIT, {}],
   ['a full heap', Fault.FILL_HEAP, { heapMegabytes: 48 }],
 ] as const) {
-  t.test(`supervisor: ${name} in one worker leaves the other running; its vRNIC can be started again`, async (t) => {
+  t.test(
+    `supervisor, T-51: ${name} in one worker leaves the other running; its vRNIC can be started again`,
+    async (t) => {
+      const before = openDescriptors();
+      const supervisor = newSupervisor({ workers: 2, ...options });
+      const failures: string[][] = [];
+      supervisor.onFailure = (names) => failures.push(names);
+      await supervisor.startVrnic(configOf('good'));
+      await supervisor.startVrnic(configOf('bad'));
+      const [good, bad] = [await openLink(supervisor, 'good'), await openLink(supervisor, 'bad')];
+      const events: LinkEvent[] = [];
+      bad.onEvent = (event) => events.push(event);
+      await bad.call({ op: 'deallocPd', pd: fault });
+      t.ok(await until(() => events.length > 0 && failures.length > 0, 30_000), 'application and supervisor are told');
+      t.match(events, [{ kind: 'fatal', reason: /bad/ }]);
+      t.same(failures, [['bad']]);
+      t.match(await bad.call({ op: 'allocPd' }), { ok: false, errno: 5 }, 'later calls are refused');
+      bad.wake();
+      t.match(await good.call({ op: 'allocPd' }), { ok: true }, 'the other works');
+      await supervisor.startVrnic(configOf('bad'));
+      const again = await openLink(supervisor, 'bad');
+      t.match(await again.call({ op: 'allocPd' }), { ok: true }, 'and so does the restarted one');
+      await supervisor.stop();
+      await until(() => openDescriptors() <= before);
+      t.equal(openDescriptors(), before, 'nothing of the dead one stays open');
+    },
+  );
+}
+
+t.test(
+  'supervisor, T-36: a vRNIC that is stopped twice at once, with a doorbell ringing, ends once; its name is free',
+  async (t) => {
     const before = openDescriptors();
-    const supervisor = newSupervisor({ workers: 2, ...options });
-    const failures: string[][] = [];
-    supervisor.onFailure = (names) => failures.push(names);
-    await supervisor.startVrnic(configOf('good'));
-    await supervisor.startVrnic(configOf('bad'));
-    const [good, bad] = [await openLink(supervisor, 'good'), await openLink(supervisor, 'bad')];
-    const events: LinkEvent[] = [];
-    bad.onEvent = (event) => events.push(event);
-    await bad.call({ op: 'deallocPd', pd: fault });
-    t.ok(await until(() => events.length > 0 && failures.length > 0, 30_000), 'application and supervisor are told');
-    t.match(events, [{ kind: 'fatal', reason: /bad/ }]);
-    t.same(failures, [['bad']]);
-    t.match(await bad.call({ op: 'allocPd' }), { ok: false, errno: 5 }, 'later calls are refused');
-    bad.wake();
-    t.match(await good.call({ op: 'allocPd' }), { ok: true }, 'the other works');
-    await supervisor.startVrnic(configOf('bad'));
-    const again = await openLink(supervisor, 'bad');
-    t.match(await again.call({ op: 'allocPd' }), { ok: true }, 'and so does the restarted one');
+    const supervisor = newSupervisor();
+    for (let round = 0; round < 20; round++) {
+      await supervisor.startVrnic(configOf('brief'));
+      const link = await openLink(supervisor, 'brief');
+      const events: LinkEvent[] = [];
+      link.onEvent = (event) => events.push(event);
+      await rungCounter(link);
+      const calls = Array.from({ length: 10 }, () => link.call({ op: 'allocPd' }));
+      const ended = await Promise.allSettled([supervisor.stopVrnic('brief'), supervisor.stopVrnic('brief')]);
+      t.ok(ended.some(({ status }) => status === 'fulfilled'));
+      for (const answer of await Promise.all(calls)) t.ok(answer.ok || answer.errno === 5, 'an answer, or EIO');
+      t.same(supervisor.names, []);
+      t.ok(await until(() => events.some(({ kind }) => kind === 'fatal')), 'the application is told');
+      await link.close();
+    }
     await supervisor.stop();
     await until(() => openDescriptors() <= before);
-    t.equal(openDescriptors(), before, 'nothing of the dead one stays open');
-  });
-}
+    t.equal(openDescriptors(), before);
+  },
+);
 
 t.test('supervisor: what cannot start says why and leaves nothing behind', async (t) => {
   const supervisor = newSupervisor();

@@ -21,13 +21,15 @@ export interface Teardown {
 const RUN_MILLIS = 60_000;
 const OUTPUT_BYTES_MAX = 64 << 20;
 
+/** Arguments of setpriv for a program that ends when this process does, however that happens. */
+const ownedBy = (command: readonly string[]): string[] => ['--pdeathsig', 'KILL', '--', ...command];
+
 /** Runs a program to its end; standard output and error together. A program that was killed for taking too long has code 124. */
 export function run(command: readonly string[], options: RunOptions = {}): Promise<Ran> {
   const { timeoutMillis = RUN_MILLIS, input, env = process.env } = options;
-  const [program, ...args] = command;
   return new Promise((resolve) => {
     const settings = { timeout: timeoutMillis, maxBuffer: OUTPUT_BYTES_MAX, env, killSignal: 'SIGKILL' as const };
-    const child = execFile(program!, args, settings, (error, stdout, stderr) => {
+    const child = execFile('setpriv', ownedBy(command), settings, (error, stdout, stderr) => {
       const code = error === null ? 0 : error.killed ? 124 : typeof error.code === 'number' ? error.code : 1;
       resolve({ code, output: stdout + stderr });
     });
@@ -69,9 +71,8 @@ export class Background {
   output = '';
   readonly ended: Promise<number>;
 
-  /** It ends when this process does, however that happens. */
   constructor(command: readonly string[], env: NodeJS.ProcessEnv = process.env) {
-    this.child = spawn('setpriv', ['--pdeathsig', 'KILL', '--', ...command], {
+    this.child = spawn('setpriv', ownedBy(command), {
       env,
       stdio: ['ignore', 'pipe', 'pipe'],
     });

@@ -2,6 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { isMap, isScalar, LineCounter, parseDocument } from 'yaml';
 import { z } from 'zod';
+import { UNDERLAYS } from '../vswitch/model.ts';
 import { TRANSPORT_NAMES } from '../vswitch/transport.ts';
 import { canonical, isAddress, isPrefix } from './addresses.ts';
 import { faultOfTenants } from './check-tenants.ts';
@@ -29,6 +30,8 @@ export const EndpointText = z.strictObject({
   host: address,
   /** It talks to endpoints of its group alone; without one, to those without. */
   group: name.optional(),
+  /** Its host offers translation. */
+  translates: z.boolean().optional(),
 });
 
 export const RuleText = z.strictObject({
@@ -46,6 +49,7 @@ const TenantText = z.strictObject({
   vni: z.number().int().min(1).max(0xff_fffe),
   endpoints: z.array(EndpointText).default([]),
   rules: z.array(RuleText).default([]),
+  underlay: z.enum(['auto', ...UNDERLAYS]).optional(),
 });
 export type TenantText = z.infer<typeof TenantText>;
 

@@ -13,6 +13,7 @@ import { Supervisor } from '../workers/supervisor.ts';
 import type { PortConfig, VrnicConfig } from '../workers/vrnic-config.ts';
 import { type Configuration, EndpointText, RuleText } from './configuration.ts';
 import { describeDevice, toJson } from './describe-device.ts';
+import { QpnRanges } from './qpn-ranges.ts';
 import { connectionText, Tenants } from './tenants.ts';
 
 const Request = z.strictObject({
@@ -40,6 +41,7 @@ export class Daemon {
   readonly #supervisor: Supervisor;
   readonly #configs: Map<string, VrnicConfig>;
   readonly #tenants: Tenants;
+  readonly #qpns = new QpnRanges();
   /** What unmodified programs attach to, by vRNIC. */
   readonly #uverbs = new Map<string, UverbsServer>();
   readonly #server: Server;
@@ -66,7 +68,7 @@ export class Daemon {
     this.#supervisor = new Supervisor({ workers, spin });
     this.#supervisor.onFailure = (names, error) => this.#handleFailure(names, error);
     this.#tenants = new Tenants(tenants);
-    this.#configs = new Map(vrnics.map((vrnic) => [vrnic.name, toVrnicConfig(vrnic, this.#tenants)]));
+    this.#configs = new Map(vrnics.map((vrnic) => [vrnic.name, toVrnicConfig(vrnic, this.#tenants, this.#qpns)]));
     this.#socketPath = socketPath;
     this.#server = createServer({ allowHalfOpen: true }, (socket) => this.#serve(socket));
     this.#server.maxConnections = CLIENTS_MAX;
@@ -207,12 +209,14 @@ export const vrnicDirectory = (socketPath: string, name: string): string => join
 
 type VrnicText = Configuration['vrnics'][number];
 
-function toVrnicConfig(vrnic: VrnicText, tenants: Tenants): VrnicConfig {
+function toVrnicConfig(vrnic: VrnicText, tenants: Tenants, ranges: QpnRanges): VrnicConfig {
   const { name, netdev, port, namespace } = vrnic;
   const place = namespace !== undefined && { namespace };
-  if (vrnic.tenant !== undefined) return { name, ...tenants.place(vrnic.tenant, vrnic.address!, netdev), ...place };
+  const range = ranges.allot(name, `${namespace ?? ''}/${netdev}`, vrnic.tenant !== undefined);
+  if (vrnic.tenant !== undefined)
+    return { name, ...tenants.place(vrnic.tenant, vrnic.address!, netdev), ...place, ...range };
   const kind = port === 'raw-socket' ? 'raw_socket' : port;
-  return { name, port: { kind, netdev } as PortConfig, ...place };
+  return { name, port: { kind, netdev } as PortConfig, ...place, ...range };
 }
 
 async function isAnswered(path: string): Promise<boolean> {

@@ -29,9 +29,10 @@ export class Tenants {
 
   /** As the configuration has them. */
   get texts(): object[] {
-    return [...this.#byName.values()].map(({ name, vni, endpoints, rules }) => ({
+    return [...this.#byName.values()].map(({ name, vni, endpoints, rules, underlay }) => ({
       name,
       vni,
+      underlay: underlay ?? 'auto',
       endpoints: endpoints.map(({ address, also = [], host, mac, ...more }) => ({
         ...more,
         address: gidText(address),
@@ -106,27 +107,30 @@ const toRule = ({ source, destination, ...rule }: z.infer<typeof RuleText>): Rul
   destination: toPrefix(destination),
 });
 
-function toEndpoint(vni: number, { address, also, host, group }: z.infer<typeof EndpointText>): Endpoint {
+function toEndpoint(vni: number, { address, also, host, group, translates }: z.infer<typeof EndpointText>): Endpoint {
   const gid = toGid(address);
   return {
     address: gid,
     host: toGid(host),
     mac: macOf(vni, gid),
     ...(also && { also: also.map(toGid) }),
+    ...(translates && { translates }),
     ...(group !== undefined && { group }),
   };
 }
 
-export const toTenant = ({ name, vni, endpoints, rules }: TenantText): Tenant => ({
+export const toTenant = ({ name, vni, endpoints, rules, underlay }: TenantText): Tenant => ({
   name,
   vni,
+  ...(underlay && { underlay }),
   endpoints: endpoints.map((endpoint) => toEndpoint(vni, endpoint)),
   rules: rules.map(toRule),
 });
 
-export const connectionText = ({ qpn, transport, local, remote }: Connection) => ({
+export const connectionText = ({ qpn, transport, local, remote, underlay }: Connection) => ({
   qpn,
   transport: TRANSPORT_NAMES[transport as keyof typeof TRANSPORT_NAMES],
+  underlay,
   local: gidText(local),
   remote: gidText(remote),
 });

@@ -58,6 +58,10 @@ const LIST = [
   ['drop_quarantined_qp', 'dropped: QP destroyed a short while ago'],
   ['drop_qp_state', "dropped: the QP's state does not take it"],
   ['drop_address', "dropped: source or destination is not the connection's"],
+  [
+    'drop_underlay',
+    'dropped: came by another way than its QP is connected by, or a datagram where only connections travel',
+  ],
   ['drop_vni', "dropped: a VXLAN frame without a VNI, or of another tenant's"],
   ['drop_inner_address', 'dropped: a VXLAN frame for a MAC that no vRNIC here has'],
   ['drop_spoofed', 'dropped: a VXLAN frame whose sender is not who and where it says'],

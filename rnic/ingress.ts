@@ -15,6 +15,7 @@ import { QpState, QpType } from './constants.ts';
 import { Counter, type Counters } from './counters.ts';
 import type { MulticastGroups } from './multicast.ts';
 import type { ReceivedPacket } from './packet.ts';
+import type { Path } from './path.ts';
 import type { QueuePair } from './qp.ts';
 import type { QpTable } from './qp-table.ts';
 
@@ -60,7 +61,8 @@ export class Ingress {
     const refused = this.#check(packet);
     if (refused !== ACCEPT) return this.#counters.add(refused);
     const qpn = Bth.destQp(packet.view, packet.bthAt);
-    if (qpn === MULTICAST_QPN) this.#fanOut(packet, now);
+    if (packet.connectedOnly && (qpn === MULTICAST_QPN || qpn === GSI_QPN)) this.#counters.add(Counter.drop_underlay);
+    else if (qpn === MULTICAST_QPN) this.#fanOut(packet, now);
     else if (qpn === GSI_QPN) this.#management(packet, now);
     else this.#deliver(packet, qpn, now);
   }
@@ -124,7 +126,8 @@ export class Ingress {
     const isRequest = (flags & Opcode.IS_REQUEST) !== 0;
     // requests from RTR on, responses from RTS on.
     if (RECEIVING[qp.state] !== true || (!isRequest && qp.state === QpState.RTR)) return Counter.drop_qp_state;
-    if (qp.type !== QpType.UD) return isFromPeer(packet, qp) ? ACCEPT : Counter.drop_address;
+    if (qp.type !== QpType.UD) return checkPeer(packet, qp);
+    if (packet.connectedOnly) return Counter.drop_underlay;
     // A notification has no Q_Key: the sender says what becomes of it.
     if (isCnp) return ACCEPT;
     if (Deth.qKey(view, bthAt + Bth.BYTES) !== qp.qKey) return Counter.drop_qkey;
@@ -165,9 +168,14 @@ export class Ingress {
   }
 }
 
+/** A connection has one way: what comes by another port is somebody else's, whatever its addresses say. */
+function checkPeer(packet: ReceivedPacket, { path }: QueuePair): number {
+  if (path !== null && path.port !== packet.port) return Counter.drop_underlay;
+  return isFromPeer(packet, path) ? ACCEPT : Counter.drop_address;
+}
+
 /** source and destination are those of the connection, the other way round. */
-function isFromPeer(packet: ReceivedPacket, qp: QueuePair): boolean {
-  const { path } = qp;
+function isFromPeer(packet: ReceivedPacket, path: Path | null): boolean {
   if (path === null || path.isIpv6 !== packet.isIpv6) return false;
   const { template } = path;
   const { bytes } = packet;

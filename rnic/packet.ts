@@ -19,6 +19,8 @@ export interface ReceivedPacket {
   port: number;
   /** Outer source (VTEP index) when it came encapsulated; 0 otherwise. */
   source: number;
+  /** True when it came by a port that only connections use: datagrams have no business there. */
+  connectedOnly?: boolean;
   /** True when the packet never left this host's memory and carries no ICRC. */
   icrcElided: boolean;
 }

@@ -41,4 +41,6 @@ export interface AddressVector {
   readonly flowLabel: number;
   readonly sl?: number;
   readonly portNum: number;
+  /** In a tenant's network: which way this connection goes, whatever the tenant's own choice is. Both ends must say the same. */
+  readonly underlay?: 'vxlan' | 'translate' | 'local';
 }

@@ -14,6 +14,8 @@ export interface Endpoint {
   readonly host: Uint8Array;
   /** It talks to endpoints of its group alone; without one, to those without. */
   readonly group?: string;
+  /** Its host offers translation. Of a host that says nothing, VXLAN is all that is known. */
+  readonly translates?: boolean;
 }
 
 export const addressesOf = ({ address, also = [] }: Endpoint): Uint8Array[] => [address, ...also];
@@ -37,12 +39,18 @@ export interface Rule {
   readonly transport?: TransportName | 'any';
 }
 
+/** How packets of a connection travel: encapsulated; as plain RoCEv2 between the hosts' addresses; or never leaving the host. */
+export const UNDERLAYS = ['vxlan', 'translate', 'local'] as const;
+export type Underlay = (typeof UNDERLAYS)[number];
+
 export interface Tenant {
   readonly name: string;
   /** 24 bits, RFC 7348. */
   readonly vni: number;
   readonly endpoints: readonly Endpoint[];
   readonly rules: readonly Rule[];
+  /** `auto` where absent (vswitch/underlay.ts). */
+  readonly underlay?: Underlay | 'auto';
 }
 
 /** The MAC of an endpoint that was given none: locally administered, of the VNI and the address, so that every host makes the same. */

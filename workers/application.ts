@@ -28,7 +28,7 @@ export interface CommandTarget {
     now: Micros,
   ): { path: Path } | Refusal | null;
   /** A QP has got a path to somewhere. */
-  opened(qpn: number, transport: Transport, av: AddressVector): void;
+  opened(qpn: number, transport: Transport, av: AddressVector, path: Path): void;
 }
 
 interface Waiting {
@@ -154,7 +154,7 @@ export class Application {
     const found = this.#target.resolve(av, transport, qpNum, remoteQpn, now);
     if (found === null || 'ok' in found) return found;
     const done = this.#execute({ ...command, path: found.path }, now);
-    if (done.ok) this.#target.opened(qpNum, transport, av);
+    if (done.ok) this.#target.opened(qpNum, transport, av, found.path);
     return done;
   }
 

@@ -2,13 +2,15 @@
 import { Errno, type Refusal } from '../rnic/commands.ts';
 import type { GidEntry } from '../rnic/config.ts';
 import type { AddressVector, Path } from '../rnic/path.ts';
-import type { Transport } from '../vswitch/transport.ts';
+import { Transport } from '../vswitch/transport.ts';
 import type { Micros } from '../wire/types.ts';
 import { gidText } from './linux/netdev.ts';
 import { nextHop } from './linux/routes.ts';
+import { NeighbourPaths } from './neighbour-paths.ts';
 import { multicastMac, type Neighbours, Resolution } from './neighbours.ts';
 import type { Overlay, Way } from './overlay/overlay.ts';
-import { buildPath, familyMismatch, redirect } from './path-builder.ts';
+import type { Translation } from './overlay/translation.ts';
+import { buildPath, familyMismatch } from './path-builder.ts';
 import type { Port } from './port.ts';
 
 /** Index of the vRNIC's ports. */
@@ -24,6 +26,8 @@ export interface PathResolverOptions {
   readonly netdev?: string;
   /** In a tenant's network: its endpoints are the only neighbours. */
   readonly overlay?: Overlay | null;
+  /** Null where the vRNIC has no interface to translate to. */
+  readonly translation?: Translation | null;
 }
 
 const refuse = (errno: number, reason: string, argument: string): Refusal => ({ ok: false, errno, reason, argument });
@@ -33,13 +37,12 @@ const equal = (a: Uint8Array, b: Uint8Array): boolean => a.every((octet, i) => o
 export class PathResolver {
   readonly #options: PathResolverOptions;
   #gids: readonly GidEntry[];
-  /** Paths that go by a neighbour, so that they follow it when its MAC changes. */
-  readonly #users = new Map<string, WeakRef<Path>[]>();
+  readonly #paths: NeighbourPaths;
 
   constructor(options: PathResolverOptions) {
     this.#options = options;
     this.#gids = options.gids;
-    options.neighbours.onMove = (gid, mac) => this.#follow(gid, mac);
+    this.#paths = new NeighbourPaths(options.neighbours);
   }
 
   setGids(gids: readonly GidEntry[]): void {
@@ -62,7 +65,7 @@ export class PathResolver {
     if (this.#gids.some(({ gid }) => equal(gid, av.dgid)))
       return this.#build(av, sgid, localQpn, remoteQpn, LOOPBACK_PORT, this.#options.mac);
     if (this.#options.overlay)
-      return this.#resolveEndpoint(this.#options.overlay, av, transport, sgid, localQpn, remoteQpn);
+      return this.#resolveEndpoint(this.#options.overlay, av, transport, sgid, localQpn, remoteQpn, now);
     const group = multicastMac(av.dgid);
     if (group) return this.#buildGroup(av, sgid, localQpn, remoteQpn, group);
     if (this.#options.ports[WIRE_PORT]!.link === 'ip')
@@ -77,14 +80,35 @@ export class PathResolver {
     sgid: Uint8Array,
     localQpn: number,
     remoteQpn: number,
-  ): { path: Path } | Refusal {
+    now: Micros,
+  ): { path: Path } | Refusal | null {
     if (!overlay.isOwn(sgid))
       return refuse(Errno.EADDRNOTAVAIL, `${gidText(sgid)} is not this vRNIC's address in its tenant`, 'av.sgidIndex');
     const way = overlay.wayTo(sgid, av.dgid, transport);
     if ('ok' in way) return way;
+    // Datagrams keep the tenant's addresses: whoever receives them sees those.
+    const isConnected = transport === Transport.RC || transport === Transport.UC;
+    const underlay = isConnected ? (av.underlay ?? way.underlay) : 'vxlan';
+    if (underlay === 'translate') return this.#translate(way, av, localQpn, remoteQpn, now);
+    if (underlay === 'local') return refuse(Errno.EHOSTUNREACH, `${gidText(av.dgid)} is on another host`, 'av.dgid');
     const built = this.#build(av, sgid, localQpn, remoteQpn, WIRE_PORT, way.mac, way);
     overlay.follow(sgid, av.dgid, transport, built.path);
     return built;
+  }
+
+  #translate(
+    way: Way,
+    av: AddressVector,
+    localQpn: number,
+    remoteQpn: number,
+    now: Micros,
+  ): { path: Path } | Refusal | null {
+    const { translation } = this.#options;
+    if (way.isHere)
+      return refuse(Errno.EINVAL, `${gidText(av.dgid)} is on this host: there is nothing to translate to`, 'av.dgid');
+    if (!translation)
+      return refuse(Errno.EOPNOTSUPP, 'this vRNIC has no interface and no QPNs of its own to translate to', 'av.dgid');
+    return translation.resolve(way.host, av, localQpn, remoteQpn, now);
   }
 
   #buildGroup(
@@ -114,7 +138,7 @@ export class PathResolver {
     const mac = neighbours.macOf(hop);
     if (!mac) return refuse(Errno.EHOSTUNREACH, neighbours.failureText(hop), 'av.dgid');
     const built = this.#build(av, sgid, localQpn, remoteQpn, WIRE_PORT, mac);
-    this.#remember(hop, built.path);
+    this.#paths.remember(hop, built.path);
     return built;
   }
 
@@ -140,21 +164,5 @@ export class PathResolver {
       ...(way && { encapsulation: way.encapsulation, destination: way.destination }),
     });
     return { path };
-  }
-
-  #remember(hop: Uint8Array, path: Path): void {
-    const key = gidText(hop);
-    const users = this.#users.get(key) ?? [];
-    users.push(new WeakRef(path));
-    // Doubling sizes only: each path pays for a sweep once.
-    const isPowerOfTwo = (users.length & (users.length - 1)) === 0;
-    this.#users.set(key, isPowerOfTwo ? users.filter((user) => user.deref() !== undefined) : users);
-  }
-
-  #follow(gid: Uint8Array, mac: Uint8Array): void {
-    for (const user of this.#users.get(gidText(gid)) ?? []) {
-      const path = user.deref();
-      if (path) redirect(path, mac);
-    }
   }
 }

@@ -32,7 +32,14 @@ export class Receiver {
   readonly #overlay: Admittance | null;
   readonly #packet: ReceivedPacket;
 
-  constructor(sink: PacketSink, neighbours: Neighbours | null, first: ReceiveBurst, overlay: Admittance | null = null) {
+  /** @param connectedOnly of a port that datagrams never use. */
+  constructor(
+    sink: PacketSink,
+    neighbours: Neighbours | null,
+    first: ReceiveBurst,
+    overlay: Admittance | null = null,
+    connectedOnly = false,
+  ) {
     this.#sink = sink;
     this.#neighbours = neighbours;
     this.#overlay = overlay;
@@ -49,6 +56,7 @@ export class Receiver {
       port: 0,
       source: 0,
       icrcElided: false,
+      connectedOnly,
       frame: 0,
     };
   }

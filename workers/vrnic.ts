@@ -5,7 +5,7 @@ import { type EngineEvent, EventKind } from '../rnic/commands.ts';
 import { DEFAULT_LIMITS, type GidEntry, type RnicHost } from '../rnic/config.ts';
 import type { AsyncEvent } from '../rnic/constants.ts';
 import { PacketWriter } from '../rnic/packet-writer.ts';
-import type { AddressVector } from '../rnic/path.ts';
+import type { AddressVector, Path } from '../rnic/path.ts';
 import { DoorbellPage, doorbellBytes } from '../rnic/queue/doorbell.ts';
 import type { ContextResources } from '../rnic/resources.ts';
 import type { Tenant } from '../vswitch/model.ts';
@@ -21,6 +21,7 @@ import { addressesOf, type Netdev, readNetdev } from './linux/netdev.ts';
 import type { HostedProgram } from './messages.ts';
 import { Neighbours } from './neighbours.ts';
 import { type Connection, Overlay } from './overlay/overlay.ts';
+import { TRANSLATED_PORT, Translation } from './overlay/translation.ts';
 import { VxlanMember } from './overlay/vxlan-hub.ts';
 import { LOOPBACK_PORT, PathResolver, WIRE_PORT } from './path-resolver.ts';
 import type { Port, PortCounters } from './port.ts';
@@ -50,6 +51,14 @@ interface Identity {
   readonly netdev: Netdev | null;
 }
 
+/** Neighbours, and the port that asks for them. */
+interface Link {
+  readonly neighbours: Neighbours;
+  readonly port: number;
+  /** The last change of theirs that waiting commands were told of. */
+  changes: number;
+}
+
 function identify(config: VrnicConfig): Identity {
   const netdev = 'netdev' in config.port && config.port.netdev ? readNetdev(config.port.netdev) : null;
   const addresses = config.gids ?? netdev?.addresses;
@@ -58,6 +67,17 @@ function identify(config: VrnicConfig): Identity {
     throw new Error(`vRNIC ${config.name}: mac and gids are needed with a port that has no netdev`);
   return { mac, gids: (config.gids ?? gidTable([], addresses, mac)).map((gid) => ({ gid })), netdev };
 }
+
+/** For a vRNIC of a tenant that has an interface, and QPNs that no other vRNIC there has. */
+function translationOf({ port, tenant, qpnBase, qpnCount }: VrnicConfig, netdev: Netdev | null): Translation | null {
+  if (!tenant || port.kind !== 'vxlan' || !netdev || qpnBase === undefined || qpnCount === undefined) return null;
+  return new Translation({ netdev, local: port.local, qpns: { base: qpnBase, count: qpnCount } });
+}
+
+const newBurst = (port: number): TransmitBurst =>
+  port === LOOPBACK_PORT
+    ? new TransmitBurst(LOOPBACK_BURST_BYTES)
+    : new TransmitBurst(BURST_BYTES, BURST_FRAMES, FRAME_HEADROOM);
 
 /** Opens the port and builds the vRNIC around it; nothing is left open when that fails. */
 export function openVrnic(config: VrnicConfig, parts: EngineParts): Vrnic {
@@ -88,7 +108,10 @@ export class Vrnic {
   readonly #mac: Uint8Array;
   readonly #neighbours: Neighbours;
   readonly #resolver: PathResolver;
-  readonly #receiver: Receiver;
+  /** By port. */
+  readonly #receivers: Receiver[];
+  /** Whose neighbours are asked for by which port. */
+  readonly #links: Link[];
   /** Null outside of tenants' networks. */
   readonly #overlay: Overlay | null;
   readonly #isConnected = (qpn: number): boolean => this.engine.isConnected(qpn);
@@ -104,7 +127,6 @@ export class Vrnic {
   readonly #clock: BreathClock = { now: 0 };
   readonly #random = new Uint32Array(RANDOM_WORDS);
   #randomLeft = 0;
-  #neighbourChanges = 0;
   #hasMore = false;
   /** Breaths in a row that have put off the timers. */
   #timersPutOff = 0;
@@ -117,9 +139,9 @@ export class Vrnic {
     this.#netdev = config.gids === undefined ? netdev : null;
     this.#gids = gids;
     this.#mac = mac;
-    this.ports = [wire, new MemoryPort(newLoopback(wire.mtu))];
-    const wireBurst = new TransmitBurst(BURST_BYTES, BURST_FRAMES, FRAME_HEADROOM);
-    this.#bursts = [wireBurst, new TransmitBurst(LOOPBACK_BURST_BYTES)];
+    const translation = translationOf(config, netdev);
+    this.ports = [wire, new MemoryPort(newLoopback(wire.mtu)), ...(translation ? [translation.port] : [])];
+    this.#bursts = this.ports.map((_, i) => newBurst(i));
     this.#writer = new PacketWriter(this.#bursts, this.#random32() & 0xffff);
     registerArena(this.#receive.bytes);
     const limits = { ...DEFAULT_LIMITS, ...config.limits };
@@ -144,10 +166,15 @@ export class Vrnic {
     const overlay =
       config.tenant && wire instanceof VxlanMember ? new Overlay(config.tenant, wire, mac, addresses.slice(1)) : null;
     this.#overlay = overlay;
-    const others = { ports: this.ports, neighbours: this.#neighbours, overlay };
+    const others = { ports: this.ports, neighbours: this.#neighbours, overlay, translation };
     this.#resolver = new PathResolver({ mac, gids, ...others, ...routes });
     // A tenant's endpoints are its only neighbours: answers of ours would leave without a VXLAN header.
-    this.#receiver = new Receiver(this.engine, overlay ? null : this.#neighbours, this.#receive, overlay);
+    const receiver = new Receiver(this.engine, overlay ? null : this.#neighbours, this.#receive, overlay);
+    this.#receivers = [receiver, receiver];
+    this.#links = [{ neighbours: this.#neighbours, port: WIRE_PORT, changes: 0 }];
+    if (!translation) return;
+    this.#receivers.push(new Receiver(this.engine, translation.neighbours, this.#receive, null, true));
+    this.#links.push({ neighbours: translation.neighbours, port: TRANSLATED_PORT, changes: 0 });
   }
 
   /**
@@ -170,7 +197,9 @@ export class Vrnic {
 
   /** The moment at which something is due; Infinity when nothing is. */
   pollTimeout(): Micros {
-    return Math.min(this.engine.pollTimeout(), this.#neighbours.pollTimeout());
+    let next = this.engine.pollTimeout();
+    for (const { neighbours } of this.#links) next = Math.min(next, neighbours.pollTimeout());
+    return next;
   }
 
   /** Told before and after the worker sleeps. False: there is something to do, no sleep now. */
@@ -223,7 +252,7 @@ export class Vrnic {
       execute: (id, command, now) => this.engine.execute(id, command, now),
       newMemory: (buffer, byteOffset) => this.#parts.newMemory(buffer, byteOffset),
       resolve: (av, transport, local, remote, now) => this.#resolver.resolve(av, transport, local, remote, now),
-      opened: (qpn, transport, av) => this.#opened(qpn, transport, av),
+      opened: (qpn, transport, av, path) => this.#opened(qpn, transport, av, path),
     });
     this.#applications.set(context, application);
     this.#listApplications();
@@ -316,8 +345,10 @@ export class Vrnic {
     };
   }
 
-  #opened(qpn: number, transport: Transport, { dgid, sgidIndex }: AddressVector): void {
-    this.#overlay?.opened({ qpn, transport, local: this.#gids[sgidIndex]!.gid, remote: dgid }, this.#isConnected);
+  #opened(qpn: number, transport: Transport, { dgid, sgidIndex }: AddressVector, { port }: Path): void {
+    const underlay = port === TRANSLATED_PORT ? 'translate' : port === LOOPBACK_PORT ? 'local' : 'vxlan';
+    const local = this.#gids[sgidIndex]!.gid;
+    this.#overlay?.opened({ qpn, transport, local, remote: dgid, underlay }, this.#isConnected);
   }
 
   #queuesOf(context: number): QueueAllocator {
@@ -342,7 +373,7 @@ export class Vrnic {
   #receiveFrom(index: number, now: Micros): boolean {
     const port = this.ports[index]!;
     if (port.receive(this.#receive) === 0) return false;
-    this.#receiver.handleBurst(this.#receive, port, index, index === LOOPBACK_PORT, now);
+    this.#receivers[index]!.handleBurst(this.#receive, port, index, index === LOOPBACK_PORT, now);
     return true;
   }
 
@@ -354,13 +385,16 @@ export class Vrnic {
   }
 
   #breatheNeighbours(now: Micros): void {
-    const neighbours = this.#neighbours;
-    if (neighbours.pollTimeout() <= now) neighbours.handleTimeout(now);
-    if (neighbours.changes !== this.#neighbourChanges) {
-      this.#neighbourChanges = neighbours.changes;
-      for (const application of this.#applicationList) if (application.isWaiting) application.retry(now);
+    for (let i = 0; i < this.#links.length; i++) {
+      const link = this.#links[i]!;
+      const { neighbours } = link;
+      if (neighbours.pollTimeout() <= now) neighbours.handleTimeout(now);
+      if (neighbours.changes !== link.changes) {
+        link.changes = neighbours.changes;
+        for (const application of this.#applicationList) if (application.isWaiting) application.retry(now);
+      }
+      if (neighbours.burst.count > 0 && this.ports[link.port]!.transmit(neighbours.burst)) neighbours.burst.reset();
     }
-    if (neighbours.burst.count > 0 && this.ports[WIRE_PORT]!.transmit(neighbours.burst)) neighbours.burst.reset();
   }
 
   /** One burst for each port: receiving gets its turn in between. */

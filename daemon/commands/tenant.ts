@@ -11,6 +11,7 @@ interface Flags {
 interface TenantView {
   readonly name: string;
   readonly vni: number;
+  readonly underlay: string;
   readonly endpoints: readonly { address: string; also?: string[]; host: string; mac: string; group?: string }[];
   readonly rules: readonly {
     id: string;
@@ -29,8 +30,8 @@ const common = (command: Command): Command =>
 export function addTenant(program: Command): void {
   const tenant = program.command('tenant').description("tenants' networks");
   common(tenant.command('list')).action((flags: Flags) =>
-    list(flags, ({ name, vni, endpoints, rules }) => [
-      `${name} vni ${vni} endpoints ${endpoints.length} rules ${rules.length}`,
+    list(flags, ({ name, vni, endpoints, rules, underlay }) => [
+      `${name} vni ${vni} endpoints ${endpoints.length} rules ${rules.length} underlay ${underlay}`,
     ]),
   );
   addEndpoint(program.command('endpoint').description('who is where in a tenant’s network'));
@@ -42,11 +43,12 @@ export function addTenant(program: Command): void {
       transport: string;
       local: string;
       remote: string;
+      underlay: string;
     }[];
     if (flags.json) console.log(JSON.stringify(found));
     else
-      for (const { qpn, transport, local, remote } of found)
-        console.log(`lqpn ${qpn} type ${transport} local ${local} remote ${remote}`);
+      for (const { qpn, transport, local, remote, underlay } of found)
+        console.log(`lqpn ${qpn} type ${transport} local ${local} remote ${remote} underlay ${underlay}`);
   });
 }
 

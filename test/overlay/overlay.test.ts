@@ -55,7 +55,7 @@ function place(t: Test): { member: VxlanMember; overlay: Overlay; path: Path } {
     icrcElided: false,
   };
   overlay.follow(ONE, TWO, Transport.UD, path);
-  overlay.opened({ qpn: QPN, transport: Transport.RC, local: ONE, remote: TWO }, isConnected);
+  overlay.opened({ qpn: QPN, transport: Transport.RC, local: ONE, remote: TWO, underlay: 'vxlan' }, isConnected);
   return { member, overlay, path };
 }
 
@@ -74,7 +74,7 @@ t.test(
 t.test('rules of one transport: connections and paths of that one end, others stay', async (t) => {
   const { overlay, path } = place(t);
   const before = path.destination;
-  overlay.opened({ qpn: QPN + 1, transport: Transport.UC, local: ONE, remote: TWO }, isConnected);
+  overlay.opened({ qpn: QPN + 1, transport: Transport.UC, local: ONE, remote: TWO, underlay: 'vxlan' }, isConnected);
   t.strictSame(overlay.update(tenant({ rules: [{ ...DENY, transport: 'uc' }] }), isConnected), [QPN + 1]);
   t.equal(path.destination, before);
   const refused = { ok: false, errno: Errno.EACCES, reason: 'rule wall of tenant blue denies fd00::2' };
@@ -206,13 +206,19 @@ t.test(
     t.strictSame(overlay.update(more, isConnected), []);
     t.strictSame(overlay.addresses, [ONE, other]);
     t.ok('mac' in overlay.wayTo(other, TWO, Transport.RC));
-    overlay.opened({ qpn: QPN + 1, transport: Transport.RC, local: other, remote: TWO }, isConnected);
+    overlay.opened(
+      { qpn: QPN + 1, transport: Transport.RC, local: other, remote: TWO, underlay: 'vxlan' },
+      isConnected,
+    );
     const wall: Rule = { ...DENY, source: { address: other, bits: 128 } };
     t.strictSame(overlay.update({ ...more, rules: [wall] }, isConnected), [QPN + 1]);
     t.match(overlay.wayTo(other, TWO, Transport.RC), { ok: false, errno: Errno.EACCES });
     t.ok('mac' in overlay.wayTo(ONE, TWO, Transport.RC));
     overlay.update(more, isConnected);
-    overlay.opened({ qpn: QPN + 1, transport: Transport.RC, local: other, remote: TWO }, isConnected);
+    overlay.opened(
+      { qpn: QPN + 1, transport: Transport.RC, local: other, remote: TWO, underlay: 'vxlan' },
+      isConnected,
+    );
     t.strictSame(overlay.update(tenant(), isConnected), [QPN + 1]);
     t.notOk(overlay.isOwn(other));
   },

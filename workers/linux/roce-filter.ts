@@ -7,6 +7,8 @@ export interface RoceFilter {
   readonly addresses: readonly Uint8Array[];
   /** Only QPNs of this range, QP1 and the multicast QPN 0xffffff; absent: all. */
   readonly qpns?: { readonly base: number; readonly count: number };
+  /** Only QPNs of the range: neither QP1 nor multicast. */
+  readonly connectedOnly?: boolean;
   /** UDP destination port; 4791 by default. */
   readonly udpPort?: number;
 }
@@ -89,13 +91,14 @@ function writeIpv6Address(filter: Bpf.Filter, index: number, address: Uint8Array
 }
 
 /** The word that holds DestQP is loaded. */
-function writeQpn(filter: Bpf.Filter, { qpns }: RoceFilter, family: string): void {
+function writeQpn(filter: Bpf.Filter, { qpns, connectedOnly }: RoceFilter, family: string): void {
   if (!qpns) {
     filter.accept();
     return;
   }
   const accept = `${family} accept`;
-  filter.op(Bpf.AND, 0xff_ffff).test(Bpf.JUMP_EQUAL, 1, accept, '').test(Bpf.JUMP_EQUAL, MULTICAST_QPN, accept, '');
+  filter.op(Bpf.AND, 0xff_ffff);
+  if (!connectedOnly) filter.test(Bpf.JUMP_EQUAL, 1, accept, '').test(Bpf.JUMP_EQUAL, MULTICAST_QPN, accept, '');
   filter.test(Bpf.JUMP_GREATER_EQUAL, qpns.base, '', `${family} drop`);
   filter.test(Bpf.JUMP_GREATER_EQUAL, qpns.base + qpns.count, `${family} drop`, '');
   filter.label(accept).accept();

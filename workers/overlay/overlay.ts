@@ -3,9 +3,10 @@ import { Errno, type Refusal } from '../../rnic/commands.ts';
 import { Counter } from '../../rnic/counters.ts';
 import type { Path } from '../../rnic/path.ts';
 import { Admission, Admitter } from '../../vswitch/admit.ts';
-import { addressesOf, type Tenant } from '../../vswitch/model.ts';
+import { addressesOf, type Tenant, type Underlay } from '../../vswitch/model.ts';
 import { TenantView } from '../../vswitch/tenant-view.ts';
 import type { Transport } from '../../vswitch/transport.ts';
+import { underlayOf } from '../../vswitch/underlay.ts';
 import * as Vxlan from '../../wire/vxlan.ts';
 import { sameGid } from '../gid-table.ts';
 import { gidText } from '../linux/netdev.ts';
@@ -17,6 +18,7 @@ export interface Connection {
   readonly transport: Transport;
   readonly local: Uint8Array;
   readonly remote: Uint8Array;
+  readonly underlay: Underlay;
 }
 
 /** Where a packet goes: the peer's MAC, the VTEP that it lives behind. */
@@ -25,6 +27,11 @@ export interface Way {
   readonly destination: number;
   /** The VXLAN header. */
   readonly encapsulation: Uint8Array;
+  /** The address of the host that the peer lives on. */
+  readonly host: Uint8Array;
+  readonly isHere: boolean;
+  /** How connections to the peer go, unless they say otherwise. */
+  readonly underlay: Underlay;
 }
 
 /** From one of our addresses to a peer's. */
@@ -113,9 +120,13 @@ export class Overlay {
     if (!peer) return refuse(Errno.EHOSTUNREACH, `tenant ${name} has no endpoint ${gidText(address)}`);
     const denial = peer.denial(transport);
     if (denial !== undefined) return refuse(Errno.EACCES, `${denial} ${gidText(address)}`);
-    const { endpoint } = peer;
-    const destination = this.#member.hub.vtepIndex(endpoint.host);
-    return { mac: endpoint.mac, destination, encapsulation: this.#encapsulation };
+    const { mac, host } = peer.endpoint;
+    const { hub } = this.#member;
+    const isHere = sameGid(host, hub.local);
+    const own = viewOf(this.#views, source)!.at(source)!.endpoint;
+    const underlay = underlayOf(this.#tenant, own, peer.endpoint);
+    const destination = hub.vtepIndex(host);
+    return { mac, host, isHere, underlay, destination, encapsulation: this.#encapsulation };
   }
 
   /** `path` leads from `source` to `address`: it follows the endpoint when that moves, and ends where a rule forbids it. */

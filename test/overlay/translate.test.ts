@@ -1,6 +1,5 @@
 /** Two tenants with the same addresses on the same two hosts, their connections translated: plain RoCEv2 between the hosts on the wire, told apart by QPN. */
 import t, { type Test } from 'tap';
-import { exclusive } from '../support/exclusive.ts';
 import { twoHosts } from '../support/netns.ts';
 import { lacks } from '../support/skip.ts';
 import { UrnicHost } from '../uverbs/lab.ts';
@@ -41,7 +40,6 @@ async function sent(host: UrnicHost, vrnic: string): Promise<[number, number]> {
 }
 
 t.test('translation', { skip: lacks('root', 'gcc', 'ibv_rc_pingpong', 'ib_write_bw'), timeout: 600_000 }, async (t) => {
-  await exclusive(t, 'machine');
   const [here, there] = await twoHosts(t);
   const a = await UrnicHost.start(t, here, 'eth0', configuration('10.0.0.1'));
   const b = await UrnicHost.start(t, there, 'eth0', configuration('10.0.0.2'));

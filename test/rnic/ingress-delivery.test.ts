@@ -35,6 +35,9 @@ interface Shape {
   readonly after?: (view: DataView) => void;
   /** Octets cut off at the end, after the ICRC. */
   readonly cut?: number;
+  /** Which of the vRNIC's ports it comes by; 0 by default. */
+  readonly port?: number;
+  readonly connectedOnly?: boolean;
 }
 
 function packetOf(shape: Shape): ReceivedPacket {
@@ -56,7 +59,8 @@ function packetOf(shape: Shape): ReceivedPacket {
   shape.after?.(view);
   const end = whole - (shape.cut ?? 0);
   const place = { ethernetAt: 0, ipAt: IP_AT, udpAt: UDP_AT, bthAt: BTH_AT, end, isIpv6: false, ipId: 0 };
-  return { bytes, view, ...place, port: 0, source: 0, icrcElided: false };
+  const { port = 0, connectedOnly = false } = shape;
+  return { bytes, view, ...place, port, source: 0, icrcElided: false, connectedOnly };
 }
 
 function opened() {
@@ -101,6 +105,27 @@ t.test('ingress: a congestion notification reaches the sender of its QP, of any 
     const names = moved(engine, { opcode: Opcode.ROCE_CNP, destQp: qp.qpn });
     t.ok(names.includes('rp_cnp_ignored') && !names.includes('drop_qkey'));
   }
+});
+
+t.test('ingress: a connection has one way: its peer’s addresses by another port are nothing', async (t) => {
+  const { engine, rc, uc } = opened();
+  for (const [qp, opcode] of [
+    [rc, Opcode.RC_SEND_ONLY],
+    [uc, Opcode.UC_SEND_ONLY],
+  ] as const) {
+    t.strictSame(moved(engine, { opcode, destQp: qp.qpn, port: 2, connectedOnly: true }), ['drop_underlay']);
+    t.notOk(moved(engine, { opcode, destQp: qp.qpn }).includes('drop_underlay'));
+  }
+});
+
+t.test('ingress: datagrams, management and multicast are nothing where only connections travel', async (t) => {
+  const { engine, ud } = opened();
+  for (const destQp of [ud.qpn, 1, 0xff_ffff])
+    t.strictSame(
+      moved(engine, { opcode: Opcode.UD_SEND_ONLY, destQp, connectedOnly: true }),
+      ['drop_underlay'],
+      `QP ${destQp}`,
+    );
 });
 
 t.test('multicast: each member that can gets a copy; what one refuses is nothing to the others', async (t) => {

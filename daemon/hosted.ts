@@ -1,8 +1,11 @@
-/** A vRNIC for the length of one command, on a network interface, when no daemon runs one. */
+/** The vRNIC of one command: one of a daemon, or one on a network interface for as long as the command runs. */
 import { readdirSync } from 'node:fs';
+import { resolve } from 'node:path';
 import { type Command, Option } from 'commander';
-import { type Context, type Device, hostDevice } from '../verbs/index.ts';
+import { type Context, DaemonDevice, type Device, hostDevice } from '../verbs/index.ts';
 import type { PortConfig } from '../workers/vrnic-config.ts';
+import { DEFAULT_SOCKET } from './control-client.ts';
+import { vrnicDirectory } from './daemon.ts';
 
 export interface HostFlags {
   netdev?: string;
@@ -28,6 +31,28 @@ export function hostFlags<C extends Command>(command: C): C {
     )
     .option('--spin <micros>', "microseconds to poll before sleeping, or 'always'")
     .option('--capture <file>', 'write all frames to a pcapng file') as C;
+}
+
+export interface DeviceFlags extends HostFlags {
+  device?: string;
+  socket?: string;
+}
+
+/** As `hostFlags`, for commands that take a daemon's vRNIC as well. */
+export function deviceFlags<C extends Command>(command: C): C {
+  return hostFlags(command)
+    .option('--device <vrnic>', "a vRNIC of the daemon, by name or by its directory's path")
+    .option('--socket <path>', 'where the daemon listens for commands', DEFAULT_SOCKET) as C;
+}
+
+/** @throws Error as openHosted; of a daemon's vRNIC, that it is not there. */
+export async function openContext(flags: DeviceFlags): Promise<Omit<Hosted, 'device'>> {
+  const { device: name, socket = DEFAULT_SOCKET } = flags;
+  if (name === undefined) return openHosted(flags);
+  if (flags.netdev !== undefined) throw new Error('--device or --netdev: a vRNIC of the daemon, or one of our own');
+  const directory = name.includes('/') ? resolve(name) : vrnicDirectory(socket, name);
+  const context = await new DaemonDevice(directory).open();
+  return { context, stop: () => context.close() };
 }
 
 /** @throws Error that says which interface is missing, or which right. */

@@ -14,6 +14,8 @@ enum request_op {
 	OP_WRITE = 2,         /* payload: the octets that the program gave to write() */
 	OP_REQUEUE = 3,       /* argument: a channel; payload: events that were read in vain */
 	OP_CLOSE_CHANNEL = 4, /* argument: a channel whose descriptor was closed */
+	OP_CALL = 5,          /* ROLE_LINK only, as are the next: verbs/uverbs/attached-link.ts */
+	OP_LEAVE = 6,
 };
 
 enum role {
@@ -21,6 +23,7 @@ enum role {
 	ROLE_ATTACH = 2,  /* a forked child's own way to a context that it inherited */
 	ROLE_CM = 3,      /* a new rdma_cm event channel */
 	ROLE_CM_ATTACH = 4,
+	ROLE_LINK = 5, /* a TypeScript program, which needs no shim */
 };
 
 enum action_type {

@@ -1,9 +1,10 @@
-/** Devices: vRNICs hosted in this process, listed and opened. `ibv_get_device_list(3)`, `ibv_open_device(3)`. */
+/** Devices: vRNICs hosted in this process, and those of a daemon, listed and opened. `ibv_get_device_list(3)`, `ibv_open_device(3)`. */
 import type { MessagePort } from 'node:worker_threads';
 import { connect } from '../workers/client.ts';
 import type { LinkEndpoint } from '../workers/device-link.ts';
 import { type LocalDevice, type LocalDeviceOptions, openLocalDevice } from '../workers/local-device.ts';
 import { Context } from './context.ts';
+import { DaemonDevice, daemonDevices } from './daemon-device.ts';
 
 /** What a program's own worker thread needs to open the device: post `value` there with `transfer` as the transfer list. */
 export interface SharedDevice {
@@ -66,12 +67,15 @@ export async function hostDevice(options: LocalDeviceOptions): Promise<Device> {
   return device;
 }
 
-/** The devices of this process. */
-export const getDeviceList = (): Device[] => [...devices.values()];
+/** The devices of this process, then those of the daemon that runs in `directory` (by default where URNIC_SOCKET says, or /run/urnic). */
+export const getDeviceList = (directory?: string): (Device | DaemonDevice)[] => [
+  ...devices.values(),
+  ...daemonDevices(directory),
+];
 
 /** Opens a device: one of the list, one that another thread shared, or one that is hosted for this use alone and stops when the context closes. */
-export async function openDevice(device: Device | LinkEndpoint | LocalDeviceOptions): Promise<Context> {
-  if (device instanceof Device) return device.open();
+export async function openDevice(device: Device | DaemonDevice | LinkEndpoint | LocalDeviceOptions): Promise<Context> {
+  if (device instanceof Device || device instanceof DaemonDevice) return device.open();
   if ('wakeFd' in device) return new Context(await connect(device));
   const hosted = await hostDevice(device);
   try {

@@ -29,6 +29,7 @@ export {
 export { CompChannel } from './completion-channel.ts';
 export { Cq } from './completion-queue.ts';
 export { Context, type DeviceEvent } from './context.ts';
+export { DaemonDevice } from './daemon-device.ts';
 export { Device, getDeviceList, hostDevice, openDevice, type SharedDevice } from './device.ts';
 export { VerbsError } from './errors.ts';
 export { Mr } from './memory-region.ts';

@@ -77,8 +77,9 @@ export class Application {
     this.#port.postMessage(message);
   }
 
+  /** Events of a program of another process go through its pipes, written from here; those of the connection manager through the main thread. */
   notify(event: LinkEvent): void {
-    if (this.program) this.program.notify(event);
+    if (this.program && event.kind !== 'cm') this.program.notify(event);
     else this.reply({ kind: 'event', event });
   }
 

@@ -5,9 +5,11 @@ import { QpState, QpType } from '../../verbs/index.ts';
 import type { AttachedProgram } from '../../verbs/uverbs/server.ts';
 import { ask, type ControlRequest, DEFAULT_SOCKET } from '../control-client.ts';
 import { type DeviceDescription, describeDevice, toJson } from '../describe-device.ts';
-import { type HostFlags, hostFlags, openHosted } from '../hosted.ts';
+import { type HostFlags, hostFlags, openContext, openHosted } from '../hosted.ts';
 
 interface Flags extends HostFlags {
+  /** devinfo only: opens the vRNIC as a program would, through its directory. */
+  device?: string;
   socket: string;
   json?: boolean;
   all?: boolean;
@@ -26,6 +28,7 @@ export function addDevice(program: Command): void {
     .argument('[vrnic]');
   deviceFlags(devinfo)
     .option('-v, --verbose', 'all attributes')
+    .option('--device <vrnic>', "open a vRNIC of the daemon as a program does, by name or by its directory's path")
     .action((name, flags: Flags & { verbose?: boolean }) =>
       show<DeviceDescription>('device', name, flags, (found) => devinfoText(found, flags.verbose ?? false)),
     );
@@ -63,20 +66,32 @@ async function show<T>(
   flags: Flags,
   text: (found: T, vrnic: string) => string,
 ): Promise<void> {
-  const found =
-    flags.netdev === undefined ? await fromDaemon<T>(op, name, flags.socket) : await fromHosted<T>(op, flags);
+  const found = await finder(flags)<T>(op, name, flags);
   if (flags.json) console.log(toJson(Object.fromEntries(found)));
   else for (const [vrnic, value] of found) console.log(text(value, vrnic));
 }
 
-async function fromDaemon<T>(op: Op, name: string | undefined, socket: string): Promise<Map<string, T>> {
+const finder = ({ netdev, device }: Flags) =>
+  netdev !== undefined ? fromHosted : device !== undefined ? fromDevice : fromDaemon;
+
+async function fromDaemon<T>(op: Op, name: string | undefined, { socket }: Flags): Promise<Map<string, T>> {
   const names = name === undefined ? ((await ask(socket, { op: 'list' })) as string[]) : [name];
   const found = new Map<string, T>();
   for (const vrnic of names) found.set(vrnic, (await ask(socket, { op, vrnic } satisfies ControlRequest)) as T);
   return found;
 }
 
-async function fromHosted<T>(op: Op, flags: Flags): Promise<Map<string, T>> {
+async function fromDevice<T>(_op: Op, _name: string | undefined, flags: Flags): Promise<Map<string, T>> {
+  const { context, stop } = await openContext(flags);
+  try {
+    const { deviceName } = context;
+    return new Map([[deviceName, JSON.parse(toJson(await describeDevice(deviceName, context))) as T]]);
+  } finally {
+    await stop();
+  }
+}
+
+async function fromHosted<T>(op: Op, _name: string | undefined, flags: Flags): Promise<Map<string, T>> {
   const { device, context, stop } = await openHosted(flags);
   try {
     const { counters, ports, resources } = await device.statistics();

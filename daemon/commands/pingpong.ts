@@ -2,10 +2,10 @@
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import { gidText } from '../../workers/linux/netdev.ts';
 import { wholeNumber } from '../arguments.ts';
-import { type HostFlags, hostFlags, openHosted } from '../hosted.ts';
+import { type DeviceFlags, deviceFlags, openContext } from '../hosted.ts';
 import { describeAddress, Pingpong } from '../pingpong.ts';
 
-interface Flags extends HostFlags {
+interface Flags extends DeviceFlags {
   type: 'rc' | 'uc' | 'ud';
   port: number;
   size: number;
@@ -50,11 +50,11 @@ export function addPingpong(program: Command): void {
     .option('-l, --sl <sl>', 'accepted for compatibility: RoCE has no service levels', wholeNumber(0, 15), 0)
     .option('-N, --new_send', 'accepted for compatibility: there is one way to post')
     .option('--json', 'print one JSON object');
-  hostFlags(command).action(run);
+  deviceFlags(command).action(run);
 }
 
 async function run(host: string | undefined, flags: Flags): Promise<void> {
-  const { context, stop } = await openHosted(flags);
+  const { context, stop } = await openContext(flags);
   try {
     const { gidTableLength } = await context.queryPort();
     const gidIndex = flags.gidIdx ?? Math.min(1, gidTableLength - 1);

@@ -1,10 +1,10 @@
 /** `urnic rping`: the command around daemon/rping.ts, with the flags of rping(1). */
 import type { Command } from 'commander';
 import { wholeNumber } from '../arguments.ts';
-import { type HostFlags, hostFlags, openHosted } from '../hosted.ts';
+import { type DeviceFlags, deviceFlags, openContext } from '../hosted.ts';
 import { rpingClient, rpingServer } from '../rping.ts';
 
-interface Flags extends HostFlags {
+interface Flags extends DeviceFlags {
   server?: boolean;
   client?: boolean;
   address?: string;
@@ -30,13 +30,13 @@ export function addRping(program: Command): void {
     .option('-v, --verbose', 'print what came')
     .option('-P, --persistent', 'serve one client after the other')
     .option('-d, --debug', 'accepted for compatibility: see --capture');
-  hostFlags(command).action(run);
+  deviceFlags(command).action(run);
 }
 
 async function run(flags: Flags): Promise<void> {
   if (Boolean(flags.server) === Boolean(flags.client)) throw new Error('say -s or -c: server or client');
   if (flags.client && flags.address === undefined) throw new Error('say with -a where the server is');
-  const { context, stop } = await openHosted(flags);
+  const { context, stop } = await openContext(flags);
   const { port, count, size, validate = false } = flags;
   const address = { address: flags.address ?? '0.0.0.0', port };
   const onPing = flags.verbose ? (text: string): void => console.log(text) : (): void => {};

@@ -3,6 +3,7 @@ import {
   Access,
   type Context,
   type Cq,
+  type Device,
   hostDevice,
   type Mr,
   newMemoryPair,
@@ -29,6 +30,11 @@ const MEMORY_BYTES = 1 << 20;
 const ALL_ACCESS =
   Access.LOCAL_WRITE | Access.REMOTE_WRITE | Access.REMOTE_READ | Access.REMOTE_ATOMIC | Access.MW_BIND;
 let pairs = 0;
+/** How the contexts reach their vRNICs: within the process, or as a program of another one would. */
+let way: (t: Teardown, device: Device) => Promise<Context> = (_t, device) => device.open();
+export const openBy = (other: typeof way): void => {
+  way = other;
+};
 
 /** Two contexts on two vRNICs, 10.0.0.1 and 10.0.0.2, in one worker. */
 export async function twoContexts(t: Teardown): Promise<[Context, Context, Uint8Array, Uint8Array]> {
@@ -46,7 +52,7 @@ export async function twoContexts(t: Teardown): Promise<[Context, Context, Uint8
         spin: 20,
       });
       t.teardown(() => device.stop());
-      return device.open();
+      return way(t, device);
     }),
   );
   return [contexts[0]!, contexts[1]!, gids[0], gids[1]];

@@ -10,7 +10,9 @@ import { Reply, type Request, RequestReader } from './protocol.ts';
 export interface Session {
   /** It is an rdma_cm channel. */
   readonly isCm?: boolean;
-  handle(request: Request, reply: Reply): Promise<void> | void;
+  handle?(request: Request, reply: Reply): Promise<void> | void;
+  /** In place of `handle`: answers by itself (`push`), whenever it likes. */
+  receive?(request: Request): void;
   close(): void;
 }
 
@@ -19,6 +21,8 @@ export type Greeter = (connection: Connection, request: Request, reply: Reply) =
 
 /** Requests that wait while one is handled: a shim sends one at a time. */
 const WAITING_MAX = 64;
+/** What is pushed and not read. */
+const UNREAD_BYTES_MAX = 1 << 20;
 
 export class Connection {
   readonly credentials: PeerCredentials;
@@ -53,6 +57,13 @@ export class Connection {
     this.#socket.destroy();
   }
 
+  /** Octets that answer no request at once. A program that does not read them loses its connection. */
+  push(octets: Uint8Array): void {
+    if (this.#isClosed) return;
+    if (this.#socket.writableLength > UNREAD_BYTES_MAX) this.destroy();
+    else this.#socket.write(octets);
+  }
+
   #receive(octets: Buffer): void {
     try {
       for (const request of this.#reader.take(octets)) this.#waiting.push(request);
@@ -67,7 +78,8 @@ export class Connection {
     if (this.#isBusy) return;
     this.#isBusy = true;
     for (let request = this.#waiting.shift(); request && !this.#isClosed; request = this.#waiting.shift()) {
-      this.#send(await this.#answer(request));
+      if (this.#session?.receive) this.#session.receive(request);
+      else this.#send(await this.#answer(request));
     }
     this.#isBusy = false;
     // It closed while its command ran: what that made goes as well.
@@ -77,7 +89,7 @@ export class Connection {
   async #answer(request: Request): Promise<Reply> {
     const reply = new Reply();
     try {
-      if (this.#session) await this.#session.handle(request, reply);
+      if (this.#session) await this.#session.handle?.(request, reply);
       else this.#session = await this.#greet(this, request, reply);
     } catch (error) {
       reply.result = -(error instanceof CommandError ? error.errno : Errno.EIO);

@@ -37,12 +37,11 @@ export class UverbsContext {
   /** Connections by process. */
   readonly #processes = new Map<number, number>();
 
-  constructor(link: ProgramLink, queueBytes: number, onFatal: (reason: string) => void) {
+  /** @param onEvent hears of the link's end, and of what the connection manager says. */
+  constructor(link: ProgramLink, queueBytes: number, onEvent: (event: LinkEvent) => void) {
     this.link = link;
     this.queueBytes = queueBytes;
-    link.onEvent = (event: LinkEvent) => {
-      if (event.kind === 'fatal') onFatal(event.reason);
-    };
+    link.onEvent = onEvent;
   }
 
   get isUsed(): boolean {
@@ -75,6 +74,13 @@ export class UverbsContext {
 
   openChannelPipe(reply: Reply, address: bigint, channel: number): void {
     this.#openPipe(reply, address, EventPipe.COMPLETION, channel, channel);
+  }
+
+  /** For a TypeScript program: the read end goes along, the write end is the caller's. @throws SystemError */
+  openLinkPipe(reply: Reply): number {
+    const [read, write] = openPipe(PIPE_BYTES);
+    reply.attach(read);
+    return write;
   }
 
   requeue(channel: number, events: Uint8Array): void {

@@ -6,8 +6,10 @@
  *     reply    { u32 length, i32 result, u32 actions, u32 descriptors } actions; the descriptors travel beside it (SCM_RIGHTS)
  *     action   { u32 type, u32 length, u64 address, u64 argument } payload, padded to 8 octets
  */
-export const RequestOp = { HELLO: 1, WRITE: 2, REQUEUE: 3, CLOSE_CHANNEL: 4 } as const;
-export const Role = { CONTEXT: 1, ATTACH: 2, CM: 3, CM_ATTACH: 4 } as const;
+export const RequestOp = { HELLO: 1, WRITE: 2, REQUEUE: 3, CLOSE_CHANNEL: 4, CALL: 5, LEAVE: 6 } as const;
+export const Role = { CONTEXT: 1, ATTACH: 2, CM: 3, CM_ATTACH: 4, LINK: 5 } as const;
+/** What the daemon says to a TypeScript program after the hello: the same shape as a request. ANSWER's argument is that of its CALL or LEAVE. */
+export const NoticeOp = { ANSWER: 1, EVENT: 2 } as const;
 export const ActionType = {
   POKE: 1,
   NEW_FD: 2,
@@ -125,6 +127,27 @@ export class Reply {
 }
 
 const padded = (payload: Uint8Array): number => (payload.length + 7) & ~7;
+
+/** A request, or a notice. */
+export function encodeRequest(op: number, argument: bigint, payload: Uint8Array = NOTHING): Buffer {
+  const octets = Buffer.alloc(REQUEST_HEADER_BYTES + payload.length);
+  octets.writeUInt32LE(octets.length, 0);
+  octets.writeUInt32LE(op, 4);
+  octets.writeBigUInt64LE(argument, 8);
+  octets.set(payload, REQUEST_HEADER_BYTES);
+  return octets;
+}
+
+/** What a reply to a hello says of the context: ACTION_CONTEXT, the only action of it. @throws RangeError for anything else. */
+export function decodeContext(octets: Buffer): { fileBytes: number; slots: number } {
+  const at = REPLY_HEADER_BYTES;
+  if (octets.length < at + ACTION_HEADER_BYTES || octets.readUInt32LE(at) !== ActionType.CONTEXT)
+    throw new RangeError('not the reply to a hello');
+  return { fileBytes: Number(octets.readBigUInt64LE(at + 8)), slots: Number(octets.readBigUInt64LE(at + 16)) };
+}
+
+/** 0, or a negative errno. */
+export const resultOf = (reply: Buffer): number => reply.readInt32LE(4);
 
 /** Cuts requests out of a byte stream. */
 export class RequestReader {

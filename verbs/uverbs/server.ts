@@ -9,7 +9,8 @@ import { join } from 'node:path';
 import { Errno } from '../../rnic/commands.ts';
 import { newWakeDescriptor } from '../../workers/bell.ts';
 import { connect, connectProgram } from '../../workers/client.ts';
-import type { ControlLink, LinkEndpoint } from '../../workers/device-link.ts';
+import type { ControlLink, LinkEndpoint, LinkEvent } from '../../workers/device-link.ts';
+import { ASYNC_CHANNEL } from '../../workers/hosted/program.ts';
 import * as Linux from '../../workers/linux/constants.ts';
 import * as Libc from '../../workers/linux/libc.ts';
 import { createSealedFile } from '../../workers/linux/memory-map.ts';
@@ -19,7 +20,18 @@ import { execute } from './commands.ts';
 import { Connection, type Session } from './connection.ts';
 import { UverbsContext } from './context.ts';
 import { CommandError, granted, invalid } from './errors.ts';
-import { CHANNEL_ASYNC, type Reply, type Request, RequestOp, Role, TOKEN_BYTES } from './protocol.ts';
+import { encode } from './link-codec.ts';
+import { LinkSession } from './link-session.ts';
+import {
+  CHANNEL_ASYNC,
+  encodeRequest,
+  NoticeOp,
+  type Reply,
+  type Request,
+  RequestOp,
+  Role,
+  TOKEN_BYTES,
+} from './protocol.ts';
 import { type DeviceTree, writeGids, writeTree } from './sysfs.ts';
 import { executeCm } from './ucma.ts';
 
@@ -137,6 +149,8 @@ export class UverbsServer {
         if (!context) throw new CommandError(Errno.EACCES, 'no context has this token');
         return this.#join(connection, context);
       }
+      case Role.LINK:
+        return this.#openLink(connection, reply);
       case Role.CM: {
         const channel = (await this.#cmService()).newChannel();
         channel.openPipe(reply);
@@ -175,17 +189,35 @@ export class UverbsServer {
   }
 
   /** A new context, and in the reply what the program shares with the worker. */
-  async #open(connection: Connection, reply: Reply): Promise<UverbsContext> {
+  async #open(connection: Connection, reply: Reply, push?: (event: LinkEvent) => void): Promise<UverbsContext> {
     const queueFd = createSealedFile('urnic-queues', QUEUE_FILE_BYTES);
     const wakeFd = newWakeDescriptor();
     reply.attach(queueFd);
     reply.attach(wakeFd);
     const program = { queueFd: duplicate(queueFd), wakeFd: duplicate(wakeFd), queueBytes: QUEUE_FILE_BYTES };
     const link = await connectProgram(await this.#options.endpoint(), program);
-    const context = new UverbsContext(link, QUEUE_FILE_BYTES, () => connection.destroy());
+    const context = new UverbsContext(link, QUEUE_FILE_BYTES, (event) => {
+      if (event.kind === 'fatal') connection.destroy();
+      else push?.(event);
+    });
     this.#contexts.set(context.token.toString('hex'), context);
     reply.context(QUEUE_FILE_BYTES, link.slots, context.token);
     return context;
+  }
+
+  /** A TypeScript program: two pipes go along, of completion events and of asynchronous ones. */
+  async #openLink(connection: Connection, reply: Reply): Promise<Session> {
+    const push = (event: LinkEvent): void => connection.push(encodeRequest(NoticeOp.EVENT, 0n, encode(event)));
+    const context = await this.#open(connection, reply, push);
+    const { close } = this.#joinNew(connection, context);
+    try {
+      const completions = context.openLinkPipe(reply);
+      context.link.tell({ kind: 'pipe', channel: ASYNC_CHANNEL, fd: context.openLinkPipe(reply) });
+      return new LinkSession(connection, context, completions, close);
+    } catch (error) {
+      close();
+      throw error;
+    }
   }
 
   #joinNew(connection: Connection, context: UverbsContext): Session {

@@ -22,6 +22,7 @@ export const SO_PEERPIDFD = 77;
 export const SCM_RIGHTS = 1;
 export const MSG_NOSIGNAL = 0x4000;
 export const MSG_DONTWAIT = 0x40;
+export const MSG_CMSG_CLOEXEC = 0x4000_0000;
 export const MSG_TRUNC = 0x20;
 
 // <linux/if_packet.h>
@@ -100,3 +101,6 @@ export const EADDRINUSE = 98;
 export const EADDRNOTAVAIL = 99;
 export const ENODEV = 19;
 export const ENOBUFS = 105;
+
+// <linux/prctl.h>
+export const PR_SET_PTRACER = 0x59616d61;

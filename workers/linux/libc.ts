@@ -74,6 +74,9 @@ export const syscall2 = bind('syscall', 'int64_t', 'int64_t', 'int64_t', 'int64_
 export const pipe2 = bind('pipe2', 'int', 'uint64_t', 'int');
 /** (fd, msghdr *, flags) */
 export const sendmsg = bind('sendmsg', 'int64_t', 'int', 'uint64_t', 'int');
+export const recvmsg = bind('recvmsg', 'int64_t', 'int', 'uint64_t', 'int');
+/** (option, argument, 0, 0, 0) */
+export const prctl = bind('prctl', 'int', 'int', 'uint64_t', 'uint64_t', 'uint64_t', 'uint64_t');
 /** 0 when there is no such interface in this thread's network namespace. */
 export const ifNameToIndex = library.func('if_nametoindex', 'uint32_t', ['str']) as unknown as (name: string) => number;
 

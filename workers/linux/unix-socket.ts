@@ -69,3 +69,25 @@ export function sendDescriptors(fd: number, octets: Uint8Array, fds: readonly nu
   const sent = Libc.sendmsg(fd, address, Linux.MSG_DONTWAIT | Linux.MSG_NOSIGNAL);
   return sent === octets.length ? sent : -1;
 }
+
+/**
+ * The next message of a unix socket, with the descriptors that came along, without waiting; the descriptors are the caller's from now on.
+ * @returns no octets when the other end has closed; undefined when nothing is there yet. @throws SystemError
+ */
+export function receiveDescriptors(fd: number): { octets: Buffer; fds: number[] } | undefined {
+  const { address, view, bytes } = message;
+  bytes.fill(0, 0, MESSAGE);
+  message.setPointer(16, address + IOVEC);
+  message.setPointer(24, 1);
+  message.setPointer(32, address + CONTROL);
+  message.setPointer(40, MESSAGE - CONTROL);
+  message.setPointer(IOVEC, address + MESSAGE);
+  message.setPointer(IOVEC + 8, bytes.length - MESSAGE);
+  const received = Libc.recvmsg(fd, address, Linux.MSG_DONTWAIT | Linux.MSG_CMSG_CLOEXEC);
+  if (received === -1 && Libc.errno() === Linux.EAGAIN) return undefined;
+  Libc.check(received, 'recvmsg');
+  const hasRights = message.pointer(40) > 16 && view.getInt32(CONTROL + 12, true) === Linux.SCM_RIGHTS;
+  const count = hasRights ? (message.pointer(CONTROL) - 16) / 4 : 0;
+  const fds = Array.from({ length: count }, (_, i) => view.getInt32(CONTROL + 16 + 4 * i, true));
+  return { octets: Buffer.from(bytes.subarray(MESSAGE, MESSAGE + received)), fds };
+}

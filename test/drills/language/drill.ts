@@ -82,6 +82,10 @@ export interface DrillOptions extends EngineOptions {
   readonly isIpv6?: boolean;
 }
 
+/** Octets of a drill's frames before the IP header, and behind the IPv4 one. */
+export const IP_AT = 14;
+export const BTH_AT = IP_AT + 20 + 8;
+
 const UNITS = { us: 1, ms: 1e3, s: 1e6 } as const;
 export type Span = `${number}${keyof typeof UNITS}`;
 
@@ -313,6 +317,12 @@ export class Drill {
 
   /** Packets that the engine sent and nobody expected, taken away. */
   readonly sent = (): Packet[] => this.#sent.splice(0);
+
+  /** Events that nobody expected, taken away. */
+  readonly events = (): EventName[] => {
+    this.#takeEvents();
+    return this.#events.splice(0).map(({ name }) => name);
+  };
 
   readonly state = (): StateName =>
     stateName(this.engine.execute({ op: 'queryQp', qp: this.#current().handle }).attributes.qpState);

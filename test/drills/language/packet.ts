@@ -67,6 +67,8 @@ export interface Packet {
   readonly padOctet?: number;
   readonly cutTo?: number;
   readonly badIcrc?: boolean;
+  /** Only sent: changes octets of the whole frame, ICRC and all, on the way. */
+  readonly spoil?: (frame: DataView) => void;
 }
 
 /** What a packet is given that says nothing of it. */
@@ -222,6 +224,7 @@ export function frameOf(packet: Packet, defaults: Defaults): Uint8Array<ArrayBuf
   view.setUint16(isIpv6 ? ipAt + 4 : ipAt + 2, isIpv6 ? end - udpAt : end - ipAt);
   const crc = Icrc.compute(view, bytes, ipAt, end - Icrc.BYTES);
   Icrc.write(view, end - Icrc.BYTES, packet.badIcrc ? ~crc : crc);
+  packet.spoil?.(new DataView(bytes.buffer, 0, end));
   return bytes.slice(0, end);
 }
 

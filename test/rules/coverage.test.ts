@@ -25,7 +25,7 @@ function namedIn(text: string): Set<number> {
 
 /** Numbers before the colon in the name of a drill. */
 function drilled(): Set<number> {
-  const names = filesIn(join(ROOT, 'test/drills')).flatMap((text) => [...text.matchAll(/\bdrill\(\s*['`](R-[^:]*):/g)]);
+  const names = filesIn(join(ROOT, 'test/drills')).flatMap((text) => [...text.matchAll(/\b(?:drill|t\.test)\(\s*['`](R-[^:]*):/g)]);
   return namedIn(names.map(([, rules]) => rules).join('\n'));
 }
 

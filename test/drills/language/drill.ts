@@ -214,13 +214,10 @@ export class Drill {
   };
 
   /** Packets from the peer. Several come in one burst: the engine answers behind the last one. */
-  readonly inject = (...packets: readonly Packet[]): void => {
-    for (const packet of packets) {
-      this.#log('→', packet);
-      this.engine.rnic.handlePacket(received(frameOf(packet, this.#defaults()), this.#isIpv6), this.engine.now);
-    }
-    this.#turn();
-  };
+  readonly inject = (...packets: readonly Packet[]): void => this.#receive(packets, false);
+
+  /** Packets from another vRNIC of this host: they never left its memory, and their ICRC was left out. */
+  readonly injectLocal = (...packets: readonly Packet[]): void => this.#receive(packets, true);
 
   /** What happens in here happens at once: the engine sends behind the last of it. */
   readonly together = (steps: () => void): void => {
@@ -376,6 +373,15 @@ export class Drill {
       qKey: 0x1111,
       isIpv6: this.#isIpv6,
     };
+  }
+
+  #receive(packets: readonly Packet[], icrcElided: boolean): void {
+    for (const packet of packets) {
+      this.#log('→', packet);
+      const arrived = { ...received(frameOf(packet, this.#defaults()), this.#isIpv6), icrcElided };
+      this.engine.rnic.handlePacket(arrived, this.engine.now);
+    }
+    this.#turn();
   }
 
   #send(opcode: WrOpcode, work: Work): number {

@@ -91,35 +91,104 @@ drill('R-005: what stands in the pad is nothing to the receiver', ({ qp, inject,
 });
 
 const MASKED_IPV4 = [IP_AT + 1, IP_AT + 8, IP_AT + 10, IP_AT + 11, BTH_AT - 2, BTH_AT - 1, BTH_AT + 4];
-/** Lengths are judged where frames come in, before the engine; a super-frame's stand for all its packets. */
-const LENGTHS_IPV4 = [IP_AT + 2, IP_AT + 3, BTH_AT - 4, BTH_AT - 3];
 const MASKED_IPV6 = [IP_AT + 1, IP_AT + 2, IP_AT + 3, IP_AT + 7, BTH_AT + 18, BTH_AT + 19, BTH_AT + 24];
-const LENGTHS_IPV6 = [IP_AT + 4, IP_AT + 5, BTH_AT + 16, BTH_AT + 17];
 
-for (const [rule, isIpv6, masked, lengths] of [
-  ['R-007', false, MASKED_IPV4, LENGTHS_IPV4],
-  ['R-008', true, MASKED_IPV6, LENGTHS_IPV6],
-] as const) {
-  const version = isIpv6 ? 6 : 4;
-  drill(`${rule}: of an IPv${version} packet exactly the masked octets may change on the way`, { isIpv6 }, (d) => {
-    d.qp('rc');
-    const octets = BTH_AT + (isIpv6 ? 20 : 0) + 12 + 16 + 8 + 4;
-    let accepted = 0;
-    for (let at = IP_AT; at < octets; at++) {
-      if (lengths.includes(at)) continue;
-      for (const bit of [0, 3, 7]) {
-        // Version and half of the traffic class share an octet, as do the other half and the flow label.
-        const isMasked = masked.includes(at) || (isIpv6 && at === IP_AT && bit < 4);
-        const spoil = (frame: DataView): void => frame.setUint8(at, frame.getUint8(at) ^ (1 << bit));
-        d.inject({ ...WRITE, spoil });
-        if (isMasked) accepted++;
-        d.expect.that(d.engine.rnic.counters.get('rcvd_pkts'), accepted, `octet ${at}, bit ${bit}`);
-      }
+/** Of every octet from the IP header to the ICRC three bits are turned, one after the other: the packet is taken where the octet is masked, and nowhere else. */
+function turnBits(
+  d: Drill,
+  masked: readonly number[],
+  octets: number,
+  isMaskedBit: (at: number, bit: number) => boolean,
+): void {
+  d.qp('rc');
+  let accepted = 0;
+  for (let at = IP_AT; at < octets; at++) {
+    for (const bit of [0, 3, 7]) {
+      const spoil = (frame: DataView): void => frame.setUint8(at, frame.getUint8(at) ^ (1 << bit));
+      d.inject({ ...WRITE, spoil });
+      if (masked.includes(at) || isMaskedBit(at, bit)) accepted++;
+      d.expect.that(d.engine.rnic.counters.get('rcvd_pkts'), accepted, `octet ${at}, bit ${bit}`);
     }
-    d.sent();
-    d.events();
-  });
+  }
+  d.sent();
 }
+const OCTETS_BEHIND_UDP = 12 + 16 + 8 + 4;
+
+drill('R-007: of an IPv4 packet exactly TOS, TTL, both checksums and BTH octet 4 may change on the way', (d) => {
+  turnBits(d, MASKED_IPV4, BTH_AT + OCTETS_BEHIND_UDP, () => false);
+});
+
+drill(
+  'R-008: of an IPv6 packet exactly class, label, hop limit, UDP checksum and BTH octet 4 may change on the way',
+  { isIpv6: true },
+  (d) => {
+    // The version shares its octet with half of the traffic class.
+    turnBits(d, MASKED_IPV6, BTH_AT + 20 + OCTETS_BEHIND_UDP, (at, bit) => at === IP_AT && bit < 4);
+  },
+);
+
+/** scapy's UC SEND ONLY example, from its IP header on, with the ICRC that scapy computes. */
+const SCAPY =
+  '45010040047840004011b4d5c0a80007c0a80007c00012b7002caca22460ffff000000d300cf1710' +
+  '4630818be28935d90e9a95505401be885e50000078f353f3';
+const SCAPY_ADDRESS = 0xc0a8_0007;
+
+drill(
+  'R-006: a packet whose ICRC another implementation computed is taken',
+  { ours: SCAPY_ADDRESS, theirs: SCAPY_ADDRESS, qpnBase: 0xd3, qpnCount: 1 },
+  ({ qp, post, injectFrame, expect }) => {
+    const { qpn } = qp('uc', { rqPsn: 0xcf_1710 });
+    expect.that(qpn, 0xd3, 'QPN');
+    post.recv();
+    const frame = Buffer.concat([Buffer.alloc(12), Buffer.from('0800', 'hex'), Buffer.from(SCAPY, 'hex')]);
+    injectFrame(frame);
+    expect.completion({ wrId: 1, status: 'SUCCESS', byteLen: 18 });
+    expect.memory(REMOTE, Uint8Array.from(Buffer.from(SCAPY.slice(80, 116), 'hex')));
+  },
+);
+
+for (const [what, counter, at, value] of [
+  ['IPv4 total length says less', 'drop_length', IP_AT + 2, 60],
+  ['UDP length says less', 'drop_length', IP_AT + 24, 40],
+  ['UDP length says more than there is', 'drop_length', IP_AT + 24, 400],
+  ['is the first fragment', 'drop_fragment', IP_AT + 6, 0x2000],
+  ['is a later fragment', 'drop_fragment', IP_AT + 6, 0x0010],
+] as const) {
+  const rule = counter === 'drop_length' ? 'lengths' : 'fragment';
+  if (rule === 'lengths') {
+    drill(`R-004: a packet whose ${what} is dropped`, (d) => {
+      d.qp('rc');
+      dropped(d, { ...WRITE, spoil: (frame) => frame.setUint16(at, value) }, counter);
+    });
+  } else {
+    drill(`R-017: a packet that ${what} is dropped`, (d) => {
+      d.qp('rc');
+      dropped(d, { ...WRITE, spoil: (frame) => frame.setUint16(at, value) }, counter);
+    });
+  }
+}
+
+drill('R-004: octets behind the packet are padding of the link, not payload', ({ qp, inject, expect }) => {
+  qp('rc');
+  inject({ ...WRITE, trailer: 14 });
+  expect.packet(ack(0));
+  expect.memory(REMOTE, 'octets');
+  expect.untouched(REMOTE + 6, 20);
+});
+
+drill('R-017: a packet with IPv4 options is dropped', (d) => {
+  d.qp('rc');
+  dropped(d, { ...WRITE, spoil: (frame) => frame.setUint8(IP_AT, 0x46) }, 'drop_fragment');
+});
+
+drill('R-014: RoCE is what comes to UDP port 4791, whatever its checksum', (d) => {
+  d.qp('rc');
+  d.inject({ ...WRITE, spoil: (frame) => frame.setUint16(BTH_AT - 6, 4792) });
+  d.expect.nothing();
+  d.expect.counter('rcvd_pkts', 0);
+  d.inject({ ...WRITE, spoil: (frame) => frame.setUint16(BTH_AT - 2, 0x1234) });
+  d.expect.packet(ack(0));
+});
 
 drill('R-009: the ICRC stands with its least significant octet first', (d) => {
   d.qp('rc');

@@ -21,6 +21,7 @@ export const CAP = { maxSendWr: 7, maxRecvWr: 7, maxSendSge: 2, maxRecvSge: 2, m
 export interface EngineOptions {
   readonly limits?: Partial<RnicLimits>;
   readonly slots?: number;
+  readonly qpnBase?: number;
   readonly qpnCount?: number;
   readonly mtu?: number;
   /** Queues that the host grants before it has no memory left. */
@@ -56,7 +57,14 @@ export class TestEngine {
 
   constructor(options: EngineOptions = {}) {
     const { strictTimers = false, reorderWindow = 32, onFrame = null } = options;
-    const { limits = {}, slots = 4096, qpnCount = 1 << 16, mtu = 4500, queues = Number.POSITIVE_INFINITY } = options;
+    const {
+      limits = {},
+      slots = 4096,
+      qpnBase = QPN_BASE,
+      qpnCount = 1 << 16,
+      mtu = 4500,
+      queues = Number.POSITIVE_INFINITY,
+    } = options;
     const { gids = [new Uint8Array(16).fill(1)], managesConnections = false } = options;
     const path = pathBetween(OURS, THEIRS);
     const random = new Random(3);
@@ -66,7 +74,7 @@ export class TestEngine {
         mac: Uint8Array.of(2, 0, 0, 0, 0, 1),
         gids: gids.map((gid) => ({ gid })),
         mtu,
-        qpnBase: QPN_BASE,
+        qpnBase,
         qpnCount,
         limits: { ...DEFAULT_LIMITS, ...limits },
         strictTimers,

@@ -21,17 +21,8 @@ import {
   stateName,
   statusName,
 } from './names.ts';
-import {
-  asWanted,
-  type Defaults,
-  frameOf,
-  lineOf,
-  octetsOf,
-  type Packet,
-  type Payload,
-  packetOf,
-  received,
-} from './packet.ts';
+import { asWanted, type Defaults, frameOf, lineOf, octetsOf, type Packet, type Payload, packetOf } from './packet.ts';
+import { DrillPort } from './port.ts';
 import { type Bind, putBind, putFlush, putReceive, putSend, swapped, type Work } from './post.ts';
 import { attributeMask, type QpOptions, stepTo, type TypeName } from './qp.ts';
 
@@ -80,6 +71,9 @@ export interface Completed {
 
 export interface DrillOptions extends EngineOptions {
   readonly isIpv6?: boolean;
+  /** Low 32 bits of our address and of the peer's. */
+  readonly ours?: number;
+  readonly theirs?: number;
 }
 
 /** Octets of a drill's frames before the IP header, and behind the IPv4 one. */
@@ -103,6 +97,9 @@ export class Drill {
   readonly memory: DrillMemory;
   readonly #t: Test;
   readonly #isIpv6: boolean;
+  readonly #ours: number;
+  readonly #theirs: number;
+  readonly #port: DrillPort;
   readonly #sent: Packet[] = [];
   readonly #trace: string[] = [];
   readonly #events: { name: EventName; handle: number }[] = [];
@@ -114,10 +111,13 @@ export class Drill {
   #isHeld = false;
 
   constructor(t: Test, options: DrillOptions) {
-    const { isIpv6 = false, ...rest } = options;
+    const { isIpv6 = false, ours = OURS, theirs = THEIRS, ...rest } = options;
     this.#t = t;
     this.#isIpv6 = isIpv6;
+    this.#ours = ours;
+    this.#theirs = theirs;
     this.engine = new TestEngine({ ...rest, onFrame: (frame) => this.#note(packetOf(frame)) });
+    this.#port = new DrillPort(this.engine.rnic);
     this.pd = this.engine.execute({ op: 'allocPd' }).pd;
     this.memory = this.region({ bytes: MEMORY_BYTES, address: LOCAL });
   }
@@ -218,6 +218,12 @@ export class Drill {
 
   /** Packets from another vRNIC of this host: they never left its memory, and their ICRC was left out. */
   readonly injectLocal = (...packets: readonly Packet[]): void => this.#receive(packets, true);
+
+  /** A whole frame, octet by octet, from its Ethernet header on. */
+  readonly injectFrame = (frame: Uint8Array): void => {
+    this.#port.receive(frame, false, this.engine.now);
+    this.#turn();
+  };
 
   /** What happens in here happens at once: the engine sends behind the last of it. */
   readonly together = (steps: () => void): void => {
@@ -342,7 +348,7 @@ export class Drill {
   }
 
   #path() {
-    return pathBetween(OURS, THEIRS, { isIpv6: this.#isIpv6 });
+    return pathBetween(this.#ours, this.#theirs, { isIpv6: this.#isIpv6 });
   }
 
   #bring(qp: DrillQp, options: QpOptions): void {
@@ -366,8 +372,8 @@ export class Drill {
     return {
       transport,
       dest: this.#qp?.qpn ?? 1,
-      from: THEIRS,
-      to: OURS,
+      from: this.#theirs,
+      to: this.#ours,
       va: REMOTE,
       rKey: this.memory.key,
       qKey: 0x1111,
@@ -378,8 +384,7 @@ export class Drill {
   #receive(packets: readonly Packet[], icrcElided: boolean): void {
     for (const packet of packets) {
       this.#log('→', packet);
-      const arrived = { ...received(frameOf(packet, this.#defaults()), this.#isIpv6), icrcElided };
-      this.engine.rnic.handlePacket(arrived, this.engine.now);
+      this.#port.receive(frameOf(packet, this.#defaults()), icrcElided, this.engine.now);
     }
     this.#turn();
   }

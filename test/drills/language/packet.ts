@@ -67,6 +67,8 @@ export interface Packet {
   readonly padOctet?: number;
   readonly cutTo?: number;
   readonly badIcrc?: boolean;
+  /** Only sent: so many octets more behind the ICRC. */
+  readonly trailer?: number;
   /** Only sent: changes octets of the whole frame, ICRC and all, on the way. */
   readonly spoil?: (frame: DataView) => void;
 }
@@ -225,7 +227,9 @@ export function frameOf(packet: Packet, defaults: Defaults): Uint8Array<ArrayBuf
   const crc = Icrc.compute(view, bytes, ipAt, end - Icrc.BYTES);
   Icrc.write(view, end - Icrc.BYTES, packet.badIcrc ? ~crc : crc);
   packet.spoil?.(new DataView(bytes.buffer, 0, end));
-  return bytes.slice(0, end);
+  const frame = new Uint8Array(end + (packet.trailer ?? 0)).fill(0x7e);
+  frame.set(bytes.subarray(0, end));
+  return frame;
 }
 
 function setTrafficClass(view: DataView, ipAt: number, isIpv6: boolean, value: number): void {

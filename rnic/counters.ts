@@ -64,6 +64,7 @@ const LIST = [
   ],
   ['drop_vni', "dropped: a VXLAN frame without a VNI, or of another tenant's"],
   ['drop_inner_address', 'dropped: a VXLAN frame for a MAC that no vRNIC here has'],
+  ['drop_vtep', 'dropped: VXLAN from a host that is in no tenant'],
   ['drop_spoofed', 'dropped: a VXLAN frame whose sender is not who and where it says'],
   ['drop_rule', 'dropped: a rule of the tenant denies it'],
   ['drop_no_group', 'dropped: multicast without an attached QP'],

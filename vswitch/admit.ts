@@ -31,7 +31,7 @@ export class Admitter {
     if (end - at < ETHERNET_AT + Ethernet.BYTES + Ipv4.BYTES) return Admission.SHORT;
     if (!Vxlan.hasVni(frame, at) || Vxlan.vni(frame, at) !== this.#views[0]!.vni) return Admission.VNI;
     const ethernetAt = at + ETHERNET_AT;
-    if (macAt(frame, ethernetAt) !== this.#mac) return Admission.NOT_OURS;
+    if (macAt(frame, ethernetAt) !== this.#mac && !Ethernet.isMulticast(frame, ethernetAt)) return Admission.NOT_OURS;
     const peers = this.#viewOf(frame, ethernetAt, end).withMac(macAt(frame, ethernetAt + Ethernet.MAC_BYTES));
     if (peers === undefined || !isSame(peers[0]!.endpoint.host, vtep)) return Admission.SPOOFED;
     for (const peer of peers)

@@ -91,7 +91,9 @@ export class PathResolver {
     const underlay = isConnected ? (av.underlay ?? way.underlay) : 'vxlan';
     if (underlay === 'translate') return this.#translate(way, av, localQpn, remoteQpn, now);
     if (underlay === 'local') return refuse(Errno.EHOSTUNREACH, `${gidText(av.dgid)} is on another host`, 'av.dgid');
-    const built = this.#build(av, sgid, localQpn, remoteQpn, WIRE_PORT, way.mac, way);
+    const built = multicastMac(av.dgid)
+      ? this.#buildGroup(av, sgid, localQpn, remoteQpn, way.mac, way)
+      : this.#build(av, sgid, localQpn, remoteQpn, WIRE_PORT, way.mac, way);
     overlay.follow(sgid, av.dgid, transport, built.path);
     return built;
   }
@@ -117,8 +119,9 @@ export class PathResolver {
     localQpn: number,
     remoteQpn: number,
     group: Uint8Array,
+    way?: Way,
   ): { path: Path } {
-    const { path } = this.#build(av, sgid, localQpn, remoteQpn, WIRE_PORT, group);
+    const { path } = this.#build(av, sgid, localQpn, remoteQpn, WIRE_PORT, group, way);
     const local = this.#build(av, sgid, localQpn, remoteQpn, LOOPBACK_PORT, group).path;
     return { path: { ...path, local } };
   }

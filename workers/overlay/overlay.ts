@@ -3,6 +3,7 @@ import { Errno, type Refusal } from '../../rnic/commands.ts';
 import { Counter } from '../../rnic/counters.ts';
 import type { Path } from '../../rnic/path.ts';
 import { Admission, Admitter } from '../../vswitch/admit.ts';
+import { judge } from '../../vswitch/judge.ts';
 import { addressesOf, type Tenant, type Underlay } from '../../vswitch/model.ts';
 import { TenantView } from '../../vswitch/tenant-view.ts';
 import type { Transport } from '../../vswitch/transport.ts';
@@ -10,7 +11,9 @@ import { underlayOf } from '../../vswitch/underlay.ts';
 import * as Vxlan from '../../wire/vxlan.ts';
 import { sameGid } from '../gid-table.ts';
 import { gidText } from '../linux/netdev.ts';
-import { NOWHERE, type VxlanMember } from './vxlan-hub.ts';
+import { multicastMac } from '../neighbours.ts';
+import { NOWHERE } from './vtep-table.ts';
+import type { VxlanMember } from './vxlan-hub.ts';
 
 /** A connection as the rules see it. */
 export interface Connection {
@@ -117,6 +120,8 @@ export class Overlay {
     const { name } = this.#tenant;
     if (!this.#isAtHome || !this.isOwn(source))
       return refuse(Errno.EHOSTUNREACH, `tenant ${name} has no endpoint ${gidText(source)} on this host any more`);
+    const group = multicastMac(address);
+    if (group) return this.#wayToGroup(source, address, group, transport);
     if (!peer) return refuse(Errno.EHOSTUNREACH, `tenant ${name} has no endpoint ${gidText(address)}`);
     const denial = peer.denial(transport);
     if (denial !== undefined) return refuse(Errno.EACCES, `${denial} ${gidText(address)}`);
@@ -154,8 +159,20 @@ export class Overlay {
   /** A frame from its VXLAN header on: the counter to drop it under, or 0. */
   admit(view: DataView, at: number, end: number, source: number): number {
     if (!this.#isAtHome) return Counter.drop_inner_address;
-    const admission = this.#admitter.admit(view, at, end, this.#member.hub.vtep(source));
+    const vtep = this.#member.hub.vtep(source);
+    if (vtep === undefined) return Counter.drop_vtep;
+    const admission = this.#admitter.admit(view, at, end, vtep);
     return admission === Admission.ACCEPT ? 0 : REASONS[admission]!;
+  }
+
+  /** To all hosts of the tenant: which of their UD QPs are attached is their own affair. */
+  #wayToGroup(source: Uint8Array, address: Uint8Array, mac: Uint8Array, transport: Transport): Way | Refusal {
+    const { isAllowed, rule } = judge(this.#tenant.rules, source, address, 'out', transport);
+    if (!isAllowed)
+      return refuse(Errno.EACCES, `rule ${rule} of tenant ${this.#tenant.name} denies ${gidText(address)}`);
+    const { hub, group: destination } = this.#member;
+    const encapsulation = this.#encapsulation;
+    return { mac, host: hub.local, isHere: false, underlay: 'vxlan', destination, encapsulation };
   }
 
   #mayStay(before: readonly TenantView[], { local, remote, transport }: Connection): boolean {
@@ -181,7 +198,11 @@ export class Overlay {
   }
 
   #nameVteps(): void {
-    for (const { host } of this.#tenant.endpoints) this.#member.hub.vtepIndex(host);
+    const { hub } = this.#member;
+    hub.nameHosts(
+      this.#member,
+      this.#tenant.endpoints.map(({ host }) => host),
+    );
   }
 }
 

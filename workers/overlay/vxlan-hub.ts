@@ -1,14 +1,20 @@
 /**
- * The VXLAN socket of one VTEP in one worker, shared by the vRNICs of all tenants there. Each vRNIC has a member, which looks like a port of its own. Who polls takes
+ * The VXLAN socket of one VTEP in one worker, shared by the vRNICs and switch ports of all tenants there. Each has a member, which looks like a port of its own. Who polls takes
  * its own frames in place; frames of others are kept for them.
  */
 import type { ReceiveBurst, TransmitBurst } from '../../rnic/burst.ts';
 import { Framing } from '../../rnic/path.ts';
+import * as Ethernet from '../../wire/ethernet.ts';
+import * as Ipv4 from '../../wire/ipv4.ts';
+import * as Ipv6 from '../../wire/ipv6.ts';
+import * as Udp from '../../wire/udp.ts';
 import * as Vxlan from '../../wire/vxlan.ts';
 import { gidText } from '../linux/netdev.ts';
 import type { Port } from '../port.ts';
 import { newPortCounters } from '../ports/port-counters.ts';
-import { UdpVxlanPort } from '../ports/udp-vxlan.ts';
+import { UdpVxlanPort, VTEP_COUNT_MAX } from '../ports/udp-vxlan.ts';
+import { KeptFrames } from './kept-frames.ts';
+import { VtepTable } from './vtep-table.ts';
 
 export interface VxlanPortConfig {
   /** The VTEP's own address, 16 octets. */
@@ -18,26 +24,44 @@ export interface VxlanPortConfig {
   readonly udpPort?: number;
 }
 
-interface Kept {
-  readonly octets: Uint8Array;
-  readonly source: number;
-}
-
-/** Frames that wait for a vRNIC that has not polled yet; more are dropped and counted. */
-const KEPT_MAX = 4096;
-const VTEPS_MAX = 65_536;
-/** No VTEP has this index: what goes there is dropped and counted (txErrors). */
-export const NOWHERE = -1;
+/** Frames that go to all hosts of a tenant have a number from here on. */
+const GROUPS_AT = VTEP_COUNT_MAX;
 
 /** By VTEP address and UDP port. One thread's alone. */
 const hubs = new Map<string, VxlanHub>();
 
 /** Joins the VTEP's socket, opening it for the first. @throws SystemError: address not ours, port taken. */
-export function joinVtep(config: VxlanPortConfig, vni: number, mac: number): VxlanMember {
+export function joinVtep(config: VxlanPortConfig, vni: number, mac: number, isSwitch = false): VxlanMember {
   const key = `${gidText(config.local)} ${config.udpPort ?? ''}`;
   const hub = hubs.get(key) ?? new VxlanHub(config, () => hubs.delete(key));
   hubs.set(key, hub);
-  return hub.join(vni, mac);
+  return hub.join(vni, mac, isSwitch);
+}
+
+/** What a hub knows of one VNI. */
+class Segment {
+  /** The number by which frames name all of its hosts but this one. */
+  readonly group: number;
+  readonly members: VxlanMember[] = [];
+  readonly #byMac = new Map<number, VxlanMember>();
+
+  constructor(group: number) {
+    this.group = group;
+  }
+
+  add(member: VxlanMember): void {
+    this.members.push(member);
+    this.#byMac.set(member.mac, member);
+  }
+
+  delete(member: VxlanMember): void {
+    this.members.splice(this.members.indexOf(member), 1);
+    if (this.#byMac.get(member.mac) === member) this.#byMac.delete(member.mac);
+  }
+
+  withMac(mac: number): VxlanMember | undefined {
+    return this.#byMac.get(mac);
+  }
 }
 
 export class VxlanHub {
@@ -45,18 +69,24 @@ export class VxlanHub {
   /** The VTEP's own address. */
   readonly local: Uint8Array;
   readonly #members: VxlanMember[] = [];
-  readonly #addresses: Uint8Array[] = [];
+  readonly #segments = new Map<number, Segment>();
+  readonly #vteps: VtepTable;
+  readonly #groups: (Segment | undefined)[] = [];
   readonly #onClose: () => void;
 
   constructor(config: VxlanPortConfig, onClose: () => void) {
     this.port = new UdpVxlanPort(config);
+    this.#vteps = new VtepTable(this.port);
     this.local = config.local;
     this.#onClose = onClose;
   }
 
-  join(vni: number, mac: number): VxlanMember {
-    const member = new VxlanMember(this, vni, mac);
+  /** @param isSwitch it takes what is for MACs that nobody here has, too. */
+  join(vni: number, mac: number, isSwitch = false): VxlanMember {
+    const segment = this.#segments.get(vni) ?? this.#newSegment(vni);
+    const member = new VxlanMember(this, { vni, mac, isSwitch, group: segment.group });
     this.#members.push(member);
+    segment.add(member);
     return member;
   }
 
@@ -64,22 +94,29 @@ export class VxlanHub {
     const at = this.#members.indexOf(member);
     if (at < 0) return;
     this.#members.splice(at, 1);
+    this.nameHosts(member, []);
+    this.#leaveSegment(member);
     if (this.#members.length > 0) return;
     this.port.close();
     this.#onClose();
   }
 
-  /** The number by which frames name a VTEP. @throws RangeError: too many, or of the other address family. */
-  vtepIndex(address: Uint8Array): number {
-    const known = this.#addresses.findIndex((other) => other.every((octet, i) => octet === address[i]));
-    if (known >= 0) return known;
-    if (this.#addresses.length === VTEPS_MAX) throw new RangeError('too many VTEPs');
-    this.port.setVtep(this.#addresses.length, address, this.port.udpPort);
-    return this.#addresses.push(address) - 1;
+  /** The hosts of a member's tenant, this one among them: VTEPs that no member names any more are heard no more. @throws RangeError: too many, or of the other address family. */
+  nameHosts(member: VxlanMember, hosts: readonly Uint8Array[]): void {
+    member.hosts = this.#vteps.replace(member.hosts, hosts);
+    const own = this.#vteps.indexOf(this.local);
+    const others = [...member.hosts.values()].filter((index) => index !== own);
+    if (hosts.length > 0) this.port.setGroup(member.group - GROUPS_AT, others);
   }
 
-  vtep(index: number): Uint8Array {
-    return this.#addresses[index]!;
+  /** The number by which frames name a VTEP; NOWHERE when no member has named it. */
+  vtepIndex(address: Uint8Array): number {
+    return this.#vteps.indexOf(address);
+  }
+
+  /** Undefined: a host that no member has named. */
+  vtep(index: number): Uint8Array | undefined {
+    return this.#vteps.at(index);
   }
 
   /** Reads the socket for `member`: its frames stay in the burst, those of others are copied to them. */
@@ -88,32 +125,104 @@ export class VxlanHub {
     if (this.#members.length === 1) return read;
     let kept = 0;
     for (let i = 0; i < read; i++) {
-      if (this.#isAllFor(member, burst, i)) move(burst, i, kept++);
+      // Behind a frame that waits, all do: they stay in order.
+      if (!member.isWaiting && isAllFor(member, burst, i)) move(burst, i, kept++);
       else this.#share(burst, i);
     }
     burst.count = kept;
     return kept;
   }
 
-  /** Datagrams that the kernel joined may be of several tenants: they have one pair of UDP ports. */
-  #isAllFor(member: VxlanMember, burst: ReceiveBurst, i: number): boolean {
-    const at = burst.at[i]!;
-    const end = at + burst.frameBytes[i]!;
-    const step = burst.segmentBytes[i]! || end - at;
-    for (let from = at; from < end; from += step) if (!member.wants(burst.view, from, end)) return false;
-    return true;
+  /** A frame of `sender`, from its VXLAN header on, to members on this host: to the one that has its MAC, or to all. True when it was for one, and that one is here. */
+  deliver(sender: VxlanMember, bytes: Uint8Array, view: DataView, from: number, to: number): boolean {
+    const source = this.#vteps.indexOf(this.local);
+    const segment = this.#segments.get(sender.vni)!;
+    const mac = macAt(view, from + Vxlan.BYTES);
+    const owner = segment.withMac(mac);
+    if (owner !== undefined) owner.keep(bytes, from, to, source);
+    else shareAmong(segment.members, sender, bytes, view, from, to, source);
+    return owner !== undefined;
   }
 
+  /** Datagrams that the kernel joined may be of several tenants: they have one pair of UDP ports. */
   #share(burst: ReceiveBurst, i: number): void {
     const at = burst.at[i]!;
     const end = at + burst.frameBytes[i]!;
     const step = burst.segmentBytes[i]! || end - at;
-    for (let from = at; from < end; from += step) {
-      const to = Math.min(from + step, end);
-      const owner = this.#members.find((member) => member.wants(burst.view, from, to)) ?? this.#members[0]!;
-      owner.keep(burst.bytes.slice(from, to), burst.source[i]!);
-    }
+    for (let from = at; from < end; from += step)
+      this.#shareFrame(burst, from, Math.min(from + step, end), burst.source[i]!);
   }
+
+  /** What is nobody's goes to somebody who drops it by name. */
+  #shareFrame({ bytes, view }: ReceiveBurst, from: number, to: number, source: number): void {
+    const isWhole = to - from >= Vxlan.BYTES + Ethernet.BYTES;
+    const segment = isWhole ? this.#segments.get(Vxlan.vni(view, from)) : undefined;
+    const owner = segment?.withMac(macAt(view, from + Vxlan.BYTES));
+    if (segment === undefined) this.#members[0]!.keep(bytes, from, to, source);
+    else if (owner !== undefined) owner.keep(bytes, from, to, source);
+    else if (!shareAmong(segment.members, null, bytes, view, from, to, source))
+      segment.members[0]!.keep(bytes, from, to, source);
+  }
+
+  #newSegment(vni: number): Segment {
+    let slot = this.#groups.indexOf(undefined);
+    if (slot < 0) slot = this.#groups.length;
+    const segment = new Segment(GROUPS_AT + slot);
+    this.#groups[slot] = segment;
+    this.#segments.set(vni, segment);
+    return segment;
+  }
+
+  #leaveSegment(member: VxlanMember): void {
+    const segment = this.#segments.get(member.vni)!;
+    segment.delete(member);
+    if (segment.members.length > 0) return;
+    this.#segments.delete(member.vni);
+    this.#groups[segment.group - GROUPS_AT] = undefined;
+    this.port.setGroup(segment.group - GROUPS_AT, []);
+  }
+}
+
+const macAt = (view: DataView, at: number): number => view.getUint16(at) * 2 ** 32 + view.getUint32(at + 2);
+
+function isAllFor(member: VxlanMember, burst: ReceiveBurst, i: number): boolean {
+  const at = burst.at[i]!;
+  const end = at + burst.frameBytes[i]!;
+  const step = burst.segmentBytes[i]! || end - at;
+  for (let from = at; from < end; from += step) if (!member.owns(burst.view, from, end)) return false;
+  return true;
+}
+
+/** A frame for a MAC that no member has, from its VXLAN header on. False when nobody took it. */
+function shareAmong(
+  members: readonly VxlanMember[],
+  sender: VxlanMember | null,
+  bytes: Uint8Array,
+  view: DataView,
+  from: number,
+  to: number,
+  source: number,
+): boolean {
+  const ethernetAt = from + Vxlan.BYTES;
+  const isGroup = Ethernet.isMulticast(view, ethernetAt);
+  let isTaken = false;
+  for (let i = 0; i < members.length; i++) {
+    const member = members[i]!;
+    if (member === sender || !(member.isSwitch || (isGroup && isRoceGroup(view, ethernetAt, to)))) continue;
+    member.keep(bytes, from, to, source);
+    isTaken = true;
+  }
+  return isTaken || isGroup;
+}
+
+/** vRNICs take nothing else that is for many: their neighbours are the tenant's endpoints. */
+function isRoceGroup(view: DataView, ethernetAt: number, to: number): boolean {
+  const ipAt = ethernetAt + Ethernet.BYTES;
+  const isIpv6 = view.getUint16(ethernetAt + 12) === Ethernet.ETHER_TYPE_IPV6;
+  const udpAt = ipAt + (isIpv6 ? Ipv6.BYTES : Ipv4.BYTES);
+  if (udpAt + Udp.BYTES > to || (!isIpv6 && view.getUint16(ethernetAt + 12) !== Ethernet.ETHER_TYPE_IPV4)) return false;
+  const protocol = isIpv6 ? Ipv6.nextHeader(view, ipAt) : Ipv4.protocol(view, ipAt);
+  return protocol === Ipv4.PROTOCOL_UDP && Udp.destinationPort(view, udpAt) === Udp.PORT_ROCE;
 }
 
 function move(burst: ReceiveBurst, from: number, to: number): void {
@@ -121,20 +230,35 @@ function move(burst: ReceiveBurst, from: number, to: number): void {
   for (const column of [burst.at, burst.frameBytes, burst.segmentBytes, burst.source]) column[to] = column[from]!;
 }
 
-/** A vRNIC's share of a VTEP. */
+export interface MemberOptions {
+  readonly vni: number;
+  /** As a number of 48 bits. */
+  readonly mac: number;
+  readonly isSwitch: boolean;
+  /** Names all hosts of its tenant but this one. */
+  readonly group: number;
+}
+
+/** The share of a VTEP that a vRNIC has, or a port of the switch. */
 export class VxlanMember implements Port {
   readonly link = 'vxlan';
   readonly framing = Framing.HEADER_EACH;
   readonly counters = newPortCounters();
   readonly hub: VxlanHub;
   readonly vni: number;
-  readonly #mac: number;
-  #kept: Kept[] = [];
+  readonly mac: number;
+  readonly isSwitch: boolean;
+  readonly group: number;
+  /** The VTEPs that it has named, by address: the hub's to change. */
+  hosts: ReadonlyMap<string, number> = new Map();
+  readonly #kept = new KeptFrames();
 
-  constructor(hub: VxlanHub, vni: number, mac: number) {
+  constructor(hub: VxlanHub, { vni, mac, isSwitch, group }: MemberOptions) {
     this.hub = hub;
     this.vni = vni;
-    this.#mac = mac;
+    this.mac = mac;
+    this.isSwitch = isSwitch;
+    this.group = group;
   }
 
   get name(): string {
@@ -149,21 +273,23 @@ export class VxlanMember implements Port {
     return this.hub.port.fileDescriptor;
   }
 
-  /** Its VNI and its MAC. What is nobody's goes to the first member, which drops it by name. */
-  wants(view: DataView, at: number, end: number): boolean {
-    if (end - at < Vxlan.BYTES + 6) return false;
-    const mac = view.getUint16(at + Vxlan.BYTES) * 2 ** 32 + view.getUint32(at + Vxlan.BYTES + 2);
-    return Vxlan.vni(view, at) === this.vni && mac === this.#mac;
+  /** Its VNI and its MAC. */
+  owns(view: DataView, at: number, end: number): boolean {
+    if (end - at < Vxlan.BYTES + Ethernet.BYTES) return false;
+    return Vxlan.vni(view, at) === this.vni && macAt(view, at + Vxlan.BYTES) === this.mac;
   }
 
-  keep(octets: Uint8Array, source: number): void {
-    if (this.#kept.length < KEPT_MAX) this.#kept.push({ octets, source });
-    else this.counters.rxDropped++;
+  get isWaiting(): boolean {
+    return this.#kept.count > 0;
+  }
+
+  keep(bytes: Uint8Array, from: number, to: number, source: number): void {
+    if (!this.#kept.put(bytes, from, to, source)) this.counters.rxDropped++;
   }
 
   receive(burst: ReceiveBurst): number {
     this.counters.rxCalls++;
-    const count = this.#kept.length > 0 ? this.#takeKept(burst) : this.hub.poll(this, burst);
+    const count = this.isWaiting ? this.#kept.take(burst) : this.hub.poll(this, burst);
     this.counters.rxFrames += count;
     for (let i = 0; i < count; i++) this.counters.rxBytes += burst.frameBytes[i]!;
     return count;
@@ -179,36 +305,27 @@ export class VxlanMember implements Port {
     this.counters.txErrors += failed;
     this.counters.txBusy += counters.txBusy - txBusy;
     this.counters.txFrames += burst.sent - before - failed;
+    for (let i = before; i < burst.sent; i++) if (burst.destination[i] === this.group) this.#deliver(burst, i);
     return isAll;
   }
 
   setSleeping(): boolean {
-    return this.#kept.length === 0;
+    return !this.isWaiting;
   }
 
   onReadable(): void {}
 
   close(): void {
     this.hub.leave(this);
-    this.#kept = [];
+    this.#kept.clear();
   }
 
-  #takeKept(burst: ReceiveBurst): number {
-    let at = 0;
-    let count = 0;
-    while (count < burst.at.length && count < this.#kept.length) {
-      const { octets, source } = this.#kept[count]!;
-      if (at + octets.length > burst.bytes.length) break;
-      burst.bytes.set(octets, at);
-      burst.at[count] = at;
-      burst.frameBytes[count] = octets.length;
-      burst.segmentBytes[count] = 0;
-      burst.source[count] = source;
-      at += (octets.length + 63) & ~63;
-      count++;
-    }
-    this.#kept.splice(0, count);
-    burst.count = count;
-    return count;
+  /** What goes to all hosts goes to the members on this one, too. */
+  #deliver(burst: TransmitBurst, i: number): void {
+    const at = burst.at[i]!;
+    const end = at + burst.frameBytes[i]!;
+    const step = burst.segmentBytes[i]! || end - at;
+    for (let from = at; from < end; from += step)
+      this.hub.deliver(this, burst.bytes, burst.view, from, Math.min(from + step, end));
   }
 }

@@ -1,6 +1,6 @@
 /**
  * VXLAN by a UDP socket (RFC 7348): a frame is what follows the outer UDP header, VXLAN header first. Equal frames to one VTEP leave in one call (UDP_SEGMENT)
- * and arrive in one (UDP_GRO, udp(7)). Frames name VTEPs by index; whoever is not in the table is not heard.
+ * and arrive in one (UDP_GRO, udp(7)). Frames name VTEPs by index, and groups of VTEPs, to each of which a copy goes.
  */
 import type { ReceiveBurst, TransmitBurst } from '../../rnic/burst.ts';
 import { Framing } from '../../rnic/path.ts';
@@ -35,7 +35,10 @@ const NAME_BYTES = 28;
 /** cmsghdr and an int, up to a multiple of 8. */
 const CONTROL_BYTES = 24;
 const CMSG_DATA = 16;
-const VTEP_COUNT_MAX = 65_536;
+export const VTEP_COUNT_MAX = 65_536;
+/** `source` of a datagram whose sender is in no table. */
+export const STRANGER = -1;
+const NOBODY: readonly Vtep[] = [];
 
 interface Vtep {
   readonly index: number;
@@ -51,11 +54,13 @@ export class UdpVxlanPort implements Port {
   readonly counters = newPortCounters();
   /** The UDP port that it is bound to. */
   readonly udpPort: number;
-  /** Datagrams of senders that are in no table. */
-  unknownSenders = 0;
   readonly #isIpv4: boolean;
   readonly #out = new MessageBatch(SEND_BATCH, 0, NAME_BYTES, CONTROL_BYTES);
-  readonly #vteps: (Vtep | undefined)[] = [];
+  /** By index; one VTEP each. */
+  readonly #vteps: (readonly Vtep[] | undefined)[] = [];
+  readonly #groups: (readonly Vtep[])[] = [];
+  /** Of the frame at `burst.sent`: copies that have left already. */
+  #copies = 0;
   /** By a hash of the address; equal hashes in a row. */
   readonly #known = new Map<number, Vtep[]>();
   #fd: number;
@@ -94,9 +99,14 @@ export class UdpVxlanPort implements Port {
     const name = new Uint8Array(NAME_BYTES);
     const bytes = Socket.writeInetAddress(new DataView(name.buffer), 0, plain, udpPort);
     const vtep = { index, address: plain, name: name.slice(0, bytes) };
-    this.#vteps[index] = vtep;
+    this.#vteps[index] = [vtep];
     const hash = hashOf(new DataView(plain.buffer), 0, plain.length);
     this.#known.set(hash, [...(this.#known.get(hash) ?? []), vtep]);
+  }
+
+  /** A frame to destination VTEP_COUNT_MAX + `group` goes to each of these VTEPs. */
+  setGroup(group: number, indices: readonly number[]): void {
+    this.#groups[group] = indices.flatMap((index) => this.#vteps[index] ?? NOBODY);
   }
 
   receive(burst: ReceiveBurst): number {
@@ -123,9 +133,8 @@ export class UdpVxlanPort implements Port {
       if (asked === 0) continue;
       this.counters.txCalls++;
       const taken = this.#out.send(this.#fd, asked, Linux.MSG_DONTWAIT);
-      for (let i = 0; i < taken; i++) this.#countSent(burst, burst.sent + i);
-      if (taken > 0) burst.sent += taken;
-      else if (this.#mustWait(burst)) return false;
+      for (let i = 0; i < taken; i++) this.#passOver(burst);
+      if (taken <= 0 && this.#mustWait(burst)) return false;
     }
     return true;
   }
@@ -141,14 +150,13 @@ export class UdpVxlanPort implements Port {
   }
 
   #forget(index: number): void {
-    const old = this.#vteps[index];
+    const [old] = this.#vteps[index] ?? NOBODY;
     if (!old) return;
     this.#vteps[index] = undefined;
     const hash = hashOf(new DataView(old.address.buffer), 0, old.address.length);
-    this.#known.set(
-      hash,
-      (this.#known.get(hash) ?? []).filter((vtep) => vtep !== old),
-    );
+    const others = (this.#known.get(hash) ?? []).filter((vtep) => vtep !== old);
+    if (others.length === 0) this.#known.delete(hash);
+    else this.#known.set(hash, others);
   }
 
   #adopt(burst: ReceiveBurst): void {
@@ -163,11 +171,6 @@ export class UdpVxlanPort implements Port {
   #describe(burst: ReceiveBurst, slot: number): void {
     const bytes = this.#in.byteLength(slot);
     const source = this.#sourceOf(this.#in.memory.view, this.#in.nameAt(slot));
-    if (source < 0) {
-      this.unknownSenders++;
-      this.counters.rxDropped++;
-      return;
-    }
     const i = burst.count++;
     const segment = this.#segmentBytes(slot);
     burst.at[i] = slot * this.#slotBytes;
@@ -189,27 +192,50 @@ export class UdpVxlanPort implements Port {
   #sourceOf(view: DataView, nameAt: number): number {
     const at = nameAt + (this.#isIpv4 ? 4 : 8);
     const candidates = this.#known.get(hashOf(view, at, this.#isIpv4 ? 4 : 16));
-    if (candidates === undefined) return -1;
+    if (candidates === undefined) return STRANGER;
     for (let i = 0; i < candidates.length; i++) {
       if (isSame(view, at, candidates[i]!.address)) return candidates[i]!.index;
     }
-    return -1;
+    return STRANGER;
   }
 
   /** Lays out messages up to the first frame for nobody, which is passed over. */
   #fill(burst: TransmitBurst): number {
-    const asked = Math.min(SEND_BATCH, burst.count - burst.sent);
-    for (let i = 0; i < asked; i++) {
-      const vtep = this.#vteps[burst.destination[burst.sent + i]!];
-      if (!vtep) {
-        if (i > 0) return i;
-        burst.sent++;
-        this.counters.txErrors++;
-        return 0;
+    let asked = 0;
+    let copies = this.#copies;
+    for (let frame = burst.sent; frame < burst.count; frame++) {
+      const targets = this.#targetsOf(burst.destination[frame]!);
+      if (copies >= targets.length) {
+        if (asked === 0) this.#skip(burst);
+        return asked;
       }
-      this.#layOut(burst, burst.sent + i, i, vtep);
+      for (; copies < targets.length; copies++) {
+        if (asked === SEND_BATCH) return asked;
+        this.#layOut(burst, frame, asked++, targets[copies]!);
+      }
+      copies = 0;
     }
     return asked;
+  }
+
+  #targetsOf(destination: number): readonly Vtep[] {
+    if (destination >= VTEP_COUNT_MAX) return this.#groups[destination - VTEP_COUNT_MAX] ?? NOBODY;
+    return this.#vteps[destination] ?? NOBODY;
+  }
+
+  /** One copy of the first frame has left. */
+  #passOver(burst: TransmitBurst): void {
+    this.#countSent(burst, burst.sent);
+    if (++this.#copies < this.#targetsOf(burst.destination[burst.sent]!).length) return;
+    this.#copies = 0;
+    burst.sent++;
+  }
+
+  /** The first frame has nobody (left) to go to: an error, but for a group, which may be empty. */
+  #skip(burst: TransmitBurst): void {
+    if (burst.destination[burst.sent]! < VTEP_COUNT_MAX) this.counters.txErrors++;
+    this.#copies = 0;
+    burst.sent++;
   }
 
   #layOut(burst: TransmitBurst, frame: number, i: number, vtep: Vtep): void {
@@ -241,7 +267,10 @@ export class UdpVxlanPort implements Port {
       return true;
     }
     this.counters.txErrors++;
-    burst.sent++;
+    if (++this.#copies >= this.#targetsOf(burst.destination[burst.sent]!).length) {
+      this.#copies = 0;
+      burst.sent++;
+    }
     return false;
   }
 }

@@ -30,23 +30,9 @@ t.test('multicast in a tenant', { skip: lacks('root', 'gcc', 'mckey'), timeout: 
   const a = await UrnicHost.start(t, here, 'eth0', configuration(['10.0.0.1']));
   const b = await UrnicHost.start(t, there, 'eth0', configuration(['10.0.0.2', '10.0.0.3']));
   const mckey = (address: string, ...more: string[]) => [
-    'mckey',
-    '-b',
-    address,
-    '-m',
-    '239.1.2.3',
-    '-c',
-    '1',
-    '-C',
-    String(MESSAGES),
+    ...`stdbuf -oL mckey -b ${address} -m 239.1.2.3 -C ${MESSAGES}`.split(' '),
     ...more,
   ];
-  const groups = async (host: UrnicHost, vrnic: string): Promise<number> => {
-    const { output } = await host.urnic('res', vrnic, '--json', '--socket', host.socket);
-    return (JSON.parse(output) as Record<string, { contexts: { qps: unknown[] }[] }>)[vrnic]!.contexts.flatMap(
-      ({ qps }) => qps,
-    ).length;
-  };
   const counter = async (host: UrnicHost, vrnic: string, name: string): Promise<number> => {
     const { output } = await host.urnic('stat', vrnic, '--json', '--socket', host.socket);
     return (JSON.parse(output) as Record<string, { counters: Record<string, number> }>)[vrnic]!.counters[name]!;
@@ -56,8 +42,8 @@ t.test('multicast in a tenant', { skip: lacks('root', 'gcc', 'mckey'), timeout: 
     const two = b.spawn(t, mckey('10.0.0.2'), 'blue2');
     const three = b.spawn(t, mckey('10.0.0.3'), 'blue3');
     const stranger = b.spawn(t, mckey('10.0.0.2'), 'red2');
-    for (const who of [two, three, stranger]) t.ok(await eventually(() => /join/i.test(who.output), START_MILLIS));
-    t.ok(await eventually(async () => (await groups(b, 'blue3')) > 0 && (await groups(b, 'blue2')) > 0));
+    for (const who of [two, three, stranger])
+      t.ok(await eventually(() => /joined/.test(who.output), START_MILLIS), who.output);
     const before = await counter(b, 'red2', 'rcvd_pkts');
     const sender = await a.run(mckey('10.0.0.1', '-s'), { timeoutMillis: START_MILLIS }, 'blue1');
     t.equal(sender.code, 0, sender.output);

@@ -18,6 +18,7 @@ import { type Netdev, readNetdev } from '../linux/netdev.ts';
 import { type RoceFilter, roceFilter } from '../linux/roce-filter.ts';
 import * as Socket from '../linux/socket.ts';
 import type { Port, PortCounters } from '../port.ts';
+import { Next, PacketRing } from './packet-ring.ts';
 import { newPortCounters } from './port-counters.ts';
 import { segmentCount, sharedHeaderBytes } from './super-frame.ts';
 import { guardUdpPort, releaseGuards } from './udp-guard.ts';
@@ -61,7 +62,11 @@ export class AfPacketPort implements Port {
   #slotBytes = 0;
   #receiving: ReceiveBurst | null = null;
   #receivingAddress = 0;
-  /** Calls in a row that brought something: from the third on many frames are asked for at once, until only one comes. */
+  /** The burst's arena as words. */
+  #receivingWords: Int32Array = new Int32Array(0);
+  /** Null where the kernel has none: then every frame costs its part of a system call. */
+  #ring: PacketRing | null = null;
+  /** Without a ring: calls in a row that brought something: from the third on many frames are asked for at once, until only one comes. */
   #streak = 0;
   #sending: TransmitBurst | null = null;
   #sendingAddress = 0;
@@ -103,16 +108,46 @@ export class AfPacketPort implements Port {
     burst.count = 0;
     if (this.#fd < 0) return 0;
     if (burst !== this.#receiving) this.#adopt(burst);
-    this.#counters.rxCalls++;
-    if (this.#streak > 1) this.#receiveMany(burst);
-    else this.#receiveOne(burst);
-    const isMore = burst.count > (this.#streak > 1 ? 1 : 0);
-    this.#streak = isMore ? this.#streak + 1 : 0;
+    if (this.#ring !== null) this.#receiveFromRing(this.#ring, burst);
+    else {
+      const isMany = this.#streak > 1;
+      if (isMany) this.#receiveMany(burst, this.#in.count);
+      else this.#receiveOne(burst);
+      const isMore = burst.count > (isMany ? 1 : 0);
+      this.#streak = isMore ? this.#streak + 1 : 0;
+    }
     return burst.count;
   }
 
-  #receiveMany(burst: ReceiveBurst): void {
-    const count = this.#in.receive(this.#fd, this.#in.count, Linux.MSG_DONTWAIT);
+  /** Small frames, as many as there are, or large ones: never both in one burst. */
+  #receiveFromRing(ring: PacketRing, burst: ReceiveBurst): void {
+    let next = ring.next();
+    if (next === Next.QUEUED) {
+      this.#receiveQueued(ring, burst);
+      return;
+    }
+    for (let end = 0; next !== Next.NONE && next !== Next.QUEUED && burst.count < burst.at.length; next = ring.next()) {
+      if (next === Next.HERE) {
+        const bytes = ring.frameBytes;
+        const at = ring.copy(this.#headBytes, this.#receivingWords, end);
+        this.#describe(burst, burst.count, at, bytes, burst.view, at - this.#headBytes);
+        end = (at + bytes + 3) & ~3;
+      } else this.#counters.rxDropped++;
+      ring.release(1);
+    }
+  }
+
+  #receiveQueued(ring: PacketRing, burst: ReceiveBurst): void {
+    const count = ring.queued(this.#in.count);
+    if (count > 1) this.#receiveMany(burst, count);
+    else this.#receiveOne(burst);
+    // An error of the interface (it went down) is told once, in place of a frame.
+    ring.release(burst.count);
+  }
+
+  #receiveMany(burst: ReceiveBurst, most: number): void {
+    this.#counters.rxCalls++;
+    const count = this.#in.receive(this.#fd, most, Linux.MSG_DONTWAIT);
     const { view } = this.#in.memory;
     for (let i = 0; i < count; i++) {
       this.#describe(burst, i, i * this.#slotBytes, this.#in.byteLength(i) - this.#headBytes, view, this.#in.headAt(i));
@@ -121,6 +156,7 @@ export class AfPacketPort implements Port {
 
   /** The cheaper call where nothing is expected, or no more than one frame; virtio header and frame lie together. */
   #receiveOne(burst: ReceiveBurst): void {
+    this.#counters.rxCalls++;
     const bytes = Libc.recv(this.#fd, boxed(this.#receivingAddress), this.#slotBytes, Linux.MSG_DONTWAIT);
     if (bytes >= this.#headBytes) this.#describe(burst, 0, this.#headBytes, bytes - this.#headBytes, burst.view, 0);
   }
@@ -162,6 +198,8 @@ export class AfPacketPort implements Port {
   close(): void {
     if (this.#fd < 0) return;
     this.#counters.rxDropped += Socket.packetDrops(this.#fd);
+    this.#ring?.close();
+    this.#ring = null;
     closeOwned(this.#fd);
     this.#fd = -1;
     releaseGuards(this.#guards);
@@ -179,7 +217,9 @@ export class AfPacketPort implements Port {
     const hasVirtio = Socket.setOption(fd, Linux.SOL_PACKET, Linux.PACKET_VNET_HDR, 1);
     Socket.joinPackets(fd, this.netdev.index, Linux.PACKET_MR_ALLMULTI);
     if (options.promiscuous) Socket.joinPackets(fd, this.netdev.index, Linux.PACKET_MR_PROMISC);
+    const hasRing = PacketRing.request(fd);
     Socket.bindPacket(fd, this.netdev.index);
+    if (hasRing) this.#ring = new PacketRing(fd);
     return hasVirtio;
   }
 
@@ -194,6 +234,7 @@ export class AfPacketPort implements Port {
     this.#in = new MessageBatch(count, this.#headBytes, 0, 0);
     const address = addressOf(burst.bytes);
     this.#receivingAddress = address;
+    this.#receivingWords = new Int32Array(burst.bytes.buffer, burst.bytes.byteOffset, burst.bytes.length >> 2);
     for (let i = 0; i < count; i++) this.#in.setData(i, address + i * this.#slotBytes, this.#slotBytes);
     this.#receiving = burst;
   }

@@ -264,13 +264,16 @@ class Side {
   async #ping(seconds: number, sleeping: boolean, bytes: number): Promise<number[]> {
     const times: number[] = [];
     const write = this.#pingWriter(sleeping, bytes);
+    const words = new Int32Array(this.#mr.bytes.buffer, PING_AT, bytes / 4);
     let count = 0;
     if (sleeping) this.#postReceives();
-    for (const end = performance.now() + seconds * 1000; performance.now() < end; ) {
-      const begin = performance.now();
+    let begin = performance.now();
+    for (const end = begin + seconds * 1000; begin < end; ) {
       write(++count);
-      await this.#awaitPing(count, sleeping, bytes);
-      times.push(((performance.now() - begin) * 1000) / 2);
+      if (sleeping || !this.#pollFor(words, count)) await this.#awaitPing(words, count, sleeping);
+      const now = performance.now();
+      times.push(((now - begin) * 1000) / 2);
+      begin = now;
     }
     write(-1);
     await this.#attend(0.05);
@@ -280,9 +283,11 @@ class Side {
 
   async #pong(sleeping: boolean, bytes: number): Promise<void> {
     const write = this.#pingWriter(sleeping, bytes);
+    const words = new Int32Array(this.#mr.bytes.buffer, PING_AT, bytes / 4);
     if (sleeping) this.#postReceives();
     for (let count = 1; ; count++) {
-      if (!(await this.#awaitPing(count, sleeping, bytes))) break;
+      const isHere = !sleeping && this.#pollFor(words, count);
+      if (!isHere && !(await this.#awaitPing(words, count, sleeping))) break;
       write(count);
     }
     this.#mr.bytes.fill(0, PING_AT, PING_AT + bytes);
@@ -323,9 +328,18 @@ class Side {
     };
   }
 
+  /** Polls for the number for a while, without a turn of the event loop. False: it has not come, or it is the last one. */
+  #pollFor(words: Int32Array, count: number): boolean {
+    const last = words.length - 1;
+    for (let polls = 0; polls < TURN_POLLS; polls++) {
+      if (Atomics.load(words, last) === count) return true;
+      this.#context.progress();
+    }
+    return false;
+  }
+
   /** False when the peer says that it is over. */
-  async #awaitPing(count: number, sleeping: boolean, bytes: number): Promise<boolean> {
-    const words = new Int32Array(this.#mr.bytes.buffer, PING_AT, bytes / 4);
+  async #awaitPing(words: Int32Array, count: number, sleeping: boolean): Promise<boolean> {
     const last = words.length - 1;
     if (sleeping) {
       const { opcode } = await this.#next(true);
@@ -334,12 +348,11 @@ class Side {
       this.#postReceives();
       return words[last] !== -1;
     }
-    for (let polls = 1; ; polls++) {
-      const value = Atomics.load(words, last);
-      if (value === count || value === -1) return value === count;
-      this.#context.progress();
-      if (polls % TURN_POLLS === 0) await nextTurn();
+    while (!this.#pollFor(words, count)) {
+      if (Atomics.load(words, last) === -1) return false;
+      await nextTurn();
     }
+    return true;
   }
 
   /** The next completion: polled for where the program moves the device itself and has nothing else to do, else slept for. */

@@ -12,6 +12,8 @@ export class Schedule {
   #ring: (QueuePair | null)[] = Array.from({ length: FIRST_CAPACITY }, () => null);
   #head = 0;
   #count = 0;
+  /** An acknowledgement has let a request go first. */
+  #hasYielded = false;
 
   get isEmpty(): boolean {
     return this.#count === 0;
@@ -26,6 +28,7 @@ export class Schedule {
   /** One turn for each that waits now, until a burst is full. True when some wait still. */
   pollTransmit(out: PacketWriter, now: Micros): boolean {
     out.isFull = false;
+    const isAlone = this.#count === 1;
     for (let turns = this.#count; turns > 0; turns--) {
       const qp = this.#pop();
       qp.isScheduled = false;
@@ -33,11 +36,24 @@ export class Schedule {
       if (qp.isGone) continue;
       // Requests first: the peer has them that much earlier, and an acknowledgement leaves in the same burst. Each has its own share of the turn.
       const moreRequests = qp.sender.pollTransmit(out, now, QUANTUM_BYTES);
+      if (isAlone && this.#yields(out)) {
+        this.add(qp);
+        return true;
+      }
       const moreResponses = qp.responder.pollTransmit(out, now, QUANTUM_BYTES);
       if (moreResponses || moreRequests) this.add(qp);
       if (out.isFull) break;
     }
     return this.#count !== 0;
+  }
+
+  /**
+   * Where one small request is all that leaves, somebody waits for it: its acknowledgements come after it has left, while its answer is made. Once: more requests
+   * do not keep an acknowledgement back.
+   */
+  #yields(out: PacketWriter): boolean {
+    this.#hasYielded = !this.#hasYielded && out.isLone;
+    return this.#hasYielded;
   }
 
   #push(qp: QueuePair): void {

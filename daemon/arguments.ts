@@ -1,5 +1,6 @@
 /** Arguments of the command, checked: what is wrong is said in the words of the flag. */
 import { InvalidArgumentError } from 'commander';
+import { parseRate, parseSize } from './rates.ts';
 
 /** A whole number in least … most, decimal or 0x-hexadecimal. */
 export const wholeNumber =
@@ -18,3 +19,13 @@ export const number =
     if (text !== '' && value >= least && value <= most) return value;
     throw new InvalidArgumentError(`must be a number, ${least} … ${most}`);
   };
+
+const parsed =
+  (parse: (text: string) => number, example: string) =>
+  (text: string): number => {
+    const value = parse(text);
+    if (value > 0) return value;
+    throw new InvalidArgumentError(`must be such as ${example}`);
+  };
+export const rateArgument = parsed(parseRate, '100mbit');
+export const sizeArgument = parsed(parseSize, '64kb');

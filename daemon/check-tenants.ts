@@ -1,6 +1,7 @@
 /** Whether tenants can be told apart, and endpoints of one tenant: what collides is refused in words, before a frame could go to the wrong one. */
-import { addressesOf, type Endpoint, type Tenant } from '../vswitch/model.ts';
+import { addressesOf, type Endpoint, type Limit, type Tenant } from '../vswitch/model.ts';
 import { gidText, isMappedIpv4 } from '../workers/linux/netdev.ts';
+import { rateText } from './rates.ts';
 
 const macText = (mac: Uint8Array): string => [...mac].map((octet) => octet.toString(16).padStart(2, '0')).join(':');
 
@@ -22,13 +23,28 @@ export function faultOfTenants(tenants: readonly Tenant[]): { tenant: number; fa
 }
 
 /** What makes a tenant ambiguous or impossible; undefined when nothing does. */
-export function faultOf({ name, endpoints, rules }: Tenant): string | undefined {
+export function faultOf({ name, endpoints, rules, limit }: Tenant): string | undefined {
   const ids = new Set<string>();
   for (const { id } of rules) {
     if (ids.has(id)) return `tenant ${name} has two rules ${id}: give each its own id`;
     ids.add(id);
   }
-  return faultOfEndpoints(name, endpoints);
+  return faultOfEndpoints(name, endpoints) ?? faultOfGuarantees(name, endpoints, limit);
+}
+
+/** What is guaranteed must fit in what is allowed. */
+function faultOfGuarantees(name: string, endpoints: readonly Endpoint[], limit: Limit = {}): string | undefined {
+  const sums = new Map<string, number>();
+  for (const { address, host, limit: own } of endpoints) {
+    if (own?.guarantee === undefined) continue;
+    if (own.rate !== undefined && own.guarantee > own.rate)
+      return `endpoint ${gidText(address)} of tenant ${name} is guaranteed ${rateText(own.guarantee)} and limited to ${rateText(own.rate)}: guarantee less`;
+    const sum = (sums.get(gidText(host)) ?? 0) + own.guarantee;
+    sums.set(gidText(host), sum);
+    if (limit.rate !== undefined && sum > limit.rate)
+      return `endpoints of tenant ${name} on ${gidText(host)} are guaranteed ${rateText(sum)} together, and the tenant is limited to ${rateText(limit.rate)}: guarantee less`;
+  }
+  return undefined;
 }
 
 function faultOfEndpoints(name: string, endpoints: readonly Endpoint[]): string | undefined {

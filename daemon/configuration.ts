@@ -6,6 +6,7 @@ import { UNDERLAYS } from '../vswitch/model.ts';
 import { TRANSPORT_NAMES } from '../vswitch/transport.ts';
 import { canonical, isAddress, isPrefix } from './addresses.ts';
 import { faultOfTenants } from './check-tenants.ts';
+import { parseRate, parseSize } from './rates.ts';
 import { toTenant } from './tenants.ts';
 
 const address = z
@@ -16,6 +17,28 @@ const prefix = z.string().refine(isPrefix, 'must be an address, or a prefix such
 const name = z
   .string()
   .regex(/^[a-z][a-z0-9_-]{0,31}$/i, 'a name begins with a letter and has up to 32 letters, digits, - and _');
+
+const RATE_MIN = 10_000;
+const RATE_MAX = 1e12;
+const BURST_MIN = 4096;
+const BURST_MAX = 2 ** 30;
+const rate = z
+  .union([z.number(), z.string()])
+  .transform((value) => (typeof value === 'string' ? parseRate(value) : value))
+  .refine(
+    (value) => value >= RATE_MIN && value <= RATE_MAX,
+    'must be a rate such as 100mbit or 10gbit, 10kbit … 1tbit',
+  );
+const size = z
+  .union([z.number(), z.string()])
+  .transform((value) => (typeof value === 'string' ? parseSize(value) : value))
+  .refine((value) => value >= BURST_MIN && value <= BURST_MAX, 'must be a size such as 64kb, 4kb … 1gb');
+
+export const LimitText = z.strictObject({
+  rate: rate.optional(),
+  burst: size.optional(),
+  guarantee: rate.optional(),
+});
 
 const ADDRESSES_MAX = 16;
 
@@ -32,6 +55,7 @@ export const EndpointText = z.strictObject({
   group: name.optional(),
   /** Its host offers translation. */
   translates: z.boolean().optional(),
+  limit: LimitText.optional(),
 });
 
 export const RuleText = z.strictObject({
@@ -50,6 +74,8 @@ const TenantText = z.strictObject({
   endpoints: z.array(EndpointText).default([]),
   rules: z.array(RuleText).default([]),
   underlay: z.enum(['auto', ...UNDERLAYS]).optional(),
+  /** Of all its vRNICs of this host together. */
+  limit: LimitText.optional(),
 });
 export type TenantText = z.infer<typeof TenantText>;
 

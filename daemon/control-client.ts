@@ -8,10 +8,11 @@ export const DEFAULT_SOCKET = process.env.URNIC_SOCKET ?? '/run/urnic/control.so
 export interface ControlRequest {
   readonly op:
     | ('list' | 'device' | 'port' | 'statistics' | 'resources' | 'capture' | 'tenants' | 'connections')
-    | ('addRule' | 'deleteRule' | 'addEndpoint' | 'deleteEndpoint');
+    | ('addRule' | 'deleteRule' | 'addEndpoint' | 'deleteEndpoint' | 'setLimit');
   readonly tenant?: string;
   readonly rule?: object;
   readonly endpoint?: object;
+  readonly limit?: object;
   readonly key?: string;
   readonly vrnic?: string;
   readonly file?: string;

@@ -11,7 +11,7 @@ import { UverbsServer } from '../verbs/uverbs/server.ts';
 import { connect } from '../workers/client.ts';
 import { Supervisor } from '../workers/supervisor.ts';
 import type { PortConfig, VrnicConfig } from '../workers/vrnic-config.ts';
-import { type Configuration, EndpointText, RuleText } from './configuration.ts';
+import { type Configuration, EndpointText, LimitText, RuleText } from './configuration.ts';
 import { describeDevice, toJson } from './describe-device.ts';
 import { QpnRanges } from './qpn-ranges.ts';
 import { connectionText, Tenants } from './tenants.ts';
@@ -19,12 +19,14 @@ import { connectionText, Tenants } from './tenants.ts';
 const Request = z.strictObject({
   op: z.enum([
     ...(['list', 'device', 'port', 'statistics', 'resources', 'capture', 'tenants', 'connections'] as const),
-    ...(['addRule', 'deleteRule', 'addEndpoint', 'deleteEndpoint'] as const),
+    ...(['addRule', 'deleteRule', 'addEndpoint', 'deleteEndpoint', 'setLimit'] as const),
   ]),
   tenant: z.string().optional(),
   rule: RuleText.optional(),
   endpoint: EndpointText.optional(),
-  /** What is deleted: a rule's id, an endpoint's address. */
+  /** None: no limit any more. */
+  limit: LimitText.optional(),
+  /** What is deleted, or limited: a rule's id, an endpoint's address. */
   key: z.string().optional(),
   vrnic: z.string().optional(),
   file: z.string().optional(),
@@ -181,9 +183,9 @@ export class Daemon {
   }
 
   /** Changes what a tenant is, then tells its vRNICs: connections that are allowed no longer end before this answers. */
-  async #executeTenant({ op, tenant = '', rule, endpoint, key = '' }: Request): Promise<unknown> {
+  async #executeTenant({ op, tenant = '', rule, endpoint, limit, key = '' }: Request): Promise<unknown> {
     if (op === 'tenants') return this.#tenants.texts;
-    const change = { rule, endpoint, key };
+    const change = { rule, endpoint, limit, key };
     const changed = this.#tenants.change(tenant, op, change);
     let ended = 0;
     for (const [name, config] of this.#configs) {

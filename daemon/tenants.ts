@@ -1,22 +1,25 @@
 /** The tenants of a daemon: what the configuration said, and what commands have changed since. */
 
 import type { z } from 'zod';
-import { addressesOf, type Endpoint, macOf, type Rule, type Tenant } from '../vswitch/model.ts';
+import { addressesOf, type Endpoint, type Limit, macOf, type Rule, type Tenant } from '../vswitch/model.ts';
 import { TRANSPORT_NAMES } from '../vswitch/transport.ts';
 import { gidText, isMappedIpv4, linkLocalOf, readNetdev, toGid } from '../workers/linux/netdev.ts';
 import type { Connection } from '../workers/overlay/overlay.ts';
 import type { VrnicConfig } from '../workers/vrnic-config.ts';
 import { canonical, isAddress, prefixText, toPrefix } from './addresses.ts';
 import { faultOf } from './check-tenants.ts';
-import type { EndpointText, RuleText, TenantText } from './configuration.ts';
+import type { EndpointText, LimitText, RuleText, TenantText } from './configuration.ts';
 
 /** Inner Ethernet, VXLAN, UDP, and the outer IP header. RFC 7348 §4.3: nothing is fragmented. */
 const OVERHEAD_IPV4 = 50;
 const OVERHEAD_IPV6 = 70;
 
+type Writable<T> = { -readonly [K in keyof T]: T[K] };
+
 export interface Change {
   readonly rule: z.infer<typeof RuleText> | undefined;
   readonly endpoint: z.infer<typeof EndpointText> | undefined;
+  readonly limit?: z.infer<typeof LimitText> | undefined;
   readonly key: string;
 }
 
@@ -29,7 +32,7 @@ export class Tenants {
 
   /** As the configuration has them. */
   get texts(): object[] {
-    return [...this.#byName.values()].map(({ name, vni, endpoints, rules, underlay }) => ({
+    return [...this.#byName.values()].map(({ name, vni, endpoints, rules, underlay, limit }) => ({
       name,
       vni,
       underlay: underlay ?? 'auto',
@@ -45,6 +48,7 @@ export class Tenants {
         source: prefixText(source),
         destination: prefixText(destination),
       })),
+      ...(limit && { limit }),
     }));
   }
 
@@ -64,9 +68,9 @@ export class Tenants {
   }
 
   /** @throws Error in words: no such tenant, no such rule, already there. */
-  change(name: string, op: string, { rule, endpoint, key }: Change): Tenant {
+  change(name: string, op: string, { rule, endpoint, limit, key }: Change): Tenant {
     const tenant = this.#named(name);
-    const changed = { ...tenant };
+    let changed: Writable<Tenant> = { ...tenant };
     if (op === 'addRule' && rule) {
       if (tenant.rules.some(({ id }) => id === rule.id))
         throw new Error(`tenant ${name} has a rule ${rule.id} already`);
@@ -82,6 +86,8 @@ export class Tenants {
       const text = isAddress(key) ? canonical(key) : key;
       const isIt = ({ address }: { address: Uint8Array }): boolean => gidText(address) === text;
       changed.endpoints = without(tenant.endpoints, isIt, `tenant ${name} has no endpoint ${key}`);
+    } else if (op === 'setLimit') {
+      changed = limited(tenant, key, limit ?? {});
     } else throw new Error(`${op} of a tenant lacks what it is about`);
     const fault = faultOf(changed);
     if (fault !== undefined) throw new Error(fault);
@@ -96,6 +102,20 @@ export class Tenants {
   }
 }
 
+/** `key`: of this endpoint; of the whole tenant when it is empty. */
+function limited(tenant: Tenant, key: string, text: z.infer<typeof LimitText>): Tenant {
+  const limit = defined(text);
+  if (key === '') return { ...tenant, limit };
+  const wanted = isAddress(key) ? canonical(key) : key;
+  const isIt = ({ address }: Endpoint): boolean => gidText(address) === wanted;
+  if (!tenant.endpoints.some(isIt)) throw new Error(`tenant ${tenant.name} has no endpoint ${key}`);
+  return { ...tenant, endpoints: tenant.endpoints.map((one) => (isIt(one) ? { ...one, limit } : one)) };
+}
+
+/** Without keys whose value is undefined: they would overwrite in a spread. */
+const defined = (limit: z.infer<typeof LimitText>): Limit =>
+  Object.fromEntries(Object.entries(limit).filter(([, value]) => value !== undefined));
+
 function without<T>(list: readonly T[], isIt: (one: T) => boolean, otherwise: string): T[] {
   if (!list.some(isIt)) throw new Error(otherwise);
   return list.filter((one) => !isIt(one));
@@ -107,7 +127,8 @@ const toRule = ({ source, destination, ...rule }: z.infer<typeof RuleText>): Rul
   destination: toPrefix(destination),
 });
 
-function toEndpoint(vni: number, { address, also, host, group, translates }: z.infer<typeof EndpointText>): Endpoint {
+function toEndpoint(vni: number, text: z.infer<typeof EndpointText>): Endpoint {
+  const { address, also, host, group, translates, limit } = text;
   const gid = toGid(address);
   return {
     address: gid,
@@ -116,15 +137,17 @@ function toEndpoint(vni: number, { address, also, host, group, translates }: z.i
     ...(also && { also: also.map(toGid) }),
     ...(translates && { translates }),
     ...(group !== undefined && { group }),
+    ...(limit && { limit: defined(limit) }),
   };
 }
 
-export const toTenant = ({ name, vni, endpoints, rules, underlay }: TenantText): Tenant => ({
+export const toTenant = ({ name, vni, endpoints, rules, underlay, limit }: TenantText): Tenant => ({
   name,
   vni,
   ...(underlay && { underlay }),
   endpoints: endpoints.map((endpoint) => toEndpoint(vni, endpoint)),
   rules: rules.map(toRule),
+  ...(limit && { limit: defined(limit) }),
 });
 
 export const connectionText = ({ qpn, transport, local, remote, underlay }: Connection) => ({

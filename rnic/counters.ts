@@ -42,6 +42,7 @@ const LIST = [
   ['np_cnp_sent', 'congestion notifications sent'],
   ['rp_cnp_handled', 'congestion notifications received and honoured'],
   ['rp_cnp_ignored', 'congestion notifications received for no QP of ours'],
+  ['limited_micros', 'microseconds for which packets waited because of a rate limit'],
   ['async_events_lost', 'asynchronous events dropped because nobody read them'],
   ['cq_overrun', 'completions that found their CQ full'],
   ['rx_icrc_encapsulated', 'dropped: wrong ICRC'],

@@ -30,11 +30,14 @@ class PortState {
   headerState = 0;
   statePath: Path | null = null;
   stateBytes = 0;
+  /** Whether its packets count against the writer's allowance. */
+  readonly isMetered: boolean;
   /** Sum of the words of the frame's IPv4 header that do not change, for its checksum. */
   ipSum = 0;
 
-  constructor(burst: TransmitBurst, firstId: number) {
+  constructor(burst: TransmitBurst, firstId: number, isMetered: boolean) {
     this.burst = burst;
+    this.isMetered = isMetered;
     this.nextId = firstId & 0xffff;
   }
 
@@ -60,6 +63,12 @@ export class PacketWriter {
   bthAt = 0;
   /** A packet was refused for want of room. Whoever polls clears it. */
   isFull = false;
+  /** Octets, link header to ICRC, that metered ports may take; the last packet may take more. Whoever polls sets it. */
+  allowance = Number.POSITIVE_INFINITY;
+  /** Octets that they took. Whoever polls clears it. */
+  meteredBytes = 0;
+  /** A packet was refused for want of allowance. Whoever polls clears it. */
+  isPaced = false;
   readonly #ports: PortState[];
   #port: PortState;
   #path: Path | null = null;
@@ -67,9 +76,9 @@ export class PacketWriter {
   #packetBytes = 0;
   #putAt = 0;
 
-  /** @param bursts one for each port: `Path.port` is the index. */
-  constructor(bursts: readonly TransmitBurst[], firstIpId = 0) {
-    this.#ports = bursts.map((burst) => new PortState(burst, firstIpId));
+  /** @param bursts one for each port: `Path.port` is the index. @param unmetered the port whose packets need no allowance. */
+  constructor(bursts: readonly TransmitBurst[], firstIpId = 0, unmetered = -1) {
+    this.#ports = bursts.map((burst, index) => new PortState(burst, firstIpId, index !== unmetered));
     const first = this.#ports[0];
     if (first === undefined) throw new RangeError('a packet writer needs a port');
     this.#port = first;
@@ -91,6 +100,10 @@ export class PacketWriter {
   begin(path: Path, headerBytes: number, payloadBytes: number): boolean {
     const port = this.#ports[path.port]!;
     const { burst } = port;
+    if (this.meteredBytes >= this.allowance && port.isMetered) {
+      this.isPaced = true;
+      return this.#refuse();
+    }
     const packetBytes = headerBytes + payloadBytes + (-payloadBytes & 3) + Icrc.BYTES;
     const joins = port.joins(path, packetBytes);
     if (!joins && burst.count === burst.at.length) return this.#refuse();
@@ -142,6 +155,7 @@ export class PacketWriter {
     burst.frameBytes[port.frame] = burst.end - frameAt;
     this.#writeLengths(port, path, headerAt, burst.end - headerAt - path.udpAt);
     port.nextId = (port.nextId + 1) & 0xffff;
+    if (port.isMetered) this.meteredBytes += path.template.length - path.ethernetAt + packetBytes;
     if (packetBytes < port.segmentBytes) port.path = null;
     return packetBytes;
   }

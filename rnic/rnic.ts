@@ -182,7 +182,9 @@ export class Rnic implements EngineCore, Control {
     return this.connections.pollEvent();
   }
 
-  pollTimeout(): Micros {
+  /** @param mayTransmit false: what could be sent has to wait, timers have not. */
+  pollTimeout(mayTransmit = true): Micros {
+    if (!mayTransmit) return this.timers.nextDeadline();
     const hasWork = !this.#schedule.isEmpty || this.#overrun.length !== 0 || this.inFlight.mayRelease;
     return hasWork ? 0 : this.timers.nextDeadline();
   }

@@ -16,9 +16,19 @@ export interface Endpoint {
   readonly group?: string;
   /** Its host offers translation. Of a host that says nothing, VXLAN is all that is known. */
   readonly translates?: boolean;
+  readonly limit?: Limit;
 }
 
 export const addressesOf = ({ address, also = [] }: Endpoint): Uint8Array[] => [address, ...also];
+
+/** How fast: bits a second of frames as the tenant sees them, from the Ethernet header to the ICRC, that leave a vRNIC. */
+export interface Limit {
+  readonly rate?: number;
+  /** Octets that may leave at once after a pause. */
+  readonly burst?: number;
+  /** Bits a second that it has before others have anything. */
+  readonly guarantee?: number;
+}
 
 /** Addresses whose first `bits` (0 … 128) are those of `address`. */
 export interface Prefix {
@@ -51,6 +61,8 @@ export interface Tenant {
   readonly rules: readonly Rule[];
   /** `auto` where absent (vswitch/underlay.ts). */
   readonly underlay?: Underlay | 'auto';
+  /** Of all its vRNICs of one host together. */
+  readonly limit?: Limit;
 }
 
 /** The MAC of an endpoint that was given none: locally administered, of the VNI and the address, so that every host makes the same. */

@@ -20,7 +20,7 @@ export interface Engine {
   pollTransmit(out: PacketWriter, now: Micros): boolean;
   pollEvent(out: EngineEvent): boolean;
   pollCmEvent(): CmEvent | undefined;
-  pollTimeout(): Micros;
+  pollTimeout(mayTransmit?: boolean): Micros;
   setGids(gids: GidEntry[]): void;
   /** Ends a connection from outside: ERR, and QP_FATAL to its application. */
   revoke(qpn: number): boolean;

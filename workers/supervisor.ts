@@ -3,6 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { MessageChannel, type MessagePort } from 'node:worker_threads';
 import { Piscina } from 'piscina';
+import { newMeter } from '../vswitch/bucket.ts';
 import type { Tenant } from '../vswitch/model.ts';
 import { Bell, duplicateDescriptor, newBellMemory, newWakeDescriptor } from './bell.ts';
 import { type Bridge, bridge } from './bridge.ts';
@@ -96,6 +97,8 @@ export class Supervisor {
   readonly #homes = new Map<string, WorkerHandle>();
   readonly #bridges = new Map<string, Bridge>();
   readonly #vteps = new Map<string, WorkerHandle>();
+  /** By tenant. */
+  readonly #meters = new Map<string, SharedArrayBuffer>();
   #isStopping = false;
 
   constructor(options: SupervisorOptions = {}) {
@@ -127,7 +130,7 @@ export class Supervisor {
     this.#homes.set(config.name, worker);
     worker.names.add(config.name);
     try {
-      await worker.call({ kind: 'start', config: plain });
+      await worker.call({ kind: 'start', config: this.#metered(plain) });
     } catch (error) {
       await this.#forget(config.name);
       throw error;
@@ -191,6 +194,15 @@ export class Supervisor {
   #closeBridge(name: string): void {
     this.#bridges.get(name)?.close();
     this.#bridges.delete(name);
+  }
+
+  /** vRNICs of a tenant share its limit, in whichever workers they are. */
+  #metered(config: VrnicConfig): VrnicConfig {
+    if (!config.tenant) return config;
+    const { name } = config.tenant;
+    const meter = this.#meters.get(name) ?? newMeter();
+    this.#meters.set(name, meter);
+    return { ...config, meter };
   }
 
   /** vRNICs of one VTEP share its socket, so they share a worker. */

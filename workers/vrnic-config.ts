@@ -28,6 +28,8 @@ export interface VrnicConfig {
   readonly port: PortConfig;
   /** The tenant that it belongs to; its GIDs but the first are its addresses there. */
   readonly tenant?: Tenant;
+  /** Of the tenant's limits, for all its vRNICs of this host (vswitch/bucket.ts); one of its own by default. */
+  readonly meter?: SharedArrayBuffer;
   /** Network namespace to enter before the port is opened, for instance /var/run/netns/blue. Counts for the worker thread: one namespace for all its vRNICs. */
   readonly namespace?: string;
   /** 6 octets; the netdev's by default. */

@@ -4,6 +4,7 @@ import { BURST_BYTES, BURST_FRAMES, FRAME_HEADROOM, ReceiveBurst, TransmitBurst 
 import { type EngineEvent, EventKind } from '../rnic/commands.ts';
 import { DEFAULT_LIMITS, type GidEntry, type RnicHost } from '../rnic/config.ts';
 import type { AsyncEvent } from '../rnic/constants.ts';
+import { Counter } from '../rnic/counters.ts';
 import { PacketWriter } from '../rnic/packet-writer.ts';
 import type { AddressVector, Path } from '../rnic/path.ts';
 import { DoorbellPage, doorbellBytes } from '../rnic/queue/doorbell.ts';
@@ -13,6 +14,7 @@ import { Transport } from '../vswitch/transport.ts';
 import { registerArena } from '../wire/crc32.ts';
 import type { Micros } from '../wire/types.ts';
 import { Application, type ReplySink } from './application.ts';
+import { clock } from './clock.ts';
 import type { Engine, EngineParts } from './engine.ts';
 import { gidTable, isUnused, sameGid } from './gid-table.ts';
 import type { BreathClock } from './hosted/process.ts';
@@ -23,6 +25,7 @@ import { Neighbours } from './neighbours.ts';
 import { type Connection, Overlay } from './overlay/overlay.ts';
 import { TRANSLATED_PORT, Translation } from './overlay/translation.ts';
 import { VxlanMember } from './overlay/vxlan-hub.ts';
+import { Pace } from './pace.ts';
 import { LOOPBACK_PORT, PathResolver, WIRE_PORT } from './path-resolver.ts';
 import type { Port, PortCounters } from './port.ts';
 import { CapturePort } from './ports/capture.ts';
@@ -118,6 +121,8 @@ export class Vrnic {
   readonly #receive = new ReceiveBurst();
   readonly #bursts: readonly TransmitBurst[];
   readonly #writer: PacketWriter;
+  /** Null outside of tenants' networks. */
+  readonly #pace: Pace | null;
   /** By context; and in a row, for the loop. */
   readonly #applications = new Map<number, Application>();
   #applicationList: Application[] = [];
@@ -142,7 +147,7 @@ export class Vrnic {
     const translation = translationOf(config, netdev);
     this.ports = [wire, new MemoryPort(newLoopback(wire.mtu)), ...(translation ? [translation.port] : [])];
     this.#bursts = this.ports.map((_, i) => newBurst(i));
-    this.#writer = new PacketWriter(this.#bursts, this.#random32() & 0xffff);
+    this.#writer = new PacketWriter(this.#bursts, this.#random32() & 0xffff, LOOPBACK_PORT);
     registerArena(this.#receive.bytes);
     const limits = { ...DEFAULT_LIMITS, ...config.limits };
     this.#slots = limits.qps;
@@ -166,6 +171,8 @@ export class Vrnic {
     const overlay =
       config.tenant && wire instanceof VxlanMember ? new Overlay(config.tenant, wire, mac, addresses.slice(1)) : null;
     this.#overlay = overlay;
+    this.#pace = overlay && new Pace(overlay.addresses[0]!, config.meter);
+    this.#pace?.update(config.tenant!, clock());
     const others = { ports: this.ports, neighbours: this.#neighbours, overlay, translation };
     this.#resolver = new PathResolver({ mac, gids, ...others, ...routes });
     // A tenant's endpoints are its only neighbours: answers of ours would leave without a VXLAN header.
@@ -179,13 +186,13 @@ export class Vrnic {
 
   /**
    * Doorbells, what is to be sent, then frames, then timers: who polls for what they bring sees it before its acknowledgement costs a system call. True when there was
-   * something to do.
+   * something to do. `mayTransmit` false: others go first.
    */
-  breathe(now: Micros): boolean {
+  breathe(now: Micros, mayTransmit = true): boolean {
     this.#clock.now = now;
     let busy = this.#takeDoorbells(now);
     this.#breatheNeighbours(now);
-    busy = this.#transmit(now) || busy;
+    busy = (mayTransmit ? this.#transmit(now) : this.#holdBack(now)) || busy;
     let received = false;
     for (let i = 0; i < this.ports.length; i++) received = this.#receiveFrom(i, now) || received;
     this.#fireTimers(received, now);
@@ -196,10 +203,26 @@ export class Vrnic {
   }
 
   /** The moment at which something is due; Infinity when nothing is. */
-  pollTimeout(): Micros {
-    let next = this.engine.pollTimeout();
+  pollTimeout(now: Micros): Micros {
+    const pace = this.#pace;
+    const isPaced = pace !== null && pace.isWaiting;
+    let next = isPaced ? Math.min(pace.readyAt(now), this.engine.pollTimeout(false)) : this.engine.pollTimeout();
     for (const { neighbours } of this.#links) next = Math.min(next, neighbours.pollTimeout());
     return next;
+  }
+
+  get hasGuarantee(): boolean {
+    return this.#pace?.hasGuarantee ?? false;
+  }
+
+  /** It has something to send, and has sent less than it is guaranteed. */
+  isOwed(now: Micros): boolean {
+    return this.#pace !== null && this.#pace.isOwed(now) && this.engine.pollTimeout() <= now;
+  }
+
+  /** It sent until its limit stopped it. */
+  get hasRunOut(): boolean {
+    return this.#pace?.hasRunOut ?? false;
   }
 
   /** Told before and after the worker sleeps. False: there is something to do, no sleep now. */
@@ -215,7 +238,7 @@ export class Vrnic {
 
   /** Adds what can wake it to a set of descriptors; returns its next deadline. */
   watch(sleeper: Sleeper, now: Micros): Micros {
-    let deadline = this.pollTimeout();
+    let deadline = this.pollTimeout(now);
     for (let i = 0; i < this.ports.length; i++) {
       const burst = this.#bursts[i]!;
       const isBlocked = burst.sent < burst.count;
@@ -273,6 +296,7 @@ export class Vrnic {
     if (!overlay) return 0;
     const ended = overlay.update(tenant, this.#isConnected);
     for (const qpn of ended) this.engine.revoke(qpn);
+    this.#pace?.update(tenant, clock());
     this.#moveTo(overlay.addresses, this.#mac);
     return ended.length;
   }
@@ -400,11 +424,33 @@ export class Vrnic {
   /** One burst for each port: receiving gets its turn in between. */
   #transmit(now: Micros): boolean {
     const isFree = this.#flush();
-    if (isFree) this.#hasMore = this.engine.pollTransmit(this.#writer, now);
+    if (isFree) this.#poll(now);
     let sent = false;
     for (const burst of this.#bursts) if (burst.count > 0) sent = true;
     if (isFree && sent) this.#flush();
     return sent;
+  }
+
+  /** True when there is something to send. */
+  #holdBack(now: Micros): boolean {
+    return !this.#pace?.isWaiting && this.engine.pollTimeout() <= now;
+  }
+
+  /** What its limits leave it. */
+  #poll(now: Micros): void {
+    const writer = this.#writer;
+    const pace = this.#pace;
+    writer.isPaced = false;
+    if (pace === null) {
+      this.#hasMore = this.engine.pollTransmit(writer, now);
+      return;
+    }
+    writer.meteredBytes = 0;
+    writer.allowance = pace.allowance(now);
+    const hasMore = this.engine.pollTransmit(writer, now);
+    const waited = pace.settle(writer.meteredBytes, writer.isPaced, now);
+    if (waited > 0) this.engine.counters.add(Counter.limited_micros, waited);
+    this.#hasMore = hasMore && !writer.isPaced;
   }
 
   /** True when every port has taken everything. */

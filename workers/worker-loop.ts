@@ -39,6 +39,8 @@ export const TURN_MICROS = 500_000;
 const YIELD_MICROS = 5;
 /** Messages of one application in one breath: the data path waits for no control flood. */
 const MESSAGE_COUNT_MAX = 32;
+/** So many, and a vRNIC without a guarantee has its turn. */
+const HELD_BREATHS_MAX = 16;
 
 export class WorkerLoop {
   readonly #control: MessagePort;
@@ -54,6 +56,11 @@ export class WorkerLoop {
   #isStopped = false;
   #busyAt: Micros = 0;
   #namespace: string | undefined;
+  /** Who breathes first: whoever its limit stopped goes to the end of the line. */
+  #first = 0;
+  #hasGuarantees = false;
+  /** Breaths in a row in which some had to let others send. */
+  #heldBreaths = 0;
 
   constructor(task: WorkerTask, parts: EngineParts) {
     useLedger(task.ledger);
@@ -112,8 +119,24 @@ export class WorkerLoop {
   #breathe(now: Micros): boolean {
     let isBusy = this.#bell.takeMail();
     if (isBusy) this.#readMail(now);
-    for (const vrnic of this.#vrnics) if (vrnic.breathe(now)) isBusy = true;
+    const holdsBack = this.#hasGuarantees && this.#isSomeOwed(now);
+    const count = this.#vrnics.length;
+    let next = this.#first;
+    for (let i = 0; i < count; i++) {
+      const index = (this.#first + i) % count;
+      const vrnic = this.#vrnics[index]!;
+      if (vrnic.breathe(now, !holdsBack || vrnic.isOwed(now))) isBusy = true;
+      if (vrnic.hasRunOut) next = index + 1;
+    }
+    this.#first = next;
     return isBusy;
+  }
+
+  /** Someone waits for what it is guaranteed. Now and then the others have their turn all the same. */
+  #isSomeOwed(now: Micros): boolean {
+    if (this.#heldBreaths++ >= HELD_BREATHS_MAX) this.#heldBreaths = 0;
+    else for (const vrnic of this.#vrnics) if (vrnic.isOwed(now)) return true;
+    return false;
   }
 
   #sleep(now: Micros, until: Micros): void {
@@ -196,7 +219,9 @@ export class WorkerLoop {
 
   #handleControl(message: ControlMessage, now: Micros): void {
     try {
-      this.#answer({ id: message.id, ok: true, value: this.#obey(message, now) });
+      const value = this.#obey(message, now);
+      this.#hasGuarantees = this.#vrnics.some(({ hasGuarantee }) => hasGuarantee);
+      this.#answer({ id: message.id, ok: true, value });
     } catch (error) {
       this.#answer({ id: message.id, ok: false, reason: error instanceof Error ? error.message : String(error) });
     }

@@ -1,7 +1,10 @@
 /** `urnic tenant`, `endpoint`, `rule`, `conn`: the tenants' networks of a running daemon. */
 import type { Command } from 'commander';
-import { wholeNumber } from '../arguments.ts';
+import { burstOf } from '../../vswitch/bucket.ts';
+import type { Limit } from '../../vswitch/model.ts';
+import { rateArgument, sizeArgument, wholeNumber } from '../arguments.ts';
 import { ask, type ControlRequest, DEFAULT_SOCKET } from '../control-client.ts';
+import { rateText } from '../rates.ts';
 
 interface Flags {
   readonly socket: string;
@@ -12,7 +15,14 @@ interface TenantView {
   readonly name: string;
   readonly vni: number;
   readonly underlay: string;
-  readonly endpoints: readonly { address: string; also?: string[]; host: string; mac: string; group?: string }[];
+  readonly endpoints: readonly {
+    address: string;
+    also?: string[];
+    host: string;
+    mac: string;
+    group?: string;
+    limit?: Limit;
+  }[];
   readonly rules: readonly {
     id: string;
     priority: number;
@@ -22,6 +32,7 @@ interface TenantView {
     direction: string;
     transport: string;
   }[];
+  readonly limit?: Limit;
 }
 
 const common = (command: Command): Command =>
@@ -36,6 +47,7 @@ export function addTenant(program: Command): void {
   );
   addEndpoint(program.command('endpoint').description('who is where in a tenant’s network'));
   addRule(program.command('rule').description('who may talk to whom'));
+  addLimit(program.command('limit').description('how fast a tenant, or one of its endpoints, may send'));
   const conn = program.command('conn').description('connections of a vRNIC of a tenant');
   common(conn.command('list').argument('<vrnic>')).action(async (vrnic: string, flags: Flags) => {
     const found = (await ask(flags.socket, { op: 'connections', vrnic })) as {
@@ -118,6 +130,41 @@ function addRule(rule: Command): void {
   common(rule.command('del').argument('<tenant>').argument('<id>')).action(
     (tenant: string, key: string, flags: Flags) => change(flags, { op: 'deleteRule', tenant, key }),
   );
+}
+
+interface LimitFlags extends Flags {
+  readonly rate?: number;
+  readonly burst?: number;
+  readonly guarantee?: number;
+}
+
+function addLimit(limit: Command): void {
+  common(limit.command('show')).action((flags: Flags) =>
+    list(flags, ({ name, limit, endpoints }) => [
+      ...limitText(name, limit),
+      ...endpoints.flatMap(({ address, limit }) => limitText(`${name} ${address}`, limit)),
+    ]),
+  );
+  common(limit.command('set').argument('<tenant>').argument('[endpoint]'))
+    .description('limit an endpoint, or all vRNICs of a tenant on each host together; what is not named is not limited')
+    .option('--rate <rate>', 'at most so many bits a second, as 100mbit or 10gbit', rateArgument)
+    .option('--burst <size>', 'so much at once after a pause, as 64kb; 4 ms by default', sizeArgument)
+    .option('--guarantee <rate>', 'so much before others have anything', rateArgument)
+    .action((tenant: string, key: string | undefined, { socket, json, ...limit }: LimitFlags) =>
+      change({ socket, ...(json && { json }) }, { op: 'setLimit', tenant, key: key ?? '', limit }),
+    );
+  common(limit.command('del').argument('<tenant>').argument('[endpoint]')).action(
+    (tenant: string, key: string | undefined, flags: Flags) =>
+      change(flags, { op: 'setLimit', tenant, key: key ?? '' }),
+  );
+}
+
+function limitText(what: string, { rate, burst, guarantee }: Limit = {}): string[] {
+  const words = [
+    ...(rate === undefined ? [] : [`rate ${rateText(rate)} burst ${burst ?? burstOf(rate)}b`]),
+    ...(guarantee === undefined ? [] : [`guarantee ${rateText(guarantee)}`]),
+  ];
+  return words.length > 0 ? [`${what} ${words.join(' ')}`] : [];
 }
 
 async function list(flags: Flags, lines: (tenant: TenantView) => string[]): Promise<void> {

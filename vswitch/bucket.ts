@@ -1,0 +1,73 @@
+/**
+ * A token bucket: so many bits a second, so many octets at once. Its state is one number in shared memory, the moment at which it was (or will be) empty, so that
+ * workers that share it need no lock: spending moves the moment on, and a full bucket pulls it after the clock.
+ */
+import type { Micros } from '../wire/types.ts';
+
+/** What a limit without a `burst` lets through at once: so much time's worth, for whoever sleeps between two sends wakes late. */
+const BURST_MICROS: Micros = 4000;
+/** But a few packets of the largest MTU in any case. */
+const BURST_BYTES_MIN = 16_384;
+/** Enough for one system call to be worth it: a super-frame. */
+const QUANTUM_BYTES = 65_536;
+/** Debts are shorter: one burst of frames at the lowest rate. */
+const DEBT_MICROS = 2 ** 30;
+
+/** Cells of a bucket's memory: the moment when it is empty, microseconds modulo 2^32, and whether that has been set. */
+const EMPTY_AT = 0;
+const IS_SET = 1;
+const CELLS_BYTES = 8;
+
+/** Memory of the two buckets of a tenant: its limit and its guarantee. */
+export const newMeter = (): SharedArrayBuffer => new SharedArrayBuffer(2 * CELLS_BYTES);
+
+/** Octets that a limit of `rate` bits a second lets through at once when nobody says otherwise. */
+export const burstOf = (rate: number): number => Math.max(BURST_BYTES_MIN, Math.ceil((rate * BURST_MICROS) / 8e6));
+
+export class Bucket {
+  /** Who waits for this bucket goes on when it holds so much. */
+  readonly quantum: number;
+  readonly #microsPerByte: number;
+  readonly #burstMicros: number;
+  readonly #cells: Int32Array;
+  /** Part of a microsecond that was spent and is not yet in the cell. */
+  #rest = 0;
+
+  /**
+   * Full at first, unless others have used its cells before.
+   * @param meter shared by all who spend from it; `index` of its buckets.
+   */
+  constructor(rate: number, burst: number, now: Micros, meter = newMeter(), index = 0) {
+    this.quantum = Math.min(QUANTUM_BYTES, burst / 2);
+    this.#microsPerByte = 8e6 / rate;
+    this.#burstMicros = Math.ceil(burst * this.#microsPerByte);
+    this.#cells = new Int32Array(meter, index * CELLS_BYTES, 2);
+    if (Atomics.compareExchange(this.#cells, IS_SET, 0, 1) === 0)
+      Atomics.store(this.#cells, EMPTY_AT, (Math.floor(now) - this.#burstMicros) | 0);
+  }
+
+  /** Octets that may leave now; below zero when more have left than should. To be asked every few minutes at least, or the clock's cell wraps. */
+  level(now: Micros): number {
+    const whole = Math.floor(now);
+    const emptyAt = Atomics.load(this.#cells, EMPTY_AT);
+    let micros = (whole - emptyAt) | 0;
+    if (micros > this.#burstMicros || micros < -DEBT_MICROS) {
+      micros = this.#burstMicros;
+      // Whoever spends meanwhile has looked too: next time.
+      Atomics.compareExchange(this.#cells, EMPTY_AT, emptyAt, (whole - micros) | 0);
+    }
+    return (Math.min(micros + now - whole, this.#burstMicros) - this.#rest) / this.#microsPerByte;
+  }
+
+  spend(bytes: number): void {
+    const micros = bytes * this.#microsPerByte + this.#rest;
+    const whole = Math.floor(micros);
+    this.#rest = micros - whole;
+    Atomics.add(this.#cells, EMPTY_AT, whole);
+  }
+
+  /** When it holds a quantum, if nobody else spends. */
+  readyAt(now: Micros): Micros {
+    return now + Math.max(0, (this.quantum - this.level(now)) * this.#microsPerByte);
+  }
+}

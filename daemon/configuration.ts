@@ -68,7 +68,7 @@ export const RuleText = z.strictObject({
   transport: z.enum([...TRANSPORT_NAMES, 'any']).default('any'),
 });
 
-const TenantText = z.strictObject({
+export const TenantText = z.strictObject({
   name,
   vni: z.number().int().min(1).max(0xff_fffe),
   endpoints: z.array(EndpointText).default([]),
@@ -77,6 +77,7 @@ const TenantText = z.strictObject({
   /** Of all its vRNICs of this host together. */
   limit: LimitText.optional(),
 });
+export const NameText = name;
 export type TenantText = z.infer<typeof TenantText>;
 
 const Vrnic = z.strictObject({
@@ -89,12 +90,18 @@ const Vrnic = z.strictObject({
   address: address.optional(),
 });
 
+const StoreText = z.strictObject({
+  /** Where the daemon keeps what commands change of tenants; without it they last until it ends. */
+  file: z.string().startsWith('/', 'must be an absolute path, such as /var/lib/urnic/store'),
+});
+
 const Configuration = z.strictObject({
   /** Worker threads at most; vRNICs share them when there are more. */
   workers: z.number().int().min(1).max(256).default(2),
   /** Microseconds to poll before sleeping. */
   spin: z.union([z.number().min(0).max(1e6), z.literal('always')]).default(50),
   log: z.enum(['silent', 'error', 'warn', 'info', 'debug']).default('info'),
+  store: StoreText.optional(),
   tenants: z.array(TenantText).default([]),
   vrnics: z.array(Vrnic).min(1, 'name at least one vRNIC'),
 });
@@ -147,7 +154,8 @@ function checkNames(configuration: Configuration, path: string): Configuration {
   for (const { name, tenant, address } of configuration.vrnics) {
     if (tenant === undefined && address === undefined) continue;
     const found = configuration.tenants.find((one) => one.name === tenant);
-    if (!found?.endpoints.some((endpoint) => endpoint.address === address))
+    const isKnown = found?.endpoints.some((endpoint) => endpoint.address === address);
+    if (!isKnown && (configuration.store === undefined || tenant === undefined || address === undefined))
       throw new ConfigurationError(
         `${path}: vRNIC ${name}: tenant ${tenant} has no endpoint ${address}: add it to tenants`,
       );

@@ -2,14 +2,16 @@
 import { once } from 'node:events';
 import { connect } from 'node:net';
 import { createInterface } from 'node:readline';
+import type { TenantOp } from './tenant-edits.ts';
 
 export const DEFAULT_SOCKET = process.env.URNIC_SOCKET ?? '/run/urnic/control.sock';
 
 export interface ControlRequest {
   readonly op:
     | ('list' | 'device' | 'port' | 'statistics' | 'resources' | 'capture' | 'tenants' | 'connections')
-    | ('addRule' | 'deleteRule' | 'addEndpoint' | 'deleteEndpoint' | 'setLimit');
+    | TenantOp;
   readonly tenant?: string;
+  readonly settings?: Record<string, unknown>;
   readonly rule?: object;
   readonly endpoint?: object;
   readonly limit?: object;

@@ -8,22 +8,29 @@ import { pino } from 'pino';
 import { z } from 'zod';
 import { Context } from '../verbs/index.ts';
 import { UverbsServer } from '../verbs/uverbs/server.ts';
+import type { Tenant } from '../vswitch/model.ts';
 import { connect } from '../workers/client.ts';
 import { Supervisor } from '../workers/supervisor.ts';
 import type { PortConfig, VrnicConfig } from '../workers/vrnic-config.ts';
-import { type Configuration, EndpointText, LimitText, RuleText } from './configuration.ts';
+import { type Configuration, EndpointText, LimitText, NameText, RuleText } from './configuration.ts';
 import { describeDevice, toJson } from './describe-device.ts';
 import { QpnRanges } from './qpn-ranges.ts';
-import { connectionText, Tenants } from './tenants.ts';
+import type { ControlStore } from './store/control-store.ts';
+import { EmbeddedStore } from './store/embedded-store.ts';
+import { TenantDirectory } from './tenant-directory.ts';
+import { TENANT_OPS, type TenantOp } from './tenant-edits.ts';
+import { connectionText, describeTenant, placeIn } from './tenants.ts';
 
 const Request = z.strictObject({
   op: z.enum([
     ...(['list', 'device', 'port', 'statistics', 'resources', 'capture', 'tenants', 'connections'] as const),
-    ...(['addRule', 'deleteRule', 'addEndpoint', 'deleteEndpoint', 'setLimit'] as const),
+    ...TENANT_OPS,
   ]),
-  tenant: z.string().optional(),
+  tenant: NameText.optional(),
   rule: RuleText.optional(),
   endpoint: EndpointText.optional(),
+  /** Of a tenant, as in urnic.yaml. */
+  settings: z.record(z.string(), z.unknown()).optional(),
   /** None: no limit any more. */
   limit: LimitText.optional(),
   /** What is deleted, or limited: a rule's id, an endpoint's address. */
@@ -38,11 +45,17 @@ const REQUEST_BYTES_MAX = 65_536;
 const CLIENTS_MAX = 64;
 const CLIENT_MILLIS = 10_000;
 const RESTART_MILLIS = 1000;
+/** The name of this host where its store knows no other. */
+const THIS_HOST = 'this';
+
+type VrnicText = Configuration['vrnics'][number];
 
 export class Daemon {
   readonly #supervisor: Supervisor;
-  readonly #configs: Map<string, VrnicConfig>;
-  readonly #tenants: Tenants;
+  readonly #configuration: Configuration;
+  readonly #configs = new Map<string, VrnicConfig>();
+  #store: ControlStore | null = null;
+  #tenants: TenantDirectory | null = null;
   readonly #qpns = new QpnRanges();
   /** What unmodified programs attach to, by vRNIC. */
   readonly #uverbs = new Map<string, UverbsServer>();
@@ -65,12 +78,12 @@ export class Daemon {
     }
   }
 
-  private constructor({ workers, spin, log, vrnics, tenants }: Configuration, socketPath: string) {
+  private constructor(configuration: Configuration, socketPath: string) {
+    const { workers, spin, log } = configuration;
+    this.#configuration = configuration;
     this.#log = pino({ level: log });
     this.#supervisor = new Supervisor({ workers, spin });
     this.#supervisor.onFailure = (names, error) => this.#handleFailure(names, error);
-    this.#tenants = new Tenants(tenants);
-    this.#configs = new Map(vrnics.map((vrnic) => [vrnic.name, toVrnicConfig(vrnic, this.#tenants, this.#qpns)]));
     this.#socketPath = socketPath;
     this.#server = createServer({ allowHalfOpen: true }, (socket) => this.#serve(socket));
     this.#server.maxConnections = CLIENTS_MAX;
@@ -94,12 +107,16 @@ export class Daemon {
     }
     await Promise.all([...this.#uverbs.values()].map((server) => server.stop()));
     await this.#supervisor.stop();
+    await this.#tenants?.close();
+    await this.#store?.close();
     this.#log.info('stopped');
     this.#settle();
   }
 
   async #begin(): Promise<void> {
     await this.#listen();
+    await this.#openStore();
+    for (const vrnic of this.#configuration.vrnics) this.#configs.set(vrnic.name, this.#toVrnicConfig(vrnic));
     for (const config of this.#configs.values()) {
       await this.#supervisor.startVrnic(config).catch((error: Error) => {
         throw new Error(`vRNIC ${config.name}: ${error.message}`);
@@ -108,6 +125,16 @@ export class Daemon {
       this.#log.info({ vrnic: config.name }, 'started');
     }
     this.#log.info({ socket: this.#socketPath, vrnics: this.#configs.size }, 'ready');
+  }
+
+  async #openStore(): Promise<void> {
+    const { store, tenants } = this.#configuration;
+    this.#store = await EmbeddedStore.open(store?.file);
+    this.#tenants = await TenantDirectory.open(this.#store, {
+      changed: (changed) => this.#tellVrnics(changed),
+      complained: (reason) => this.#log.warn({ reason }, 'control store'),
+    });
+    await this.#tenants.declare(THIS_HOST, tenants);
   }
 
   async #serveUverbs({ name, port }: VrnicConfig): Promise<void> {
@@ -171,7 +198,7 @@ export class Daemon {
 
   async #execute(request: Request): Promise<unknown> {
     if (request.op === 'list') return this.#supervisor.names;
-    if (request.tenant !== undefined || request.op === 'tenants') return this.#executeTenant(request);
+    if (request.op === 'tenants' || isTenantOp(request.op)) return this.#executeTenant(request);
     const name = request.vrnic ?? '';
     if (!this.#supervisor.names.includes(name)) throw new Error(`no vRNIC named ${JSON.stringify(name)} runs here`);
     if (request.op === 'capture') return this.#supervisor.capture(name, request.file);
@@ -182,18 +209,45 @@ export class Daemon {
     return { contexts: resources, programs: this.#uverbs.get(name)?.programs ?? [] };
   }
 
-  /** Changes what a tenant is, then tells its vRNICs: connections that are allowed no longer end before this answers. */
-  async #executeTenant({ op, tenant = '', rule, endpoint, limit, key = '' }: Request): Promise<unknown> {
-    if (op === 'tenants') return this.#tenants.texts;
-    const change = { rule, endpoint, limit, key };
-    const changed = this.#tenants.change(tenant, op, change);
+  /** Connections that are allowed no longer end before this answers. */
+  async #executeTenant({ op, tenant = '', rule, endpoint, limit, settings, key }: Request): Promise<unknown> {
+    if (op === 'tenants') return this.#directory.tenants.map(describeTenant);
+    return { ended: await this.#directory.change(tenant, op as TenantOp, { rule, endpoint, limit, settings, key }) };
+  }
+
+  get #directory(): TenantDirectory {
+    if (!this.#tenants) throw new Error('the daemon is starting: its control store is not open yet');
+    return this.#tenants;
+  }
+
+  /** Each vRNIC of a tenant that changed; one whose worker fails keeps no other from it. How many connections that ended. */
+  async #tellVrnics(tenants: readonly Tenant[]): Promise<number> {
+    const byName = new Map(tenants.map((tenant) => [tenant.name, tenant]));
+    const answers = [...this.#configs].map(async ([name, config]) => {
+      const tenant = byName.get(config.tenant?.name ?? '');
+      if (!tenant) return 0;
+      this.#configs.set(name, { ...config, tenant });
+      if (!this.#supervisor.names.includes(name)) return 0;
+      return Number(await this.#supervisor.setTenant(name, tenant));
+    });
     let ended = 0;
-    for (const [name, config] of this.#configs) {
-      if (config.tenant?.name !== tenant) continue;
-      this.#configs.set(name, { ...config, tenant: changed });
-      if (this.#supervisor.names.includes(name)) ended += Number(await this.#supervisor.setTenant(name, changed));
+    for (const answer of await Promise.allSettled(answers)) {
+      if (answer.status === 'fulfilled') ended += answer.value;
+      else this.#log.warn({ error: (answer.reason as Error).message }, 'a vRNIC was not told of its tenant');
     }
-    return { ended };
+    return ended;
+  }
+
+  #toVrnicConfig({ name, netdev, port, namespace, tenant, address }: VrnicText): VrnicConfig {
+    const place = namespace !== undefined && { namespace };
+    const range = this.#qpns.allot(name, `${namespace ?? ''}/${netdev}`, tenant !== undefined);
+    if (tenant === undefined) {
+      const kind = port === 'raw-socket' ? 'raw_socket' : port;
+      return { name, port: { kind, netdev } as PortConfig, ...place, ...range };
+    }
+    const found = this.#directory.find(tenant);
+    if (!found) throw new Error(`vRNIC ${name}: no tenant named ${tenant}: urnic tenant add, or in the configuration`);
+    return { name, ...placeIn(found, address!, netdev), ...place, ...range };
   }
 
   async #describe(name: string): Promise<unknown> {
@@ -206,20 +260,10 @@ export class Daemon {
   }
 }
 
+const isTenantOp = (op: Request['op']): op is TenantOp => (TENANT_OPS as readonly string[]).includes(op);
+
 /** What unmodified programs need of a vRNIC: its socket and the files that they see. */
 export const vrnicDirectory = (socketPath: string, name: string): string => join(dirname(socketPath), 'vrnics', name);
-
-type VrnicText = Configuration['vrnics'][number];
-
-function toVrnicConfig(vrnic: VrnicText, tenants: Tenants, ranges: QpnRanges): VrnicConfig {
-  const { name, netdev, port, namespace } = vrnic;
-  const place = namespace !== undefined && { namespace };
-  const range = ranges.allot(name, `${namespace ?? ''}/${netdev}`, vrnic.tenant !== undefined);
-  if (vrnic.tenant !== undefined)
-    return { name, ...tenants.place(vrnic.tenant, vrnic.address!, netdev), ...place, ...range };
-  const kind = port === 'raw-socket' ? 'raw_socket' : port;
-  return { name, port: { kind, netdev } as PortConfig, ...place, ...range };
-}
 
 async function isAnswered(path: string): Promise<boolean> {
   const socket = dial(path);

@@ -1,5 +1,6 @@
 /** `urnic tenant`, `endpoint`, `rule`, `conn`: the tenants' networks of a running daemon. */
 import type { Command } from 'commander';
+import { parse } from 'yaml';
 import { burstOf } from '../../vswitch/bucket.ts';
 import type { Limit } from '../../vswitch/model.ts';
 import { rateArgument, sizeArgument, wholeNumber } from '../arguments.ts';
@@ -45,6 +46,7 @@ export function addTenant(program: Command): void {
       `${name} vni ${vni} endpoints ${endpoints.length} rules ${rules.length} underlay ${underlay}`,
     ]),
   );
+  addChanges(tenant);
   addEndpoint(program.command('endpoint').description('who is where in a tenant’s network'));
   addRule(program.command('rule').description('who may talk to whom'));
   addLimit(program.command('limit').description('how fast a tenant, or one of its endpoints, may send'));
@@ -62,6 +64,36 @@ export function addTenant(program: Command): void {
       for (const { qpn, transport, local, remote, underlay } of found)
         console.log(`lqpn ${qpn} type ${transport} local ${local} remote ${remote} underlay ${underlay}`);
   });
+}
+
+function addChanges(tenant: Command): void {
+  common(tenant.command('add').argument('<name>').argument('[settings...]', 'key=value, as in urnic.yaml'))
+    .description('add a tenant')
+    .requiredOption('--vni <number>', 'its VXLAN network identifier', wholeNumber(1, 0xff_fffe))
+    .action((name: string, settings: string[], { vni, ...flags }: Flags & { vni: number }) =>
+      change(flags, { op: 'addTenant', tenant: name, settings: { ...settingsOf(settings), vni } }),
+    );
+  common(
+    tenant.command('set').argument('<name>').argument('<settings...>', 'key=value, as in urnic.yaml; key= for none'),
+  )
+    .description('change settings of a tenant')
+    .action((name: string, settings: string[], flags: Flags) =>
+      change(flags, { op: 'setTenant', tenant: name, settings: settingsOf(settings) }),
+    );
+  common(tenant.command('delete').argument('<name>'))
+    .description('delete a tenant, its rules and its endpoints; its vRNICs fall silent')
+    .action((name: string, flags: Flags) => change(flags, { op: 'deleteTenant', tenant: name }));
+}
+
+/** Values are YAML: `mtu=1500`, `limit={rate: 1e9}`. */
+function settingsOf(texts: readonly string[]): Record<string, unknown> {
+  return Object.fromEntries(
+    texts.map((text) => {
+      const at = text.indexOf('=');
+      if (at < 1) throw new Error(`${text}: settings are key=value`);
+      return [text.slice(0, at), parse(text.slice(at + 1)) as unknown];
+    }),
+  );
 }
 
 interface EndpointFlags extends Flags {

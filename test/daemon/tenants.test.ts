@@ -1,25 +1,137 @@
 /** What commands may make of a tenant. */
 import t from 'tap';
-import { Tenants } from '../../daemon/tenants.ts';
+import { parseConfiguration, type TenantText } from '../../daemon/configuration.ts';
+import { EmbeddedStore } from '../../daemon/store/embedded-store.ts';
+import { TenantDirectory } from '../../daemon/tenant-directory.ts';
+import { edited } from '../../daemon/tenant-edits.ts';
+import { describeTenant } from '../../daemon/tenants.ts';
+import type { Tenant } from '../../vswitch/model.ts';
 
-const ONE = { address: 'fd00::1', host: '192.0.2.1' };
-const newTenants = (): Tenants => new Tenants([{ name: 'blue', vni: 100, endpoints: [ONE], rules: [] }]);
-const NONE = { rule: undefined, endpoint: undefined, key: '' };
+const textsOf = (yaml: string): TenantText[] =>
+  parseConfiguration(`tenants:${yaml}\nvrnics: [{ name: a, netdev: lo }]`).tenants;
+const BLUE = `
+  - { name: blue, vni: 100, endpoints: [{ address: fd00::1, host: 192.0.2.1 }] }`;
+
+async function newDirectory(store = EmbeddedStore.open()) {
+  const told: Tenant[][] = [];
+  const complaints: string[] = [];
+  const directory = await TenantDirectory.open(await store, {
+    changed: async (tenants) => {
+      told.push([...tenants]);
+      return tenants.length;
+    },
+    complained: (reason) => complaints.push(reason),
+  });
+  const described = () => directory.tenants.map(describeTenant);
+  return { directory, told, complaints, described, store: await store };
+}
 
 t.test('an endpoint is deleted by any way of writing its address', async (t) => {
-  t.equal(newTenants().change('blue', 'deleteEndpoint', { ...NONE, key: 'FD00:0::1' }).endpoints.length, 0);
+  const [blue] = textsOf(BLUE);
+  t.equal(edited('blue', blue, 'deleteEndpoint', { key: 'FD00:0::1' })?.endpoints.length, 0);
 });
 
 t.test('an endpoint that collides is refused, and the tenant stays as it was', async (t) => {
-  const tenants = newTenants();
+  const { directory, described, told } = await newDirectory();
+  await directory.declare('this', textsOf(BLUE));
+  const before = told.length;
   for (const [endpoint, message] of [
     [{ address: 'fd00::1:0:0', host: '192.0.2.2' }, /have MAC/],
     [{ address: 'fd00::2', host: '2001:db8::2' }, /two families/],
   ] as const)
-    t.throws(() => tenants.change('blue', 'addEndpoint', { ...NONE, endpoint }), { message });
-  t.match(tenants.texts, [{ endpoints: [{ address: 'fd00::1' }] }]);
-  t.equal(
-    tenants.change('blue', 'addEndpoint', { ...NONE, endpoint: { ...ONE, host: '192.0.2.9' } }).endpoints.length,
-    1,
+    await t.rejects(directory.change('blue', 'addEndpoint', { endpoint }), { message });
+  t.match(described(), [{ endpoints: [{ address: 'fd00::1' }] }]);
+  t.equal(told.length, before);
+  t.equal(await directory.change('blue', 'addEndpoint', { endpoint: { address: 'fd00::1', host: '192.0.2.9' } }), 1);
+  t.match(described(), [{ endpoints: [{ address: 'fd00::1', host: '192.0.2.9' }] }]);
+  await directory.close();
+});
+
+t.test('tenants are added, changed and deleted by commands; what cannot be is refused in words', async (t) => {
+  const { directory, described, told } = await newDirectory();
+  await directory.declare('this', textsOf(BLUE));
+  await directory.change('red', 'addTenant', { settings: { vni: 200 } });
+  await directory.change('red', 'addRule', {
+    rule: { ...RULE, id: 'wall' },
+  });
+  for (const [name, op, change, message] of [
+    ['red', 'addTenant', { settings: { vni: 300 } }, /a tenant named red already/],
+    ['green', 'addTenant', { settings: { vni: 200 } }, /VNI 200 both/],
+    ['green', 'addTenant', { settings: { vni: 0 } }, /^vni: /],
+    ['green', 'addTenant', { settings: { vni: 300, colour: 'green' } }, /colour/],
+    ['green', 'setTenant', { settings: { vni: 300 } }, /no tenant named "green"/],
+    ['red', 'addRule', { rule: { ...RULE, id: 'wall' } }, /a rule wall already/],
+    ['red', 'deleteRule', { key: 'none' }, /no rule none/],
+  ] as const)
+    await t.rejects(directory.change(name, op, change), { message }, `${op} ${name}`);
+  await directory.change('red', 'setTenant', { settings: { vni: 201 } });
+  await directory.change('green', 'addTenant', { settings: { vni: 200 } });
+  t.match(described(), [{ name: 'blue' }, { name: 'red', vni: 201, rules: [{ id: 'wall' }] }, { name: 'green' }]);
+  await directory.change('blue', 'deleteTenant', {});
+  t.match(told.at(-1), [{ name: 'blue', endpoints: [] }], 'its vRNICs are told that nobody is there');
+  t.equal(directory.find('blue'), undefined);
+  await directory.change('blue', 'addTenant', { settings: { vni: 100 } });
+  t.match(directory.find('blue'), { endpoints: [], rules: [] }, 'nothing of the deleted one is left');
+  await directory.close();
+});
+const RULE = { priority: 100, action: 'deny', source: 'any', destination: 'any' } as TenantText['rules'][number];
+
+t.test('many change one tenant at once: nothing is lost', async (t) => {
+  const one = await newDirectory();
+  const two = await newDirectory(Promise.resolve(one.store));
+  await one.directory.declare('this', textsOf(BLUE));
+  await Promise.all(
+    Array.from({ length: 20 }, (_, i) =>
+      (i % 2 ? one : two).directory
+        .change('blue', 'addEndpoint', { endpoint: { address: `fd00::${i + 2}`, host: '192.0.2.2' } })
+        .catch((error: Error) => t.fail(error.message)),
+    ),
   );
+  await one.directory.change('blue', 'addRule', { rule: { ...RULE, id: 'last' } });
+  t.equal(one.directory.find('blue')?.endpoints.length, 21);
+  await Promise.all([one.directory.close(), two.directory.close()]);
+});
+
+t.test('what a file declares: its changes count, and so do those of commands', async (t) => {
+  const { directory, described, told } = await newDirectory();
+  const rule = (id: string, priority: number): string => `{ id: ${id}, priority: ${priority}, action: deny }`;
+  const file = (rules: string): TenantText[] => textsOf(`${BLUE.replace(' }', `}`).slice(0, -2)}, rules: [${rules}] }`);
+  await directory.declare('this', file(`${rule('a', 1)}, ${rule('b', 1)}`));
+  await directory.change('blue', 'deleteRule', { key: 'a' });
+  await directory.change('blue', 'addRule', { rule: { ...RULE, id: 'c' } });
+  const before = told.length;
+  await directory.declare('this', file(`${rule('a', 1)}, ${rule('b', 1)}`));
+  t.equal(told.length, before, 'the same file again changes nothing');
+  await directory.declare('this', file(`${rule('a', 1)}, ${rule('b', 2)}, ${rule('d', 4)}`));
+  t.match(described(), [{ rules: [{ id: 'b', priority: 2 }, { id: 'c' }, { id: 'd' }] }]);
+  await directory.declare('other', file(`${rule('b', 9)}`));
+  t.match(described(), [{ rules: [{ id: 'b', priority: 2 }, {}, {}] }], 'a host that comes later takes what is there');
+  await directory.declare('this', []);
+  t.match(described(), [{ rules: [{ id: 'b' }, { id: 'c' }] }], 'what another host declares stays');
+  await directory.declare('other', []);
+  t.same(described(), [], 'with what commands gave it');
+  await directory.declare('this', textsOf(BLUE));
+  await t.rejects(directory.declare('other', textsOf('\n  - { name: teal, vni: 100 }')), {
+    message: /the configuration and the control store disagree: .*VNI 100 both/,
+  });
+  await directory.close();
+});
+
+t.test('what the store has and cannot be is refused, said, and taken once it can', async (t) => {
+  const { directory, complaints, store } = await newDirectory();
+  await directory.declare('this', textsOf(BLUE));
+  const put = async (key: string, value?: string) => {
+    const revision = (await store.commit([value === undefined ? { key } : { key, value }]))!;
+    await directory.change('blue', 'setTenant', { settings: {} });
+    return revision;
+  };
+  await put('rules/blue/odd', 'not JSON');
+  t.match(complaints.pop(), /rules\/blue\/odd in the control store is no such entry/);
+  await put('tenants/twin', '{"name":"twin","vni":100}');
+  t.match(complaints.pop(), /twin stays as it was.*VNI 100/);
+  t.equal(directory.find('twin'), undefined);
+  await put('endpoints/twin/fd00::7', '{"address":"fd00::7","host":"192.0.2.7"}');
+  await directory.change('blue', 'setTenant', { settings: { vni: 101 } });
+  t.match(directory.find('twin'), { vni: 100, endpoints: [{}] });
+  await directory.close();
 });

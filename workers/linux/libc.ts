@@ -41,6 +41,8 @@ export const freeifaddrs = bind('freeifaddrs', 'void', 'uint64_t');
 /** (to, from, octets): a copy between arenas without a view for each. */
 export const memcpy = bind('memcpy', 'uint64_t', 'uint64_t', 'uint64_t', 'uint64_t');
 export const fcntl = bind('fcntl', 'int', 'int', 'int', 'int64_t');
+/** (fd, operation) */
+export const flock = bind('flock', 'int', 'int', 'int');
 export const ioctl = bind('ioctl', 'int', 'int', 'uint64_t', 'uint64_t');
 export const setns = bind('setns', 'int', 'int', 'int');
 export const mmap = bind('mmap', 'int64_t', 'uint64_t', 'uint64_t', 'int', 'int', 'int', 'int64_t');

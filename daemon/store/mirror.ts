@@ -1,0 +1,118 @@
+/** A local copy of a store's entries: listed once, then kept up by a watch that survives the store's restarts, its silences and its forgetting. */
+import { setTimeout as sleep } from 'node:timers/promises';
+import { type Batch, CompactedError, type ControlStore, type Edit, type Entry } from './control-store.ts';
+
+const RETRY_MILLIS = 100;
+const RETRY_MILLIS_MAX = 2000;
+
+export interface MirrorEvents {
+  /** After the copy has changed: what did. Before the next change comes, this has resolved. */
+  changed(batch: Batch): Promise<void>;
+  /** The store cannot be reached; it is tried again until it can. */
+  failed(error: Error): void;
+}
+
+export class Mirror {
+  readonly entries = new Map<string, Entry>();
+  readonly #store: ControlStore;
+  readonly #prefix: string;
+  readonly #events: MirrorEvents;
+  readonly #abort = new AbortController();
+  #revision = 0;
+  #running: Promise<void> = Promise.resolve();
+  /** Who waits for a revision. */
+  readonly #waiting = new Set<{ revision: number; resolve: () => void }>();
+
+  /** The first listing is in it. @throws Error of the store. */
+  static async start(store: ControlStore, prefix: string, events: MirrorEvents): Promise<Mirror> {
+    const mirror = new Mirror(store, prefix, events);
+    await mirror.#list();
+    mirror.#running = mirror.#follow();
+    return mirror;
+  }
+
+  private constructor(store: ControlStore, prefix: string, events: MirrorEvents) {
+    this.#store = store;
+    this.#prefix = prefix;
+    this.#events = events;
+  }
+
+  /** All changes up to this are in the copy, and have been told. */
+  get revision(): number {
+    return this.#revision;
+  }
+
+  /** Resolves once `revision` is in the copy and was told; at once when the mirror is closed. */
+  until(revision: number): Promise<void> {
+    if (this.#revision >= revision || this.#abort.signal.aborted) return Promise.resolve();
+    return new Promise((resolve) => this.#waiting.add({ revision, resolve }));
+  }
+
+  async close(): Promise<void> {
+    this.#abort.abort();
+    await this.#running;
+    this.#wake(Infinity);
+  }
+
+  async #follow(): Promise<void> {
+    const { signal } = this.#abort;
+    for (let delay = RETRY_MILLIS; !signal.aborted; ) {
+      try {
+        for await (const batch of this.#store.watch(this.#prefix, this.#revision + 1, signal)) {
+          await this.#take(batch);
+          delay = RETRY_MILLIS;
+        }
+      } catch (error) {
+        if (signal.aborted) return;
+        if (error instanceof CompactedError && (await this.#relist())) continue;
+        this.#events.failed(error as Error);
+        await sleep(delay, undefined, { signal }).catch(() => {});
+        delay = Math.min(delay * 2, RETRY_MILLIS_MAX);
+      }
+    }
+  }
+
+  async #relist(): Promise<boolean> {
+    try {
+      await this.#list();
+      return true;
+    } catch (error) {
+      this.#events.failed(error as Error);
+      return false;
+    }
+  }
+
+  /** What differs from the copy is told as one batch. */
+  async #list(): Promise<void> {
+    const { revision, entries } = await this.#store.list(this.#prefix);
+    const edits: Pick<Edit, 'key' | 'value'>[] = [];
+    const listed = new Map(entries.map((entry) => [entry.key, entry]));
+    for (const key of this.entries.keys()) if (!listed.has(key)) edits.push({ key });
+    for (const { key, value } of entries) if (this.entries.get(key)?.value !== value) edits.push({ key, value });
+    this.entries.clear();
+    for (const [key, entry] of listed) this.entries.set(key, entry);
+    await this.#tell({ revision, edits });
+  }
+
+  async #take(batch: Batch): Promise<void> {
+    for (const { key, value } of batch.edits) {
+      if (value === undefined) this.entries.delete(key);
+      else this.entries.set(key, { key, value, revision: batch.revision });
+    }
+    await this.#tell(batch);
+  }
+
+  async #tell(batch: Batch): Promise<void> {
+    if (batch.edits.length > 0) await this.#events.changed(batch);
+    this.#revision = batch.revision;
+    this.#wake(batch.revision);
+  }
+
+  #wake(revision: number): void {
+    for (const one of this.#waiting) {
+      if (one.revision > revision) continue;
+      this.#waiting.delete(one);
+      one.resolve();
+    }
+  }
+}

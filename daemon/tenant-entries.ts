@@ -1,0 +1,72 @@
+/** Tenants as entries of a control store: the tenant itself, each rule and each endpoint have a key of their own. */
+import { EndpointText, RuleText, TenantText } from './configuration.ts';
+import type { Edit } from './store/control-store.ts';
+
+export const TENANTS = 'tenants/';
+const RULES = 'rules/';
+export const ENDPOINTS = 'endpoints/';
+/** The tenant that has a VNI: what two hosts add at once cannot both be taken. */
+const VNIS = 'vnis/';
+
+export const tenantKey = (name: string): string => TENANTS + name;
+export const vniKey = (vni: number): string => VNIS + vni;
+export const endpointKey = (tenant: string, address: string): string => `${ENDPOINTS}${tenant}/${address}`;
+
+/** `endpoints/blue/fd00::1` is of tenant blue; undefined: not a tenant's. */
+export function tenantOfKey(key: string): string | undefined {
+  const [folder, name] = key.split('/', 2);
+  return `${folder}/` === TENANTS || `${folder}/` === RULES || `${folder}/` === ENDPOINTS ? name : undefined;
+}
+
+/** Values by key. */
+export function entriesOf(text: TenantText): Map<string, string> {
+  const { rules, endpoints, ...settings } = text;
+  return new Map([
+    [tenantKey(text.name), JSON.stringify(settings)],
+    [vniKey(text.vni), text.name],
+    ...rules.map((rule): [string, string] => [`${RULES}${text.name}/${rule.id}`, JSON.stringify(rule)]),
+    ...endpoints.map((one): [string, string] => [endpointKey(text.name, one.address), JSON.stringify(one)]),
+  ]);
+}
+
+/** What makes the second of the first. */
+export function difference(before: ReadonlyMap<string, string>, after: ReadonlyMap<string, string>): Edit[] {
+  const gone = [...before.keys()].filter((key) => !after.has(key)).map((key) => ({ key }));
+  const changed = [...after].filter(([key, value]) => before.get(key) !== value);
+  return [...gone, ...changed.map(([key, value]) => ({ key, value }))];
+}
+
+/** A tenant that is being put together from entries as they come. */
+export class TenantPieces {
+  settings: object | undefined;
+  readonly #rules = new Map<string, TenantText['rules'][number]>();
+  readonly #endpoints = new Map<string, TenantText['endpoints'][number]>();
+
+  /** @throws Error: not such an entry. It changes nothing then. */
+  take(key: string, value: string | undefined): void {
+    const read = value === undefined ? undefined : (JSON.parse(value) as object);
+    if (key.startsWith(TENANTS)) this.settings = read;
+    else if (key.startsWith(RULES)) set(this.#rules, key, read && RuleText.parse(read));
+    else set(this.#endpoints, key, read && EndpointText.parse(read));
+  }
+
+  get isEmpty(): boolean {
+    return this.settings === undefined && this.#rules.size === 0 && this.#endpoints.size === 0;
+  }
+
+  /** Undefined: there is no such tenant, whatever is said of its rules. @throws Error: its settings are none. */
+  get text(): TenantText | undefined {
+    if (this.settings === undefined) return undefined;
+    const { rules, endpoints, ...settings } = TenantText.parse(this.settings);
+    return {
+      ...settings,
+      rules: [...rules, ...this.#rules.values()],
+      endpoints: [...endpoints, ...this.#endpoints.values()],
+    };
+  }
+}
+
+function set<T>(pieces: Map<string, T>, key: string, piece: T | undefined): void {
+  if (piece === undefined) pieces.delete(key);
+  else pieces.set(key, piece);
+}

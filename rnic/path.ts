@@ -20,13 +20,13 @@ export interface Path {
   readonly ipAt: number;
   readonly udpAt: number;
   readonly isIpv6: boolean;
-  /** Which of the worker's ports sends it. */
-  readonly port: number;
+  /** Which of the vRNIC's ports sends it. It, `framing` and `icrcElided` change when the peer moves to this host or away from it. */
+  port: number;
   /** What that port needs to know to send it (a VXLAN socket: which VTEP); 0 when nothing. Changes when the peer moves, or may be reached no more. */
   destination: number;
-  readonly framing: Framing;
+  framing: Framing;
   /** No ICRC is computed, four zero octets stand in its place: only for packets that never leave this host's memory. */
-  readonly icrcElided: boolean;
+  icrcElided: boolean;
   /** Of a multicast group: the way to the members on this vRNIC, beside the one to the network. */
   readonly local?: Path;
 }

@@ -1,9 +1,19 @@
-/** Which way a connection goes. Both ends ask this of the same endpoints and the same tenant, so both get the same answer without talking. */
+/** Which way packets go. Both ends ask this of the same endpoints and the same tenant, so both get the same answer without talking. */
 import type { Endpoint, Tenant, Underlay } from './model.ts';
 
-/** `auto`: translation where both hosts offer it, VXLAN otherwise. Two endpoints of one host have no wire between them to translate for. */
-export function underlayOf({ underlay = 'auto' }: Tenant, one: Endpoint, other: Endpoint): Underlay {
-  if (one.host.every((octet, i) => octet === other.host[i])) return 'vxlan';
-  if (underlay !== 'auto') return underlay;
-  return one.translates && other.translates ? 'translate' : 'vxlan';
+/**
+ * Between two endpoints of one host there is no wire: `local`, unless the tenant wants VXLAN. Between hosts `auto` translates where both offer it. Datagrams are never
+ * translated: whoever receives one sees the tenant's addresses. `local` for endpoints of two hosts means that the tenant wants neither wire: there is no way.
+ */
+export function underlayOf(
+  { underlay = 'auto' }: Pick<Tenant, 'underlay'>,
+  one: Endpoint,
+  other: Endpoint,
+  isConnected: boolean,
+): Underlay {
+  const isSameHost = one.host.every((octet, i) => octet === other.host[i]);
+  if (underlay === 'vxlan' || underlay === 'local') return underlay;
+  if (isSameHost) return 'local';
+  if (!isConnected) return 'vxlan';
+  return underlay === 'translate' || (one.translates && other.translates) ? 'translate' : 'vxlan';
 }

@@ -2,13 +2,13 @@
 import { Errno, type Refusal } from '../rnic/commands.ts';
 import type { GidEntry } from '../rnic/config.ts';
 import type { AddressVector, Path } from '../rnic/path.ts';
-import { Transport } from '../vswitch/transport.ts';
+import type { Transport } from '../vswitch/transport.ts';
 import type { Micros } from '../wire/types.ts';
 import { gidText } from './linux/netdev.ts';
 import { nextHop } from './linux/routes.ts';
 import { NeighbourPaths } from './neighbour-paths.ts';
 import { multicastMac, type Neighbours, Resolution } from './neighbours.ts';
-import type { Overlay, Way } from './overlay/overlay.ts';
+import { LOCAL_PORT, type Overlay, type Way } from './overlay/overlay.ts';
 import type { Translation } from './overlay/translation.ts';
 import { buildPath, familyMismatch } from './path-builder.ts';
 import type { Port } from './port.ts';
@@ -84,16 +84,13 @@ export class PathResolver {
   ): { path: Path } | Refusal | null {
     if (!overlay.isOwn(sgid))
       return refuse(Errno.EADDRNOTAVAIL, `${gidText(sgid)} is not this vRNIC's address in its tenant`, 'av.sgidIndex');
-    const way = overlay.wayTo(sgid, av.dgid, transport);
+    const way = overlay.wayTo(sgid, av.dgid, transport, av.underlay);
     if ('ok' in way) return way;
-    // Datagrams keep the tenant's addresses: whoever receives them sees those.
-    const isConnected = transport === Transport.RC || transport === Transport.UC;
-    const underlay = isConnected ? (av.underlay ?? way.underlay) : 'vxlan';
-    if (underlay === 'translate') return this.#translate(way, av, localQpn, remoteQpn, now);
-    if (underlay === 'local') return refuse(Errno.EHOSTUNREACH, `${gidText(av.dgid)} is on another host`, 'av.dgid');
+    if (way.underlay === 'translate') return this.#translate(way, av, localQpn, remoteQpn, now);
+    const port = way.underlay === 'local' ? LOCAL_PORT : WIRE_PORT;
     const built = multicastMac(av.dgid)
       ? this.#buildGroup(av, sgid, localQpn, remoteQpn, way.mac, way)
-      : this.#build(av, sgid, localQpn, remoteQpn, WIRE_PORT, way.mac, way);
+      : this.#build(av, sgid, localQpn, remoteQpn, port, way.mac, way);
     overlay.follow(sgid, av.dgid, transport, built.path);
     return built;
   }
@@ -106,8 +103,6 @@ export class PathResolver {
     now: Micros,
   ): { path: Path } | Refusal | null {
     const { translation } = this.#options;
-    if (way.isHere)
-      return refuse(Errno.EINVAL, `${gidText(av.dgid)} is on this host: there is nothing to translate to`, 'av.dgid');
     if (!translation)
       return refuse(Errno.EOPNOTSUPP, 'this vRNIC has no interface and no QPNs of its own to translate to', 'av.dgid');
     return translation.resolve(way.host, av, localQpn, remoteQpn, now);
@@ -163,7 +158,7 @@ export class PathResolver {
       remoteQpn,
       portIndex,
       port: this.#options.ports[portIndex]!,
-      icrcElided: portIndex === LOOPBACK_PORT,
+      icrcElided: portIndex === LOOPBACK_PORT || portIndex === LOCAL_PORT,
       ...(way && { encapsulation: way.encapsulation, destination: way.destination }),
     });
     return { path };

@@ -1,5 +1,5 @@
 /** Finds the RoCEv2 packets in a burst of frames and hands them to an engine, one reused object at a time; ARP and neighbour discovery go to the neighbour table. */
-import type { ReceiveBurst } from '../rnic/burst.ts';
+import type { ReceiveBurst, TransmitBurst } from '../rnic/burst.ts';
 import { Counter, type Counters } from '../rnic/counters.ts';
 import type { ReceivedPacket } from '../rnic/packet.ts';
 import * as Bth from '../wire/bth.ts';
@@ -73,6 +73,21 @@ export class Receiver {
       if (port.link === 'vxlan') this.#handleVxlan(burst.at[i]!, burst.frameBytes[i]!, burst.segmentBytes[i]!, now);
       else this.#handleFrame(burst.at[i]!, burst.frameBytes[i]!, burst.segmentBytes[i]!, port.link === 'ip', now);
     }
+  }
+
+  /** Frame i of another vRNIC's burst, which never left this worker's memory: the VXLAN header stands once. */
+  handleLocal(burst: TransmitBurst, i: number, portIndex: number, now: Micros): void {
+    const packet = this.#packet;
+    packet.bytes = burst.bytes;
+    packet.view = burst.view;
+    packet.port = portIndex;
+    packet.source = 0;
+    packet.icrcElided = true;
+    const at = burst.at[i]!;
+    const bytes = burst.frameBytes[i]!;
+    const refused = this.#overlay === null ? Counter.drop_vni : this.#overlay.admit(burst.view, at, at + bytes, 0);
+    if (refused !== 0) this.#drop(refused);
+    else this.#handleFrame(at + Vxlan.BYTES, bytes - Vxlan.BYTES, burst.segmentBytes[i]!, false, now);
   }
 
   /** Every segment has all its headers. */

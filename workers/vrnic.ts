@@ -22,9 +22,10 @@ import { Program } from './hosted/program.ts';
 import { addressesOf, type Netdev, readNetdev } from './linux/netdev.ts';
 import type { HostedProgram } from './messages.ts';
 import { Neighbours } from './neighbours.ts';
-import { type Connection, Overlay } from './overlay/overlay.ts';
-import { TRANSLATED_PORT, Translation } from './overlay/translation.ts';
-import { VxlanMember } from './overlay/vxlan-hub.ts';
+import type { LocalMember } from './overlay/local-hub.ts';
+import { type Connection, LOCAL_PORT, type Overlay } from './overlay/overlay.ts';
+import { type TenantPlace, takePlace } from './overlay/place.ts';
+import { TRANSLATED_PORT } from './overlay/translation.ts';
 import { Pace } from './pace.ts';
 import { LOOPBACK_PORT, PathResolver, WIRE_PORT } from './path-resolver.ts';
 import type { Port, PortCounters } from './port.ts';
@@ -71,14 +72,8 @@ function identify(config: VrnicConfig): Identity {
   return { mac, gids: (config.gids ?? gidTable([], addresses, mac)).map((gid) => ({ gid })), netdev };
 }
 
-/** For a vRNIC of a tenant that has an interface, and QPNs that no other vRNIC there has. */
-function translationOf({ port, tenant, qpnBase, qpnCount }: VrnicConfig, netdev: Netdev | null): Translation | null {
-  if (!tenant || port.kind !== 'vxlan' || !netdev || qpnBase === undefined || qpnCount === undefined) return null;
-  return new Translation({ netdev, local: port.local, qpns: { base: qpnBase, count: qpnCount } });
-}
-
 const newBurst = (port: number): TransmitBurst =>
-  port === LOOPBACK_PORT
+  port === LOOPBACK_PORT || port === LOCAL_PORT
     ? new TransmitBurst(LOOPBACK_BURST_BYTES)
     : new TransmitBurst(BURST_BYTES, BURST_FRAMES, FRAME_HEADROOM);
 
@@ -90,9 +85,12 @@ export function openVrnic(config: VrnicConfig, parts: EngineParts): Vrnic {
   const qpns = base !== undefined && count !== undefined ? { qpns: { base, count } } : {};
   const vni = config.tenant && { vni: config.tenant.vni };
   const wire = createPort(config.port, { addresses, mac: identity.mac, ...vni, ...qpns });
+  let place: TenantPlace | null = null;
   try {
-    return new Vrnic(config, identity, wire, parts);
+    place = takePlace(config, wire, identity.mac, addresses, identity.netdev);
+    return new Vrnic(config, identity, wire, place, parts);
   } catch (error) {
+    place?.local.close();
     wire.close();
     throw error;
   }
@@ -117,6 +115,7 @@ export class Vrnic {
   readonly #links: Link[];
   /** Null outside of tenants' networks. */
   readonly #overlay: Overlay | null;
+  readonly #local: LocalMember | null;
   readonly #isConnected = (qpn: number): boolean => this.engine.isConnected(qpn);
   readonly #receive = new ReceiveBurst();
   readonly #bursts: readonly TransmitBurst[];
@@ -137,21 +136,25 @@ export class Vrnic {
   #timersPutOff = 0;
   readonly #event: EngineEvent = { kind: 0, context: 0, code: 0, handle: 0, channel: 0, cookie: 0n };
 
-  constructor(config: VrnicConfig, identity: Identity, wire: Port, parts: EngineParts) {
+  constructor(config: VrnicConfig, identity: Identity, wire: Port, place: TenantPlace | null, parts: EngineParts) {
     const { mac, gids, netdev } = identity;
     this.name = config.name;
     this.#parts = parts;
     this.#netdev = config.gids === undefined ? netdev : null;
     this.#gids = gids;
     this.#mac = mac;
-    const translation = translationOf(config, netdev);
-    this.ports = [wire, new MemoryPort(newLoopback(wire.mtu)), ...(translation ? [translation.port] : [])];
+    const addresses = gids.map(({ gid }) => gid);
+    const { overlay = null, local = null, translation = null } = place ?? {};
+    this.#overlay = overlay;
+    this.#local = local;
+    this.ports = [wire, new MemoryPort(newLoopback(wire.mtu))];
+    if (local) this.ports.push(local);
+    if (translation) this.ports.push(translation.port);
     this.#bursts = this.ports.map((_, i) => newBurst(i));
     this.#writer = new PacketWriter(this.#bursts, this.#random32() & 0xffff, LOOPBACK_PORT);
     registerArena(this.#receive.bytes);
     const limits = { ...DEFAULT_LIMITS, ...config.limits };
     this.#slots = limits.qps;
-    const addresses = gids.map(({ gid }) => gid);
     this.#neighbours = new Neighbours({ mac, addresses, answers: config.gids !== undefined });
     this.engine = parts.newEngine(
       {
@@ -168,9 +171,6 @@ export class Vrnic {
       this.#host(),
     );
     const routes = this.#netdev ? { netdev: this.#netdev.name } : {};
-    const overlay =
-      config.tenant && wire instanceof VxlanMember ? new Overlay(config.tenant, wire, mac, addresses.slice(1)) : null;
-    this.#overlay = overlay;
     this.#pace = overlay && new Pace(overlay.addresses[0]!, config.meter);
     this.#pace?.update(config.tenant!, clock());
     const others = { ports: this.ports, neighbours: this.#neighbours, overlay, translation };
@@ -179,6 +179,7 @@ export class Vrnic {
     const receiver = new Receiver(this.engine, overlay ? null : this.#neighbours, this.#receive, overlay);
     this.#receivers = [receiver, receiver];
     this.#links = [{ neighbours: this.#neighbours, port: WIRE_PORT, changes: 0 }];
+    if (local && overlay) this.#join(local, overlay);
     if (!translation) return;
     this.#receivers.push(new Receiver(this.engine, translation.neighbours, this.#receive, null, true));
     this.#links.push({ neighbours: translation.neighbours, port: TRANSLATED_PORT, changes: 0 });
@@ -190,6 +191,7 @@ export class Vrnic {
    */
   breathe(now: Micros, mayTransmit = true): boolean {
     this.#clock.now = now;
+    if (this.#local !== null) this.#local.now = now;
     let busy = this.#takeDoorbells(now);
     this.#breatheNeighbours(now);
     busy = (mayTransmit ? this.#transmit(now) : this.#holdBack(now)) || busy;
@@ -370,9 +372,20 @@ export class Vrnic {
   }
 
   #opened(qpn: number, transport: Transport, { dgid, sgidIndex }: AddressVector, { port }: Path): void {
-    const underlay = port === TRANSLATED_PORT ? 'translate' : port === LOOPBACK_PORT ? 'local' : 'vxlan';
+    const underlay = port === TRANSLATED_PORT ? 'translate' : port === WIRE_PORT ? 'vxlan' : 'local';
     const local = this.#gids[sgidIndex]!.gid;
     this.#overlay?.opened({ qpn, transport, local, remote: dgid, underlay }, this.#isConnected);
+  }
+
+  /** What other vRNICs of this worker send comes in the middle of their breath. */
+  #join(local: LocalMember, overlay: Overlay): void {
+    const admittance = { admit: (view: DataView, at: number, end: number) => overlay.admitLocal(view, at, end) };
+    const receiver = new Receiver(this.engine, null, this.#receive, admittance);
+    this.#receivers.push(receiver);
+    local.sink = (burst, i, now) => {
+      this.#clock.now = now;
+      receiver.handleLocal(burst, i, LOCAL_PORT, now);
+    };
   }
 
   #queuesOf(context: number): QueueAllocator {

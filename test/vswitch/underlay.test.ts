@@ -1,6 +1,6 @@
-/** Which way connections go. */
+/** Which way packets go. */
 import t from 'tap';
-import type { Endpoint } from '../../vswitch/model.ts';
+import type { Endpoint, Tenant } from '../../vswitch/model.ts';
 import { underlayOf } from '../../vswitch/underlay.ts';
 
 const endpoint = (host: number, translates?: boolean): Endpoint => ({
@@ -9,7 +9,7 @@ const endpoint = (host: number, translates?: boolean): Endpoint => ({
   host: new Uint8Array(16).fill(host),
   ...(translates !== undefined && { translates }),
 });
-const tenant = { name: 'blue', vni: 1, endpoints: [], rules: [] };
+const of = (underlay: NonNullable<Tenant['underlay']>) => ({ underlay });
 
 t.test(
   'auto: a connection is translated where both hosts offer it; of a host that says nothing VXLAN is known',
@@ -20,17 +20,27 @@ t.test(
       [false, true, 'vxlan'],
       [true, true, 'translate'],
     ] as const) {
-      t.equal(underlayOf(tenant, endpoint(1, one), endpoint(2, other)), expected);
+      t.equal(underlayOf({}, endpoint(1, one), endpoint(2, other), true), expected);
+      t.equal(underlayOf(of('auto'), endpoint(2, other), endpoint(1, one), true), expected, 'both agree');
       t.equal(
-        underlayOf({ ...tenant, underlay: 'auto' }, endpoint(2, other), endpoint(1, one)),
-        expected,
-        'both agree',
+        underlayOf(of('auto'), endpoint(1, one), endpoint(2, other), false),
+        'vxlan',
+        'a datagram is never translated',
       );
     }
   },
 );
 
+t.test('what stays on a host has no wire to go by, unless the tenant wants VXLAN', async (t) => {
+  for (const isConnected of [true, false]) {
+    for (const underlay of ['auto', 'translate', 'local'] as const)
+      t.equal(underlayOf(of(underlay), endpoint(1), endpoint(1), isConnected), 'local');
+    t.equal(underlayOf(of('vxlan'), endpoint(1), endpoint(1), isConnected), 'vxlan');
+  }
+});
+
 t.test('a tenant that says what it wants gets that', async (t) => {
-  for (const underlay of ['vxlan', 'translate'] as const)
-    t.equal(underlayOf({ ...tenant, underlay }, endpoint(1, true), endpoint(2)), underlay);
+  for (const underlay of ['vxlan', 'translate', 'local'] as const)
+    t.equal(underlayOf(of(underlay), endpoint(1, true), endpoint(2), true), underlay);
+  t.equal(underlayOf(of('translate'), endpoint(1), endpoint(2), false), 'vxlan');
 });

@@ -1,17 +1,18 @@
 /** A vRNIC's place in a tenant's network: where its packets go, which it takes, which of its connections the rules still allow. */
 import { Errno, type Refusal } from '../../rnic/commands.ts';
 import { Counter } from '../../rnic/counters.ts';
-import type { Path } from '../../rnic/path.ts';
+import { Framing, type Path } from '../../rnic/path.ts';
 import { Admission, Admitter } from '../../vswitch/admit.ts';
 import { judge } from '../../vswitch/judge.ts';
 import { addressesOf, type Tenant, type Underlay } from '../../vswitch/model.ts';
-import { TenantView } from '../../vswitch/tenant-view.ts';
-import type { Transport } from '../../vswitch/transport.ts';
+import { macNumber, TenantView } from '../../vswitch/tenant-view.ts';
+import { Transport } from '../../vswitch/transport.ts';
 import { underlayOf } from '../../vswitch/underlay.ts';
 import * as Vxlan from '../../wire/vxlan.ts';
 import { sameGid } from '../gid-table.ts';
 import { gidText } from '../linux/netdev.ts';
 import { multicastMac } from '../neighbours.ts';
+import type { LocalMember } from './local-hub.ts';
 import { NOWHERE } from './vtep-table.ts';
 import type { VxlanMember } from './vxlan-hub.ts';
 
@@ -24,7 +25,11 @@ export interface Connection {
   readonly underlay: Underlay;
 }
 
-/** Where a packet goes: the peer's MAC, the VTEP that it lives behind. */
+/** Index of the port among the vRNIC's by which it talks to others of its host. */
+export const LOCAL_PORT = 2;
+const VXLAN_PORT = 0;
+
+/** Where a packet goes: the peer's MAC, the VTEP or the place on this host that it lives at. */
 export interface Way {
   readonly mac: Uint8Array;
   readonly destination: number;
@@ -32,8 +37,6 @@ export interface Way {
   readonly encapsulation: Uint8Array;
   /** The address of the host that the peer lives on. */
   readonly host: Uint8Array;
-  readonly isHere: boolean;
-  /** How connections to the peer go, unless they say otherwise. */
   readonly underlay: Underlay;
 }
 
@@ -59,6 +62,8 @@ const REASONS: readonly number[] = [
 
 export class Overlay {
   readonly #member: VxlanMember;
+  /** Null: the socket carries what stays on this host, too. */
+  readonly #local: LocalMember | null;
   readonly #mac: Uint8Array;
   /** Our addresses; the first names us in the tenant. */
   #own: readonly Uint8Array[];
@@ -74,8 +79,15 @@ export class Overlay {
   /** False once our own endpoint was deleted or moved to another host: nothing comes or goes. */
   #isAtHome: boolean;
 
-  constructor(tenant: Tenant, member: VxlanMember, mac: Uint8Array, own: readonly Uint8Array[]) {
+  constructor(
+    tenant: Tenant,
+    member: VxlanMember,
+    mac: Uint8Array,
+    own: readonly Uint8Array[],
+    local: LocalMember | null = null,
+  ) {
     this.#member = member;
+    this.#local = local;
     this.#mac = mac;
     this.#own = own;
     this.#encapsulation = new Uint8Array(Vxlan.BYTES);
@@ -115,7 +127,7 @@ export class Overlay {
   }
 
   /** EHOSTUNREACH: no such endpoint. EACCES: a group or a rule forbids it. */
-  wayTo(source: Uint8Array, address: Uint8Array, transport: Transport): Way | Refusal {
+  wayTo(source: Uint8Array, address: Uint8Array, transport: Transport, wanted?: Underlay): Way | Refusal {
     const peer = viewOf(this.#views, source)?.at(address);
     const { name } = this.#tenant;
     if (!this.#isAtHome || !this.isOwn(source))
@@ -126,12 +138,17 @@ export class Overlay {
     const denial = peer.denial(transport);
     if (denial !== undefined) return refuse(Errno.EACCES, `${denial} ${gidText(address)}`);
     const { mac, host } = peer.endpoint;
-    const { hub } = this.#member;
-    const isHere = sameGid(host, hub.local);
     const own = viewOf(this.#views, source)!.at(source)!.endpoint;
-    const underlay = underlayOf(this.#tenant, own, peer.endpoint);
-    const destination = hub.vtepIndex(host);
-    return { mac, host, isHere, underlay, destination, encapsulation: this.#encapsulation };
+    const isConnected = transport === Transport.RC || transport === Transport.UC;
+    const chosen = isConnected && wanted ? { underlay: wanted } : this.#tenant;
+    const best = underlayOf(chosen, own, peer.endpoint, isConnected);
+    const underlay = best === 'local' && this.#local === null ? 'vxlan' : best;
+    const isHere = sameGid(host, this.#member.hub.local);
+    if (underlay === 'local' && !isHere)
+      return refuse(Errno.EHOSTUNREACH, `${gidText(address)} lives on host ${gidText(host)}: not local`);
+    const destination =
+      underlay === 'local' ? this.#local!.destinationOf(macNumber(mac)) : this.#member.hub.vtepIndex(host);
+    return { mac, host, underlay, destination, encapsulation: this.#encapsulation };
   }
 
   /** `path` leads from `source` to `address`: it follows the endpoint when that moves, and ends where a rule forbids it. */
@@ -158,9 +175,17 @@ export class Overlay {
 
   /** A frame from its VXLAN header on: the counter to drop it under, or 0. */
   admit(view: DataView, at: number, end: number, source: number): number {
-    if (!this.#isAtHome) return Counter.drop_inner_address;
     const vtep = this.#member.hub.vtep(source);
-    if (vtep === undefined) return Counter.drop_vtep;
+    return vtep === undefined ? Counter.drop_vtep : this.#admitFrom(view, at, end, vtep);
+  }
+
+  /** The same for a frame of another vRNIC of this host. */
+  admitLocal(view: DataView, at: number, end: number): number {
+    return this.#admitFrom(view, at, end, this.#member.hub.local);
+  }
+
+  #admitFrom(view: DataView, at: number, end: number, vtep: Uint8Array): number {
+    if (!this.#isAtHome) return Counter.drop_inner_address;
     const admission = this.#admitter.admit(view, at, end, vtep);
     return admission === Admission.ACCEPT ? 0 : REASONS[admission]!;
   }
@@ -172,7 +197,7 @@ export class Overlay {
       return refuse(Errno.EACCES, `rule ${rule} of tenant ${this.#tenant.name} denies ${gidText(address)}`);
     const { hub, group: destination } = this.#member;
     const encapsulation = this.#encapsulation;
-    return { mac, host: hub.local, isHere: false, underlay: 'vxlan', destination, encapsulation };
+    return { mac, host: hub.local, underlay: 'vxlan', destination, encapsulation };
   }
 
   #mayStay(before: readonly TenantView[], { local, remote, transport }: Connection): boolean {
@@ -192,7 +217,7 @@ export class Overlay {
       const way = this.wayTo(source, address, transport);
       for (const one of paths) {
         const path = one.deref();
-        if (path) path.destination = 'ok' in way ? NOWHERE : way.destination;
+        if (path) redirect(path, way);
       }
     }
   }
@@ -204,6 +229,16 @@ export class Overlay {
       this.#tenant.endpoints.map(({ host }) => host),
     );
   }
+}
+
+/** An address handle's path: it leads by the new way from now on. */
+function redirect(path: Path, way: Way | Refusal): void {
+  path.destination = 'ok' in way ? NOWHERE : way.destination;
+  if ('ok' in way) return;
+  const isLocal = way.underlay === 'local';
+  path.port = isLocal ? LOCAL_PORT : VXLAN_PORT;
+  path.framing = isLocal ? Framing.HEADER_ONCE : Framing.HEADER_EACH;
+  path.icrcElided = isLocal;
 }
 
 const viewOf = (views: readonly TenantView[], own: Uint8Array): TenantView | undefined =>

@@ -14,7 +14,7 @@ import { AfPacketPort } from '../ports/af-packet.ts';
 import { DeferredPort } from './deferred-port.ts';
 
 /** Index of its port among the vRNIC's. */
-export const TRANSLATED_PORT = 2;
+export const TRANSLATED_PORT = 3;
 
 export interface TranslationOptions {
   readonly netdev: Netdev;

@@ -175,8 +175,7 @@ export class Overlay {
 
   /** A frame from its VXLAN header on: the counter to drop it under, or 0. */
   admit(view: DataView, at: number, end: number, source: number): number {
-    const vtep = this.#member.hub.vtep(source);
-    return vtep === undefined ? Counter.drop_vtep : this.#admitFrom(view, at, end, vtep);
+    return this.#admitFrom(view, at, end, this.#member.hub.vtep(source));
   }
 
   /** The same for a frame of another vRNIC of this host. */
@@ -184,8 +183,9 @@ export class Overlay {
     return this.#admitFrom(view, at, end, this.#member.hub.local);
   }
 
-  #admitFrom(view: DataView, at: number, end: number, vtep: Uint8Array): number {
+  #admitFrom(view: DataView, at: number, end: number, vtep: Uint8Array | undefined): number {
     if (!this.#isAtHome) return Counter.drop_inner_address;
+    if (vtep === undefined) return Counter.drop_vtep;
     const admission = this.#admitter.admit(view, at, end, vtep);
     return admission === Admission.ACCEPT ? 0 : REASONS[admission]!;
   }

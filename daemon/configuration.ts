@@ -2,6 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { isMap, isScalar, LineCounter, parseDocument } from 'yaml';
 import { z } from 'zod';
+import { HANDLES_MAX } from '../rnic/handles.ts';
 import { UNDERLAYS } from '../vswitch/model.ts';
 import { TRANSPORT_NAMES } from '../vswitch/transport.ts';
 import { canonical, isAddress, isPrefix } from './addresses.ts';
@@ -18,6 +19,7 @@ const name = z
   .string()
   .regex(/^[a-z][a-z0-9_-]{0,31}$/i, 'a name begins with a letter and has up to 32 letters, digits, - and _');
 
+const CONNECTIONS_MAX = 1_000_000;
 const RATE_MIN = 10_000;
 const RATE_MAX = 1e12;
 const BURST_MIN = 4096;
@@ -38,6 +40,21 @@ export const LimitText = z.strictObject({
   rate: rate.optional(),
   burst: size.optional(),
   guarantee: rate.optional(),
+});
+
+const PINNED_MAX = 2 ** 46;
+const objects = z.number().int().min(0).max(HANDLES_MAX).optional();
+/** Of each vRNIC. */
+const QuotasText = z.strictObject({
+  qps: objects,
+  cqs: objects,
+  mrs: objects,
+  pinnedBytes: z
+    .union([z.number(), z.string()])
+    .transform((value) => (typeof value === 'string' ? parseSize(value) : value))
+    .refine((value) => Number.isInteger(value) && value >= 0 && value <= PINNED_MAX, 'must be a size such as 512mb')
+    .optional(),
+  connectionsPerSecond: z.number().int().min(1).max(CONNECTIONS_MAX).optional(),
 });
 
 const ADDRESSES_MAX = 16;
@@ -76,6 +93,7 @@ export const TenantText = z.strictObject({
   underlay: z.enum(['auto', ...UNDERLAYS]).optional(),
   /** Of all its vRNICs of this host together. */
   limit: LimitText.optional(),
+  quotas: QuotasText.optional(),
 });
 export const NameText = name;
 export type TenantText = z.infer<typeof TenantText>;

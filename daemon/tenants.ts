@@ -1,19 +1,19 @@
 /** Tenants as people write them, and as workers take them. */
 import type { z } from 'zod';
-import { addressesOf, type Endpoint, type Limit, macOf, type Rule, type Tenant } from '../vswitch/model.ts';
+import { addressesOf, type Endpoint, macOf, type Rule, type Tenant } from '../vswitch/model.ts';
 import { TRANSPORT_NAMES } from '../vswitch/transport.ts';
 import { gidText, isMappedIpv4, linkLocalOf, readNetdev, toGid } from '../workers/linux/netdev.ts';
 import type { Connection } from '../workers/overlay/overlay.ts';
 import type { VrnicConfig } from '../workers/vrnic-config.ts';
 import { prefixText, toPrefix } from './addresses.ts';
-import type { EndpointText, LimitText, RuleText, TenantText } from './configuration.ts';
+import type { EndpointText, RuleText, TenantText } from './configuration.ts';
 
 /** Inner Ethernet, VXLAN, UDP, and the outer IP header. RFC 7348 §4.3: nothing is fragmented. */
 const OVERHEAD_IPV4 = 50;
 const OVERHEAD_IPV6 = 70;
 
 /** As the configuration has it, with what follows from that. */
-export const describeTenant = ({ name, vni, endpoints, rules, underlay, limit }: Tenant): object => ({
+export const describeTenant = ({ name, vni, endpoints, rules, underlay, limit, quotas }: Tenant): object => ({
   name,
   vni,
   underlay: underlay ?? 'auto',
@@ -30,6 +30,7 @@ export const describeTenant = ({ name, vni, endpoints, rules, underlay, limit }:
     destination: prefixText(destination),
   })),
   ...(limit && { limit }),
+  ...(quotas && { quotas }),
 });
 
 /** What a vRNIC needs to be this endpoint on `netdev`. @throws Error of the interface. */
@@ -51,8 +52,8 @@ export function placeIn(
 }
 
 /** Without keys whose value is undefined: they would overwrite in a spread. */
-const defined = (limit: z.infer<typeof LimitText>): Limit =>
-  Object.fromEntries(Object.entries(limit).filter(([, value]) => value !== undefined));
+const defined = <T extends object>(text: T): { [K in keyof T]?: Exclude<T[K], undefined> } =>
+  Object.fromEntries(Object.entries(text).filter(([, value]) => value !== undefined)) as T;
 
 const toRule = ({ source, destination, ...rule }: z.infer<typeof RuleText>): Rule => ({
   ...rule,
@@ -74,13 +75,14 @@ function toEndpoint(vni: number, text: z.infer<typeof EndpointText>): Endpoint {
   };
 }
 
-export const toTenant = ({ name, vni, endpoints, rules, underlay, limit }: TenantText): Tenant => ({
+export const toTenant = ({ name, vni, endpoints, rules, underlay, limit, quotas }: TenantText): Tenant => ({
   name,
   vni,
   ...(underlay && { underlay }),
   endpoints: endpoints.map((endpoint) => toEndpoint(vni, endpoint)),
   rules: rules.map(toRule),
   ...(limit && { limit: defined(limit) }),
+  ...(quotas && { quotas: defined(quotas) }),
 });
 
 export const connectionText = ({ qpn, transport, local, remote, underlay }: Connection) => ({

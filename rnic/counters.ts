@@ -43,6 +43,7 @@ const LIST = [
   ['rp_cnp_handled', 'congestion notifications received and honoured'],
   ['rp_cnp_ignored', 'congestion notifications received for no QP of ours'],
   ['limited_micros', 'microseconds for which packets waited because of a rate limit'],
+  ['limit_refused', 'commands refused because the vRNIC holds as much as it may, or connects as often'],
   ['async_events_lost', 'asynchronous events dropped because nobody read them'],
   ['cq_overrun', 'completions that found their CQ full'],
   ['rx_icrc_encapsulated', 'dropped: wrong ICRC'],

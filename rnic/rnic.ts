@@ -7,14 +7,14 @@ import type { CmCommand, CmEvent } from './cm/commands.ts';
 import { ConnectionManager } from './cm/connection-manager.ts';
 import { type AnyCommand, type EngineEvent, Errno, type Result } from './commands.ts';
 import type { CompletionQueue } from './completion-queue.ts';
-import { checkLimits, type GidEntry, type RnicConfig, type RnicHost } from './config.ts';
+import { checkLimits, type GidEntry, type RnicConfig, type RnicHost, type RnicLimits } from './config.ts';
 import { AsyncEvent, mtuBytes, QpState, WcStatus } from './constants.ts';
 import { Context } from './context.ts';
 import { closeContext } from './control/close-context.ts';
 import type { Control, Totals } from './control/control.ts';
 import { HANDLERS } from './control/handlers.ts';
 import type { EngineCore, Qp } from './core.ts';
-import { Counters } from './counters.ts';
+import { Counter, Counters } from './counters.ts';
 import { ErrorSweep } from './error-sweep.ts';
 import { Events } from './events.ts';
 import { InFlight } from './in-flight.ts';
@@ -117,7 +117,15 @@ export class Rnic implements EngineCore, Control {
     const isNamed = typeof command.op === 'string' && Object.hasOwn(HANDLERS, command.op);
     const handler = isNamed ? HANDLERS[command.op] : undefined;
     if (handler === undefined) return refuse(Errno.ENOSYS, 'no such command', 'op');
-    return handler(this, context, command as never, now);
+    const result = handler(this, context, command as never, now);
+    if (!result.ok && result.errno === Errno.ENOMEM) this.counters.add(Counter.limit_refused);
+    return result;
+  }
+
+  /** From now on. What is held already stays, however much it is; tables that were made at birth keep their size. @throws RangeError naming one that cannot be. */
+  setLimits(limits: RnicLimits): void {
+    checkLimits(limits);
+    Object.assign(this.config.limits, limits);
   }
 
   setGids(gids: GidEntry[]): void {

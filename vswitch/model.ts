@@ -63,6 +63,18 @@ export interface Tenant {
   readonly underlay?: Underlay | 'auto';
   /** Of all its vRNICs of one host together. */
   readonly limit?: Limit;
+  /** Of each of its vRNICs. */
+  readonly quotas?: Quotas;
+}
+
+/** How much a vRNIC may hold, and how many connections it may make in a second. What is absent is the engine's own limit. */
+export interface Quotas {
+  readonly qps?: number;
+  readonly cqs?: number;
+  readonly mrs?: number;
+  /** Octets registered at once. */
+  readonly pinnedBytes?: number;
+  readonly connectionsPerSecond?: number;
 }
 
 /** The MAC of an endpoint that was given none: locally administered, of the VNI and the address, so that every host makes the same. */

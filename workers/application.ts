@@ -27,6 +27,8 @@ export interface CommandTarget {
     remoteQpn: number,
     now: Micros,
   ): { path: Path } | Refusal | null;
+  /** Why no connection may be made just now; null when one may. */
+  refuseConnection(now: Micros): Refusal | null;
   /** A QP has got a path to somewhere. */
   opened(qpn: number, transport: Transport, av: AddressVector, path: Path): void;
 }
@@ -150,6 +152,8 @@ export class Application {
     if (!queried.ok) return queried;
     const { qpNum, type, attributes } = queried as Extract<Result<'queryQp'>, { ok: true }>;
     const hasPeer = (command.mask & QpAttr.DEST_QPN) !== 0;
+    const refused = hasPeer ? this.#target.refuseConnection(now) : null;
+    if (refused) return refused;
     const transport = TRANSPORTS[type];
     const remoteQpn = (hasPeer ? destQpNum : attributes.destQpNum) ?? 0;
     const found = this.#target.resolve(av, transport, qpNum, remoteQpn, now);

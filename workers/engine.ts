@@ -1,7 +1,7 @@
 /** The engine as the worker drives it (ARCHITECTURE.md, "The engine's contract"): one input, then every poll, then the next input. */
 import type { CmEvent } from '../rnic/cm/commands.ts';
 import type { AnyCommand, EngineEvent, Result } from '../rnic/commands.ts';
-import type { GidEntry, RnicConfig, RnicHost } from '../rnic/config.ts';
+import type { GidEntry, RnicConfig, RnicHost, RnicLimits } from '../rnic/config.ts';
 import type { Counters } from '../rnic/counters.ts';
 import type { Memory } from '../rnic/memory/memory.ts';
 import type { ReceivedPacket } from '../rnic/packet.ts';
@@ -22,6 +22,7 @@ export interface Engine {
   pollCmEvent(): CmEvent | undefined;
   pollTimeout(mayTransmit?: boolean): Micros;
   setGids(gids: GidEntry[]): void;
+  setLimits(limits: RnicLimits): void;
   /** Ends a connection from outside: ERR, and QP_FATAL to its application. */
   revoke(qpn: number): boolean;
   isConnected(qpn: number): boolean;

@@ -1,8 +1,8 @@
 /** One vRNIC in a worker: an engine, its ports, its neighbours and its applications. One breath moves what there is to move and never waits. */
 import { randomFillSync } from 'node:crypto';
 import { BURST_BYTES, BURST_FRAMES, FRAME_HEADROOM, ReceiveBurst, TransmitBurst } from '../rnic/burst.ts';
-import { type EngineEvent, EventKind } from '../rnic/commands.ts';
-import { DEFAULT_LIMITS, type GidEntry, type RnicHost } from '../rnic/config.ts';
+import { type EngineEvent, Errno, EventKind, type Refusal } from '../rnic/commands.ts';
+import { DEFAULT_LIMITS, type GidEntry, type RnicHost, type RnicLimits } from '../rnic/config.ts';
 import type { AsyncEvent } from '../rnic/constants.ts';
 import { Counter } from '../rnic/counters.ts';
 import { PacketWriter } from '../rnic/packet-writer.ts';
@@ -10,6 +10,7 @@ import type { AddressVector, Path } from '../rnic/path.ts';
 import { DoorbellPage, doorbellBytes } from '../rnic/queue/doorbell.ts';
 import type { ContextResources } from '../rnic/resources.ts';
 import type { Tenant } from '../vswitch/model.ts';
+import { ConnectionQuota, withinQuotas } from '../vswitch/quota.ts';
 import { Transport } from '../vswitch/transport.ts';
 import { registerArena } from '../wire/crc32.ts';
 import type { Micros } from '../wire/types.ts';
@@ -120,6 +121,9 @@ export class Vrnic {
   readonly #receive = new ReceiveBurst();
   readonly #bursts: readonly TransmitBurst[];
   readonly #writer: PacketWriter;
+  /** Before its tenant's quotas. */
+  readonly #limits: RnicLimits;
+  #connectionQuota: ConnectionQuota | null = null;
   /** Null outside of tenants' networks. */
   readonly #pace: Pace | null;
   /** By context; and in a row, for the loop. */
@@ -154,6 +158,7 @@ export class Vrnic {
     this.#writer = new PacketWriter(this.#bursts, this.#random32() & 0xffff, LOOPBACK_PORT);
     registerArena(this.#receive.bytes);
     const limits = { ...DEFAULT_LIMITS, ...config.limits };
+    this.#limits = limits;
     this.#slots = limits.qps;
     this.#neighbours = new Neighbours({ mac, addresses, answers: config.gids !== undefined });
     this.engine = parts.newEngine(
@@ -164,7 +169,7 @@ export class Vrnic {
         mtu: wire.mtu,
         qpnBase: config.qpnBase ?? QPN_BASE,
         qpnCount: config.qpnCount ?? QPN_COUNT,
-        limits,
+        limits: { ...limits },
         strictTimers: config.strictTimers ?? false,
         reorderWindow: config.reorderWindow ?? REORDER_WINDOW,
       },
@@ -172,7 +177,7 @@ export class Vrnic {
     );
     const routes = this.#netdev ? { netdev: this.#netdev.name } : {};
     this.#pace = overlay && new Pace(overlay.addresses[0]!, config.meter);
-    this.#pace?.update(config.tenant!, clock());
+    if (config.tenant) this.#setLimits(config.tenant);
     const others = { ports: this.ports, neighbours: this.#neighbours, overlay, translation };
     this.#resolver = new PathResolver({ mac, gids, ...others, ...routes });
     // A tenant's endpoints are its only neighbours: answers of ours would leave without a VXLAN header.
@@ -277,6 +282,7 @@ export class Vrnic {
       execute: (id, command, now) => this.engine.execute(id, command, now),
       newMemory: (buffer, byteOffset) => this.#parts.newMemory(buffer, byteOffset),
       resolve: (av, transport, local, remote, now) => this.#resolver.resolve(av, transport, local, remote, now),
+      refuseConnection: (now) => this.#refuseConnection(now),
       opened: (qpn, transport, av, path) => this.#opened(qpn, transport, av, path),
     });
     this.#applications.set(context, application);
@@ -298,9 +304,26 @@ export class Vrnic {
     if (!overlay) return 0;
     const ended = overlay.update(tenant, this.#isConnected);
     for (const qpn of ended) this.engine.revoke(qpn);
-    this.#pace?.update(tenant, clock());
+    this.#setLimits(tenant);
     this.#moveTo(overlay.addresses, this.#mac);
     return ended.length;
+  }
+
+  #setLimits(tenant: Tenant): void {
+    const { quotas = {} } = tenant;
+    const { connectionsPerSecond: perSecond } = quotas;
+    this.#pace?.update(tenant, clock());
+    this.engine.setLimits(withinQuotas(this.#limits, quotas));
+    if (perSecond === this.#connectionQuota?.perSecond) return;
+    this.#connectionQuota = perSecond === undefined ? null : new ConnectionQuota(perSecond, clock());
+  }
+
+  #refuseConnection(now: Micros): Refusal | null {
+    const quota = this.#connectionQuota;
+    if (quota === null || quota.hasRoom(now)) return null;
+    this.engine.counters.add(Counter.limit_refused);
+    const reason = `this vRNIC has made ${quota.perSecond} connections in a second, its limit`;
+    return { ok: false, errno: Errno.EDQUOT, reason };
   }
 
   get connections(): Connection[] {
@@ -372,6 +395,7 @@ export class Vrnic {
   }
 
   #opened(qpn: number, transport: Transport, { dgid, sgidIndex }: AddressVector, { port }: Path): void {
+    this.#connectionQuota?.take();
     const underlay = port === TRANSLATED_PORT ? 'translate' : port === WIRE_PORT ? 'vxlan' : 'local';
     const local = this.#gids[sgidIndex]!.gid;
     this.#overlay?.opened({ qpn, transport, local, remote: dgid, underlay }, this.#isConnected);

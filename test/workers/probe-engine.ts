@@ -87,6 +87,8 @@ class ProbeEngine implements Engine {
   }
 
   setGids(): void {}
+
+  setLimits(): void {}
 }
 
 export const probeParts: EngineParts = {

@@ -1,12 +1,14 @@
 /** `urnic run`: an unmodified libibverbs or librdmacm program on a vRNIC. */
-import { spawn } from 'node:child_process';
+import { type ChildProcess, spawn } from 'node:child_process';
 import { accessSync, constants, existsSync, statSync } from 'node:fs';
 import { constants as system } from 'node:os';
 import { delimiter, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import type { Command } from 'commander';
+import { type Command, Option } from 'commander';
 import { ask, DEFAULT_SOCKET } from '../control-client.ts';
 import { vrnicDirectory } from '../daemon.ts';
+import { overlaid } from '../sandbox/overlay.ts';
+import { spawnSupervised } from '../sandbox/seccomp.ts';
 import { isStaticallyLinked } from '../statically-linked.ts';
 
 const SHIM = fileURLToPath(new URL('../../native/urnic-shim.so', import.meta.url));
@@ -15,7 +17,11 @@ interface RunFlags {
   readonly vrnic?: string;
   readonly socket: string;
   readonly directory?: string;
+  readonly sandbox?: Way;
 }
+
+/** How a program comes to see a vRNIC. */
+type Way = 'preload' | 'overlay' | 'seccomp';
 
 export function addRun(program: Command): void {
   program
@@ -25,11 +31,17 @@ export function addRun(program: Command): void {
     .option('--vrnic <name>', 'the vRNIC; may be left out where the daemon has one only')
     .option('--directory <path>', "the vRNIC's directory, where the daemon itself cannot be asked (in a container)")
     .option('--socket <path>', 'where the daemon listens for commands', DEFAULT_SOCKET)
+    .addOption(
+      new Option(
+        '--sandbox <way>',
+        'preload: the shim; overlay: and /sys/class as the kernel would show it; seccomp: system calls answered from outside (default: seccomp for statically linked programs, else preload)',
+      ).choices(['preload', 'overlay', 'seccomp']),
+    )
     .argument('<program...>', 'the program and its arguments')
     .passThroughOptions()
     .action(async ([name, ...args]: string[], flags: RunFlags) => {
       const directory = flags.directory ?? vrnicDirectory(flags.socket, await chooseVrnic(flags));
-      process.exitCode = await run(findProgram(name!), args, directory);
+      process.exitCode = await run(findProgram(name!), args, directory, flags.sandbox);
     });
 }
 
@@ -63,24 +75,37 @@ function searchPath(name: string): string {
   throw new Error(`${name}: no such program in PATH`);
 }
 
-/** Runs it with the shim in front of the C library. Returns its exit status, or 128 + signal as shells do. */
-async function run(path: string, args: readonly string[], directory: string): Promise<number> {
+/** Runs it. Returns its exit status, or 128 + signal as shells do. */
+async function run(path: string, args: readonly string[], directory: string, wanted?: Way): Promise<number> {
   if (!existsSync(join(directory, 'uverbs')))
     throw new Error(`no vRNIC at ${directory}: is the daemon up, and the name right?`);
-  if (!existsSync(SHIM)) throw new Error(`${SHIM} is not built: it needs a C compiler (npm run build:native)`);
-  // What it starts may be reached all the same: a static shell runs ordinary programs.
-  if (isStaticallyLinked(path)) console.error(`urnic: ${path} is statically linked: it will see no vRNIC itself`);
-  const preload = [SHIM, process.env.LD_PRELOAD].filter(Boolean).join(':');
-  const child = spawn(path, args, {
-    stdio: 'inherit',
-    env: { ...process.env, LD_PRELOAD: preload, URNIC_VRNIC: directory },
-  });
+  const way = wanted ?? (isStaticallyLinked(path) && process.arch === 'x64' ? 'seccomp' : 'preload');
+  if (!existsSync(SHIM) && way !== 'seccomp')
+    throw new Error(`${SHIM} is not built: it needs a C compiler (npm run build:native)`);
+  if (way !== 'seccomp' && isStaticallyLinked(path))
+    console.error(`urnic: ${path} is statically linked: it will see no vRNIC itself`);
+  const child = await start(path, args, directory, way);
   const forward = (signal: NodeJS.Signals): boolean => child.kill(signal);
   for (const signal of SIGNALS) process.on(signal, forward);
+  if (child.exitCode !== null || child.signalCode !== null) return statusOf(child.exitCode, child.signalCode);
   return new Promise((resolve, reject) => {
     child.once('error', reject);
-    child.once('exit', (code, signal) => resolve(code ?? 128 + (signal ? system.signals[signal] : 0)));
+    child.once('exit', (code, signal) => resolve(statusOf(code, signal)));
   });
+}
+
+const statusOf = (code: number | null, signal: NodeJS.Signals | null): number =>
+  code ?? 128 + (signal ? system.signals[signal] : 0);
+
+async function start(path: string, args: readonly string[], directory: string, way: Way): Promise<ChildProcess> {
+  // What a statically linked program starts may well be reached by the shim: a static shell runs ordinary programs.
+  const hasShim = way !== 'seccomp' || isStaticallyLinked(path);
+  const preload = [hasShim && SHIM, process.env.LD_PRELOAD].filter(Boolean).join(':');
+  const env = { ...process.env, URNIC_VRNIC: directory };
+  if (way === 'seccomp')
+    return spawnSupervised({ socket: join(directory, 'uverbs'), path, args, preload }, directory, env);
+  const [program, ...rest] = way === 'overlay' ? overlaid(path, args, directory) : [path, ...args];
+  return spawn(program!, rest, { stdio: 'inherit', env: { ...env, LD_PRELOAD: preload } });
 }
 
 const SIGNALS: readonly NodeJS.Signals[] = ['SIGINT', 'SIGTERM', 'SIGHUP'];

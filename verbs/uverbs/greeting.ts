@@ -7,7 +7,7 @@ import * as Linux from '../../workers/linux/constants.ts';
 import * as Libc from '../../workers/linux/libc.ts';
 import { SystemError } from '../../workers/linux/system-error.ts';
 import { peerCredentials, receiveDescriptors } from '../../workers/linux/unix-socket.ts';
-import { decodeContext, encodeRequest, RequestOp, Role, resultOf } from './protocol.ts';
+import { decodeReply, encodeRequest, RequestOp, Role } from './protocol.ts';
 
 /** What a program holds of a vRNIC after the hello. */
 export interface Greeted {
@@ -57,13 +57,14 @@ async function replyOf(socket: Socket, directory: string): Promise<Omit<Greeted,
     if (!found) continue;
     const { octets, fds } = found;
     if (octets.length === 0) break;
-    if (resultOf(octets) < 0) throw new SystemError(`opening ${directory}`, -resultOf(octets));
+    const { result, actions } = decodeReply(octets);
+    if (result < 0) throw new SystemError(`opening ${directory}`, -result);
     const [queueFd, wakeFd, completionFd, asyncFd] = fds;
     if (queueFd === undefined || wakeFd === undefined || completionFd === undefined || asyncFd === undefined) {
       for (const fd of fds) Libc.close(fd);
       throw new Error(`the daemon of ${directory} is of another version`);
     }
-    return { slots: decodeContext(octets).slots, queueFd, wakeFd, completionFd, asyncFd };
+    return { slots: Number(actions[0]!.argument), queueFd, wakeFd, completionFd, asyncFd };
   }
   throw new Error(`the daemon of ${directory} did not answer`);
 }

@@ -38,7 +38,7 @@ export interface Request {
   readonly payload: Buffer;
 }
 
-interface Action {
+export interface Action {
   readonly type: number;
   readonly address: bigint;
   readonly argument: bigint;
@@ -138,16 +138,19 @@ export function encodeRequest(op: number, argument: bigint, payload: Uint8Array 
   return octets;
 }
 
-/** What a reply to a hello says of the context: ACTION_CONTEXT, the only action of it. @throws RangeError for anything else. */
-export function decodeContext(octets: Buffer): { fileBytes: number; slots: number } {
-  const at = REPLY_HEADER_BYTES;
-  if (octets.length < at + ACTION_HEADER_BYTES || octets.readUInt32LE(at) !== ActionType.CONTEXT)
-    throw new RangeError('not the reply to a hello');
-  return { fileBytes: Number(octets.readBigUInt64LE(at + 8)), slots: Number(octets.readBigUInt64LE(at + 16)) };
+/** A reply, as whoever asked reads it. @throws RangeError when it is cut short. */
+export function decodeReply(octets: Buffer): { result: number; actions: Action[] } {
+  const actions: Action[] = [];
+  let at = REPLY_HEADER_BYTES;
+  for (let count = octets.readUInt32LE(8); count > 0; count--) {
+    const length = octets.readUInt32LE(at + 4);
+    const payload = octets.subarray(at + ACTION_HEADER_BYTES, at + ACTION_HEADER_BYTES + length);
+    const [address, argument] = [octets.readBigUInt64LE(at + 8), octets.readBigUInt64LE(at + 16)];
+    actions.push({ type: octets.readUInt32LE(at), address, argument, payload });
+    at += ACTION_HEADER_BYTES + padded(payload);
+  }
+  return { result: octets.readInt32LE(4), actions };
 }
-
-/** 0, or a negative errno. */
-export const resultOf = (reply: Buffer): number => reply.readInt32LE(4);
 
 /** Cuts requests out of a byte stream. */
 export class RequestReader {

@@ -110,4 +110,6 @@ export const ENODEV = 19;
 export const ENOBUFS = 105;
 
 // <linux/prctl.h>
+export const PR_SET_PDEATHSIG = 1;
+export const PR_SET_NO_NEW_PRIVS = 38;
 export const PR_SET_PTRACER = 0x59616d61;

@@ -15,6 +15,7 @@ export const errno = (): number => koffi.errno();
 
 export const socket = bind('socket', 'int', 'int', 'int', 'int');
 export const close = bind('close', 'int', 'int');
+export const connect = bind('connect', 'int', 'int', 'uint64_t', 'uint32_t');
 export const bindSocket = bind('bind', 'int', 'int', 'uint64_t', 'uint32_t');
 export const setsockopt = bind('setsockopt', 'int', 'int', 'int', 'int', 'uint64_t', 'uint32_t');
 export const getsockopt = bind('getsockopt', 'int', 'int', 'int', 'int', 'uint64_t', 'uint64_t');
@@ -72,6 +73,12 @@ export const processVmWritev = bind(
 );
 /** (pid, 0) through syscall(2): the C library's own function is younger than some that we run with. */
 export const syscall2 = bind('syscall', 'int64_t', 'int64_t', 'int64_t', 'int64_t');
+/** (number, six arguments) */
+export const syscall6 = bind('syscall', 'int64_t', ...Array<string>(7).fill('int64_t'));
+/** (signal, handler: 0 for the default) */
+export const signal = bind('signal', 'uint64_t', 'int', 'uint64_t');
+/** (domain, type, protocol, int[2]) */
+export const socketpair = bind('socketpair', 'int', 'int', 'int', 'int', 'uint64_t');
 /** (int[2], flags) */
 export const pipe2 = bind('pipe2', 'int', 'uint64_t', 'int');
 /** (fd, msghdr *, flags) */

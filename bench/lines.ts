@@ -48,6 +48,8 @@ const MANY_QPS = 10_000;
 export const SETTINGS = {
   polled: { mtu: 9000, mode: 'polled', spin: 0, qps: 16, depth: 256 },
   worker: { mtu: 9000, mode: 'worker', spin: 50, qps: 1, depth: 128 },
+  /** As a program has it that says nothing: it polls for a while before it sleeps. */
+  'polled, spin 50': { mtu: 9000, mode: 'polled', spin: 50, qps: 1, depth: 128 },
   'polled, MTU 1500': { mtu: 1500, mode: 'polled', spin: 0, qps: 1, depth: 128 },
   'polled, many QPs': { mtu: 9000, mode: 'polled', spin: 0, qps: MANY_QPS, depth: 4 },
 } as const satisfies Record<string, Setting>;
@@ -141,9 +143,17 @@ export const LINES: readonly Line[] = [
   },
   {
     id: 'latency-sleeping',
-    title: '64 B WRITE, one way, sleeping',
+    title: '64 B WRITE, one way, sleeping at once',
     unit: 'µs',
     setting: 'polled',
+    peer: { name: 'qperf tcp_lat', factor: 1 },
+    measure: oneWay(true),
+  },
+  {
+    id: 'latency-events',
+    title: '64 B WRITE, one way, waiting for events (polls 50 µs, then sleeps)',
+    unit: 'µs',
+    setting: 'polled, spin 50',
     peer: { name: 'qperf tcp_lat', factor: 1 },
     measure: oneWay(true),
   },

@@ -37,9 +37,7 @@ export class CompChannel {
     const event = this.#nextEvent();
     const waiter = this.#waiters.at(-1)!;
     while (this.#waiters.includes(waiter)) {
-      if (driver.progress()) continue;
-      driver.sleep(SLEEP_MICROS);
-      if (!driver.progress()) await nextTurn();
+      if (!driver.progress() && !driver.sleep(SLEEP_MICROS)) await nextTurn();
     }
     return event;
   }

@@ -43,8 +43,8 @@ export type LinkEvent =
 export interface Driver {
   /** One breath: sends, receives, acknowledges. True when there was something to do. */
   progress(): boolean;
-  /** Blocks the thread until frames come, a deadline of the vRNIC passes, or so long. */
-  sleep(micros: number): void;
+  /** Polls as long as the device was told to, then blocks the thread until frames come, a deadline of the vRNIC passes, or so long. True when there was something to do. */
+  sleep(micros: number): boolean;
 }
 
 /** The control half of a link. */

@@ -11,6 +11,7 @@ export interface LocalDeviceOptions extends Omit<VrnicConfig, 'name' | 'port'> {
   readonly port?: PortConfig;
   /** `urnic0` by default. */
   readonly name?: string;
+  /** 50 µs by default. */
   readonly spin?: Spin;
   /** True: no worker thread. The vRNIC moves when this thread polls (workers/polled-device.ts): lowest latency, for programs that do little else. */
   readonly polled?: boolean;
@@ -35,7 +36,7 @@ export async function openLocalDevice(options: LocalDeviceOptions): Promise<Loca
   if (netdev === undefined && port === undefined) throw new Error('a local device needs a netdev or a port');
   const wire: PortConfig = port ?? { kind: 'af_packet', netdev: netdev ?? '' };
   const config: VrnicConfig = { ...rest, name, port: wire };
-  return polled ? openPolledDevice(config) : openHostedDevice(config, spin);
+  return polled ? openPolledDevice(config, spin) : openHostedDevice(config, spin);
 }
 
 async function openHostedDevice(config: VrnicConfig, spin: Spin | undefined): Promise<LocalDevice> {

@@ -10,21 +10,23 @@ import type { Application } from './application.ts';
 import { clock, IdleClock } from './clock.ts';
 import type { DeviceLink, Driver, LinkCommand, LinkEvent } from './device-link.ts';
 import { ENGINE_PARTS } from './engine-parts.ts';
+import * as Libc from './linux/libc.ts';
+import { RunQueue } from './linux/scheduling.ts';
 import type { LocalDevice } from './local-device.ts';
 import type { LinkReply } from './messages.ts';
 import { Sleeper } from './sleeper.ts';
 import { openVrnic, type Vrnic } from './vrnic.ts';
-import type { VrnicConfig } from './vrnic-config.ts';
+import { SPIN_MICROS, type Spin, type VrnicConfig, YIELD_MICROS } from './vrnic-config.ts';
 
 /** How often the device is polled while the program waits for something else. */
 const BACKGROUND_MILLIS = 1;
 const REFRESH_MICROS: Micros = 500_000;
 
 /** @throws Error that says why not: no such interface, no CAP_NET_RAW, a port that needs a bridge … */
-export function openPolledDevice(config: VrnicConfig): LocalDevice {
+export function openPolledDevice(config: VrnicConfig, spin: Spin = SPIN_MICROS): LocalDevice {
   if (config.namespace !== undefined)
     throw new Error('a polled device lives in the network namespace of its own thread');
-  return new PolledDevice(config.name, openVrnic(config, ENGINE_PARTS));
+  return new PolledDevice(config.name, openVrnic(config, ENGINE_PARTS), spin);
 }
 
 class PolledDevice implements LocalDevice, Driver {
@@ -34,12 +36,15 @@ class PolledDevice implements LocalDevice, Driver {
   readonly #sleeper = new Sleeper();
   readonly #timer: NodeJS.Timeout;
   readonly #clock = new IdleClock();
+  readonly #runQueue = new RunQueue();
+  readonly #spinMicros: number;
   #isIdle = false;
   #refreshAt: Micros = 0;
   #isOpen = true;
 
-  constructor(name: string, vrnic: Vrnic) {
+  constructor(name: string, vrnic: Vrnic, spin: Spin) {
     this.name = name;
+    this.#spinMicros = spin === 'always' ? Number.POSITIVE_INFINITY : spin;
     this.#vrnic = vrnic;
     this.#timer = setInterval(() => this.#background(), BACKGROUND_MILLIS).unref();
   }
@@ -67,16 +72,36 @@ class PolledDevice implements LocalDevice, Driver {
     return isBusy;
   }
 
-  sleep(micros: Micros): void {
+  sleep(micros: Micros): boolean {
+    if (!this.#isOpen) return false;
+    const until = clock() + micros;
+    if (this.#spin(until)) return true;
     const now = clock();
-    if (!this.#isOpen) return;
+    if (now >= until) return false;
     if (this.#vrnic.setSleeping(true)) {
       this.#sleeper.reset();
-      const deadline = Math.min(this.#vrnic.watch(this.#sleeper, now), now + micros);
+      const deadline = Math.min(this.#vrnic.watch(this.#sleeper, now), until);
       if (deadline > now) this.#sleeper.sleep(deadline - now);
     }
     this.#vrnic.setSleeping(false);
     this.#isIdle = false;
+    return this.progress();
+  }
+
+  /** True when something came before it is time to sleep. */
+  #spin(until: Micros): boolean {
+    const begin = clock();
+    const end = Math.min(begin + this.#spinMicros, until);
+    for (let now = begin; now < end && !this.#isCrowded(now); now = clock()) {
+      if (this.progress()) return true;
+      if (now - begin >= YIELD_MICROS) Libc.schedYield();
+    }
+    return false;
+  }
+
+  /** Who is told to spin always does. */
+  #isCrowded(now: Micros): boolean {
+    return this.#spinMicros !== Number.POSITIVE_INFINITY && this.#runQueue.isCrowded(now);
   }
 
   async statistics() {
@@ -93,6 +118,7 @@ class PolledDevice implements LocalDevice, Driver {
     for (const link of this.#links) link.end(`${this.name}: the vRNIC has ended`);
     this.#isOpen = false;
     this.#vrnic.close(clock());
+    this.#runQueue.close();
   }
 
   #background(): void {

@@ -10,7 +10,7 @@ import { type Bridge, bridge } from './bridge.ts';
 import type { LinkEndpoint } from './device-link.ts';
 import { closeAll, newLedger } from './linux/descriptors.ts';
 import type { ControlAnswer, ControlMessage } from './messages.ts';
-import type { Spin, VrnicConfig } from './vrnic-config.ts';
+import { SPIN_MICROS, type Spin, type VrnicConfig } from './vrnic-config.ts';
 import { TURN_MICROS, type WorkerTask } from './worker-loop.ts';
 
 export interface SupervisorOptions {
@@ -26,7 +26,6 @@ export interface SupervisorOptions {
   readonly workerFile?: string;
 }
 
-const SPIN_MICROS = 50;
 /** How long a worker may take to end its vRNICs. */
 const PATIENCE_MILLIS = 5000;
 

@@ -44,5 +44,8 @@ export interface VrnicConfig {
   readonly reorderWindow?: number;
 }
 
-/** How long a worker polls before it sleeps: microseconds, or for ever. */
+/** How long a worker, or a polled device whose program waits, polls before it sleeps: microseconds, or for ever. */
 export type Spin = number | 'always';
+export const SPIN_MICROS = 50;
+/** So long who polls in vain keeps its core from threads that have something to do. */
+export const YIELD_MICROS = 5;

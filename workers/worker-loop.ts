@@ -13,7 +13,7 @@ import { preferThisThread, RunQueue } from './linux/scheduling.ts';
 import type { ControlAnswer, ControlMessage, HostedProgram, LinkMessage } from './messages.ts';
 import { Sleeper } from './sleeper.ts';
 import { openVrnic, type Vrnic } from './vrnic.ts';
-import type { Spin, VrnicConfig } from './vrnic-config.ts';
+import { type Spin, type VrnicConfig, YIELD_MICROS } from './vrnic-config.ts';
 
 export interface WorkerTask {
   readonly control: MessagePort;
@@ -35,8 +35,6 @@ interface Attachment {
 }
 
 export const TURN_MICROS = 500_000;
-/** So long an idle worker keeps its core from threads that have something to do. */
-const YIELD_MICROS = 5;
 /** Messages of one application in one breath: the data path waits for no control flood. */
 const MESSAGE_COUNT_MAX = 32;
 /** So many, and a vRNIC without a guarantee has its turn. */

@@ -17,8 +17,8 @@ export interface Snapshot {
 export interface Edit {
   readonly key: string;
   readonly value?: string;
-  /** The entry goes when this ends; without one it stays. */
-  readonly lease?: Lease;
+  /** The entry goes when this ends; without one it stays. `keep`: whatever it is under now; there must be a condition on its key. */
+  readonly lease?: Lease | 'keep';
 }
 
 /** The entry was last changed at this revision; 0: there is none. */

@@ -177,8 +177,9 @@ export class EmbeddedStore implements ControlStore {
 }
 
 function stage(entries: Map<string, Held>, { key, value, lease }: Edit, revision: number): void {
+  const under = lease === 'keep' ? entries.get(key)?.lease : lease;
   if (value === undefined) entries.delete(key);
-  else entries.set(key, { key, value, revision, ...(lease && { lease }) });
+  else entries.set(key, { key, value, revision, ...(under && { lease: under }) });
 }
 
 /** Leases end with the process, and what is under one with it. */

@@ -99,6 +99,8 @@ export async function conforms(t: Test, store: ControlStore): Promise<void> {
       { key: 'l/2', value: 'mine', lease },
       { key: 'l/3', value: 'stays' },
     ]);
+    const { revision } = (await store.get('l/1'))!;
+    await store.commit([{ key: 'l/1', value: 'still mine', lease: 'keep' }], [{ key: 'l/1', revision }]);
     const put = (await store.commit([{ key: 'l/2', value: 'nobody’s now' }]))!;
     await lease.revoke();
     await lease.ended;

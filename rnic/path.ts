@@ -31,6 +31,9 @@ export interface Path {
   readonly local?: Path;
 }
 
+/** How packets of a tenant travel: in VXLAN; as plain RoCEv2 between the hosts' addresses; or never leaving the host. */
+export type Underlay = 'vxlan' | 'translate' | 'local';
+
 /** An address vector as verbs give it (`ibv_ah_attr`, always with a GRH on RoCE). */
 export interface AddressVector {
   /** 16 octets. */
@@ -42,5 +45,5 @@ export interface AddressVector {
   readonly sl?: number;
   readonly portNum: number;
   /** In a tenant's network: which way this connection goes, whatever the tenant's own choice is. Both ends must say the same. */
-  readonly underlay?: 'vxlan' | 'translate' | 'local';
+  readonly underlay?: Underlay;
 }

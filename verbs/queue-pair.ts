@@ -1,6 +1,7 @@
 /** A queue pair. `ibv_create_qp(3)`, `ibv_modify_qp(3)`, `ibv_post_send(3)`, `ibv_post_recv(3)`. */
 import { type Answers, Errno, type QpAttributes, type QpCap } from '../rnic/commands.ts';
 import { AsyncEvent, QpAttr, QpState, QpType, WrOpcode } from '../rnic/constants.ts';
+import type { Underlay } from '../rnic/path.ts';
 import * as Layout from '../rnic/queue/layout.ts';
 import { Ring } from '../rnic/queue/ring.ts';
 import type { Cq } from './completion-queue.ts';
@@ -162,15 +163,16 @@ export class Qp {
     return this.modifyQp({ ...common, qpAccessFlags: options.accessFlags ?? 0 });
   }
 
-  /** INIT → RTR. UD needs no destination. */
+  /** INIT → RTR. UD needs no destination. `underlay`: in a tenant's network, the way of this connection; both ends say the same. */
   toRtr(
     to?: Destination,
-    options: { sgidIndex?: number; pathMtu?: number } & Partial<QpAttributes> = {},
+    options: { sgidIndex?: number; pathMtu?: number; underlay?: Underlay } & Partial<QpAttributes> = {},
   ): Promise<void> {
     if (this.type === QpType.UD) return this.modifyQp({ qpState: QpState.RTR });
     if (!to) throw new VerbsError('modifyQp', Errno.EINVAL, 'a connected QP needs a destination', 'to');
-    const { sgidIndex = 0, pathMtu = 3, maxDestRdAtomic = 16, minRnrTimer = 12 } = options;
-    const av = { dgid: to.gid, sgidIndex, hopLimit: 64, trafficClass: 0, flowLabel: 0, portNum: 1 };
+    const { sgidIndex = 0, pathMtu = 3, maxDestRdAtomic = 16, minRnrTimer = 12, underlay } = options;
+    const path = { sgidIndex, hopLimit: 64, trafficClass: 0, flowLabel: 0, portNum: 1 };
+    const av = { dgid: to.gid, ...path, ...(underlay && { underlay }) };
     const connected = { qpState: QpState.RTR, av, pathMtu, destQpNum: to.qpNum, rqPsn: to.psn };
     return this.modifyQp(this.type === QpType.UC ? connected : { ...connected, maxDestRdAtomic, minRnrTimer });
   }

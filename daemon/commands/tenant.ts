@@ -115,6 +115,8 @@ function addEndpoint(endpoint: Command): void {
     .description('add an endpoint, or move one to another host or group')
     .option('--also <addresses>', 'more addresses of it, with commas between')
     .option('--group <name>', 'it talks to endpoints of this group alone')
+    .option('--translates', 'its host offers translation')
+    .option('--no-translates', 'it does not')
     .action((tenant: string, address: string, { also, socket, json, ...endpoint }: EndpointFlags) =>
       change(
         { socket, ...(json && { json }) },

@@ -140,7 +140,9 @@ export class Overlay {
     const { mac, host } = peer.endpoint;
     const own = viewOf(this.#views, source)!.at(source)!.endpoint;
     const isConnected = transport === Transport.RC || transport === Transport.UC;
-    const chosen = isConnected && wanted ? { underlay: wanted } : this.#tenant;
+    // A tenant that wants no wire has none, whatever its programs say.
+    const mayChoose = isConnected && this.#tenant.underlay !== 'local';
+    const chosen = mayChoose && wanted ? { underlay: wanted } : this.#tenant;
     const best = underlayOf(chosen, own, peer.endpoint, isConnected);
     const underlay = best === 'local' && this.#local === null ? 'vxlan' : best;
     const isHere = sameGid(host, this.#member.hub.local);

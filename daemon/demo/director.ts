@@ -3,6 +3,7 @@ import { execFileSync, spawnSync } from 'node:child_process';
 import { WrOpcode } from '../../verbs/index.ts';
 import type { HostAddress } from './host.ts';
 import { RemoteHost } from './remote-host.ts';
+import { showTenants } from './tenants.ts';
 
 const MTU = 9000;
 const MESSAGE_BYTES = 1 << 20;
@@ -45,6 +46,7 @@ export async function directDemo(cli: string, isJson: boolean): Promise<void> {
     tell('RC connection 192.0.2.1 ↔ 192.0.2.2', `QP 0x${atA.qpNum.toString(16)} ↔ QP 0x${atB.qpNum.toString(16)}`);
     await verify(a, b, tell);
     await measure(a, tell);
+    if (!isJson) console.log('\nThree tenants on the same two hosts, each with the address 10.0.0.1.\n');
     await showTenants(a, b, tell);
     await Promise.all(hosts.map((host) => host.do({ do: 'end' })));
     for (const host of hosts) host.end();
@@ -93,40 +95,4 @@ async function measure(a: RemoteHost, tell: (what: string, result: string) => vo
   }
   const micros = await a.do<number>({ do: 'latency', bytes: 64, seconds: 1 });
   tell('64 B WRITE, post to completion (median)', `${micros.toFixed(1)} µs`);
-}
-
-const TENANTS = [
-  { name: 'blue', vni: 100 },
-  { name: 'red', vni: 200 },
-];
-const INSIDE = ['10.0.0.1', '10.0.0.2'] as const;
-const OUTSIDE = ['192.0.2.1', '192.0.2.2'] as const;
-
-/** Two tenants with the same addresses over VXLAN; then a rule that ends one's live connection. */
-async function showTenants(a: RemoteHost, b: RemoteHost, tell: (what: string, result: string) => void): Promise<void> {
-  for (const tenant of TENANTS) {
-    const { name } = tenant;
-    const [one, two] = [INSIDE, OUTSIDE];
-    const atA = await a.do<HostAddress>({
-      do: 'joinTenant',
-      tenant: { ...tenant, addresses: one, hosts: two, mtu: MTU },
-    });
-    const turned = { addresses: [one[1], one[0]], hosts: [two[1], two[0]] } as const;
-    const atB = await b.do<HostAddress>({ do: 'joinTenant', tenant: { ...tenant, ...turned, mtu: MTU } });
-    await Promise.all([a.do({ do: 'connectTenant', name, peer: atB }), b.do({ do: 'connectTenant', name, peer: atA })]);
-    tell(`tenant ${name}: 10.0.0.1 ↔ 10.0.0.2 over VXLAN ${tenant.vni}`, 'connected');
-  }
-  const written = await Promise.all(
-    TENANTS.map(({ name }, i) => a.do<string>({ do: 'writeTenant', name, value: 0x41 + i })),
-  );
-  for (const [i, { name }] of TENANTS.entries()) {
-    const at = await b.do<number>({ do: 'tenantDiffers', name, value: 0x41 + i });
-    if (written[i] !== 'SUCCESS' || at !== -1) throw new Error(`tenant ${name}: ${written[i]}, octet ${at} differs`);
-  }
-  tell('WRITE of 1 MiB in both, to the same address', 'each in its own');
-  const millis = await a.do<number>({ do: 'denyTenant', name: 'red' });
-  tell('a rule denies red: its live connection', `cut in ${millis.toFixed(1)} ms`);
-  const after = await a.do<string>({ do: 'writeTenant', name: 'blue', value: 0x51 });
-  if (after !== 'SUCCESS') throw new Error(`tenant blue: ${after}`);
-  tell('blue meanwhile', 'goes on');
 }

@@ -14,7 +14,7 @@ import {
   WorkCompletion,
   WrOpcode,
 } from '../../verbs/index.ts';
-import { TenantHost, type TenantText } from './tenant-host.ts';
+import { TenantHost } from './tenant-host.ts';
 
 export interface HostAddress {
   readonly gid: string;
@@ -36,10 +36,13 @@ export interface Step {
     | 'bandwidth'
     | 'latency'
     | 'stats'
+    | 'serveTenants'
     | 'joinTenant'
     | 'connectTenant'
     | 'writeTenant'
     | 'tenantDiffers'
+    | 'tenantBandwidth'
+    | 'limitTenant'
     | 'denyTenant'
     | 'end';
   readonly address?: string;
@@ -49,7 +52,9 @@ export interface Step {
   readonly bytes?: number;
   readonly value?: number;
   readonly seconds?: number;
-  readonly tenant?: TenantText;
+  /** urnic.yaml. */
+  readonly configuration?: string;
+  /** Of a vRNIC, or of a tenant that has one of its name. */
   readonly name?: string;
 }
 
@@ -92,19 +97,25 @@ class Host {
         return this.#latency(step.bytes!, step.seconds!);
       case 'stats':
         return this.#statistics();
+      case 'serveTenants':
+        await this.#stop();
+        return this.#tenants.serve(step.configuration!);
       case 'joinTenant':
-        return this.#tenants.join(step.tenant!);
+        return this.#tenants.join(step.name!);
       case 'connectTenant':
         return this.#tenants.connect(step.name!, step.peer!);
       case 'writeTenant':
         return this.#tenants.write(step.name!, step.value!);
       case 'tenantDiffers':
         return this.#tenants.differs(step.name!, step.value!);
+      case 'tenantBandwidth':
+        return this.#tenants.bandwidth(step.name!, step.seconds!);
+      case 'limitTenant':
+        return this.#tenants.limit(step.name!, step.value!);
       case 'denyTenant':
         return this.#tenants.deny(step.name!);
       case 'end':
-        await this.#tenants.stop();
-        return this.#stop();
+        return this.#tenants.stop();
     }
   }
 

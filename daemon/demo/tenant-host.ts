@@ -1,30 +1,34 @@
-/** A demo host's tenants: vRNICs that share the host's VTEP, each with a connection to its namesake on the other host. */
+/** A demo host's daemon: vRNICs of tenants, each attached to by this process, with a connection to a peer of its tenant. */
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import {
   Access,
   AsyncEvent,
-  Context,
+  type Context,
   type Cq,
+  getDeviceList,
   type Mr,
+  openDevice,
   type Qp,
   QpType,
   SendFlag,
+  type SendWr,
   WrOpcode,
 } from '../../verbs/index.ts';
-import { macOf, type Tenant } from '../../vswitch/model.ts';
-import { connect } from '../../workers/client.ts';
-import { linkLocalOf, toGid } from '../../workers/linux/netdev.ts';
-import { Supervisor } from '../../workers/supervisor.ts';
+import { parseConfiguration } from '../configuration.ts';
+import { ask } from '../control-client.ts';
+import { Daemon } from '../daemon.ts';
 import type { HostAddress } from './host.ts';
 
 const MEMORY_BYTES = 1 << 20;
+const MESSAGE_BYTES = 65_536;
+const OUTSTANDING = 32;
 const PSN = 7;
 const GID_INDEX = 1;
-const OVERHEAD = 50;
 const RIGHTS = Access.LOCAL_WRITE | Access.REMOTE_WRITE;
-const ANY = { address: new Uint8Array(16), bits: 0 };
 
 interface Place {
-  readonly tenant: Tenant;
   readonly context: Context;
   readonly cq: Cq;
   readonly mr: Mr;
@@ -32,87 +36,100 @@ interface Place {
   peer: HostAddress | null;
 }
 
-export interface TenantText {
-  readonly name: string;
-  readonly vni: number;
-  /** Of this host, then of the other: inside, and their hosts'. */
-  readonly addresses: readonly [string, string];
-  readonly hosts: readonly [string, string];
-  readonly mtu: number;
-}
-
 export class TenantHost {
-  readonly #supervisor = new Supervisor({ workers: 1, spin: 50 });
+  #daemon: Daemon | null = null;
+  readonly #folder = mkdtempSync(join(tmpdir(), 'urnic-demo-'));
+  /** By vRNIC. */
   readonly #places = new Map<string, Place>();
 
-  async join({ name, vni, addresses, hosts, mtu }: TenantText): Promise<HostAddress> {
-    const endpoints = addresses.map((text, i) => {
-      const address = toGid(text);
-      return { address, mac: macOf(vni, address), host: toGid(hosts[i]!) };
-    });
-    const tenant = { name, vni, endpoints, rules: [] };
-    const [{ address, mac, host: local }] = endpoints as [(typeof endpoints)[number]];
-    const port = { kind: 'vxlan', local, mtu: mtu - OVERHEAD } as const;
-    await this.#supervisor.startVrnic({ name, port, tenant, mac, gids: [linkLocalOf(mac), address] });
-    const context = new Context(await connect(await this.#supervisor.endpoint(name)));
+  /** Starts a daemon with this urnic.yaml. */
+  async serve(configuration: string): Promise<void> {
+    this.#daemon = await Daemon.start(parseConfiguration(configuration), this.#socket);
+  }
+
+  /** Attaches to a vRNIC of the daemon, as any program of this host may. */
+  async join(vrnic: string): Promise<HostAddress> {
+    const device = getDeviceList(this.#folder).find(({ name }) => name === vrnic)!;
+    const context = await openDevice(device);
     const pd = await context.allocPd();
-    const cq = await context.createCq(16, await context.createCompChannel());
+    const cq = await context.createCq(64, await context.createCompChannel());
     const mr = await pd.regMr(new SharedArrayBuffer(MEMORY_BYTES), RIGHTS);
     const qp = await pd.createQp({ type: QpType.RC, sendCq: cq, recvCq: cq });
     await qp.toInit({ accessFlags: RIGHTS });
-    this.#places.set(name, { tenant, context, cq, mr, qp, peer: null });
-    const gid = Buffer.from(address).toString('hex');
+    this.#places.set(vrnic, { context, cq, mr, qp, peer: null });
+    const gid = Buffer.from(await context.queryGid(GID_INDEX)).toString('hex');
     return { gid, qpNum: qp.qpNum, psn: PSN, addr: String(mr.addr), rKey: mr.rKey };
   }
 
-  async connect(name: string, peer: HostAddress): Promise<void> {
-    const place = this.#at(name);
+  /** Says by which underlay. */
+  async connect(vrnic: string, peer: HostAddress): Promise<string> {
+    const place = this.#places.get(vrnic)!;
+    const { context, qp } = place;
     place.peer = peer;
+    const { activeMtu } = await context.queryPort();
     const to = { gid: Buffer.from(peer.gid, 'hex'), qpNum: peer.qpNum, psn: peer.psn };
-    await place.qp.toRtr(to, { sgidIndex: GID_INDEX, pathMtu: 5 });
-    await place.qp.toRts(PSN);
+    await qp.toRtr(to, { sgidIndex: GID_INDEX, pathMtu: activeMtu });
+    await qp.toRts(PSN);
+    const found = (await ask(this.#socket, { op: 'connections', vrnic })) as { underlay: string }[];
+    return found[0]!.underlay;
   }
 
   /** Fills the peer's memory with `value`. Says how the WRITE ended. */
-  async write(name: string, value: number): Promise<string> {
-    const { mr, qp, cq, peer } = this.#at(name);
-    mr.bytes.fill(value);
-    const { addr, rKey } = peer!;
-    const sgList = [{ mr, length: MEMORY_BYTES }];
-    const request = {
-      opcode: WrOpcode.RDMA_WRITE,
-      sendFlags: SendFlag.SIGNALED,
-      remoteAddr: BigInt(addr),
-      rKey,
-      sgList,
-    };
-    qp.postSend(request);
-    const [completion] = await cq.next(1);
+  async write(vrnic: string, value: number): Promise<string> {
+    const place = this.#places.get(vrnic)!;
+    place.mr.bytes.fill(value);
+    place.qp.postSend(requestOf(place, MEMORY_BYTES));
+    const [completion] = await place.cq.next(1);
     return completion!.statusName;
   }
 
   /** -1 when all octets are `value`. */
-  differs(name: string, value: number): number {
-    return this.#at(name).mr.bytes.findIndex((octet) => octet !== value);
+  differs(vrnic: string, value: number): number {
+    return this.#places.get(vrnic)!.mr.bytes.findIndex((octet) => octet !== value);
   }
 
-  /** Nobody of this tenant may talk any more. Milliseconds until its live connection heard of it. */
-  async deny(name: string): Promise<number> {
-    const { tenant, context } = this.#at(name);
-    const rule = { id: 'cut', priority: 100, action: 'deny', source: ANY, destination: ANY } as const;
+  /** Gigabits a second of WRITEs of 64 KiB. */
+  async bandwidth(vrnic: string, seconds: number): Promise<number> {
+    const place = this.#places.get(vrnic)!;
+    const request = requestOf(place, MESSAGE_BYTES);
     const start = performance.now();
-    const heard = context.getAsyncEvent();
-    await this.#supervisor.setTenant(name, { ...tenant, rules: [rule] });
+    const end = start + seconds * 1000;
+    let posted = 0;
+    let done = 0;
+    while (done < posted || performance.now() < end) {
+      for (; posted - done < OUTSTANDING && performance.now() < end; posted++) place.qp.postSend(request);
+      done += (await place.cq.next(OUTSTANDING)).length;
+    }
+    return (done * MESSAGE_BYTES * 8) / ((performance.now() - start) * 1e6);
+  }
+
+  async limit(tenant: string, rate: number): Promise<void> {
+    await ask(this.#socket, { op: 'setLimit', tenant, limit: { rate } });
+  }
+
+  /** Nobody of this tenant may talk any more. Milliseconds until the live connection of its vRNIC heard of it. */
+  async deny(tenant: string): Promise<number> {
+    const start = performance.now();
+    const heard = this.#places.get(tenant)!.context.getAsyncEvent();
+    await ask(this.#socket, { op: 'addRule', tenant, rule: { id: 'cut', action: 'deny' } });
     const { code } = await heard;
-    if (code !== AsyncEvent.QP_FATAL) throw new Error(`the connection of ${name} heard event ${code}, not QP_FATAL`);
+    if (code !== AsyncEvent.QP_FATAL) throw new Error(`the connection of ${tenant} heard event ${code}, not QP_FATAL`);
     return performance.now() - start;
   }
 
-  stop(): Promise<void> {
-    return this.#supervisor.stop();
+  async stop(): Promise<void> {
+    for (const { context } of this.#places.values()) await context.close();
+    await this.#daemon?.stop();
+    rmSync(this.#folder, { recursive: true, force: true });
   }
 
-  #at(name: string): Place {
-    return this.#places.get(name)!;
+  get #socket(): string {
+    return join(this.#folder, 'control.sock');
   }
+}
+
+function requestOf({ mr, peer }: Place, length: number): SendWr {
+  const { addr, rKey } = peer!;
+  const sgList = [{ mr, length }];
+  return { opcode: WrOpcode.RDMA_WRITE, sendFlags: SendFlag.SIGNALED, remoteAddr: BigInt(addr), rKey, sgList };
 }

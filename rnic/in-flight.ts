@@ -54,3 +54,28 @@ export class InFlight {
     this.#head = 0;
   }
 }
+
+/** What one sender has in flight, as the vRNIC knows it, and its place in line. */
+export class InFlightShare {
+  #weight = 0;
+  #isWaiting = false;
+
+  /** So much is in flight now. */
+  set(inFlight: InFlight, bytes: number, packets: number): void {
+    const weight = inFlight.weigh(bytes, packets);
+    if (weight === this.#weight) return;
+    inFlight.change(weight - this.#weight);
+    this.#weight = weight;
+  }
+
+  /** The peer's buffer is full of other QPs' packets: in line, once. */
+  wait(inFlight: InFlight, sender: RoomWaiter): void {
+    if (!this.#isWaiting) inFlight.wait(sender);
+    this.#isWaiting = true;
+  }
+
+  /** Its turn has come. */
+  leaveLine(): void {
+    this.#isWaiting = false;
+  }
+}

@@ -20,7 +20,7 @@ import { flushReceiveQueue } from './receive-completion.ts';
 import { ReceiveWork } from './receive-work.ts';
 import { Put, packetsFor } from './request-packets.ts';
 import { putAck, putAcknowledge, putReadResponse, putShortResponse } from './response-packets.ts';
-import { type Response, ResponseKind, ResponseQueue } from './response-queue.ts';
+import { type Answer, type Response, ResponseKind, ResponseQueue } from './response-queue.ts';
 import { MAX_MESSAGE_BYTES } from './send-work.ts';
 import { Verdict } from './verdict.ts';
 import { WriteTarget } from './write-target.ts';
@@ -176,7 +176,7 @@ export class RcResponder implements Responder {
         Reth.virtualAddressHi(view, at) === response.hi + (lo >= 2 ** 32 ? 1 : 0);
       const end = from + packetsFor(length, this.#qp.pathMtuBytes);
       if (sameAddress && Reth.rKey(view, at) === response.rKey && passed + length <= response.length) {
-        this.#responses!.repeat(response, from, end);
+        if (!this.#responses!.repeat(response, from, end)) this.#core.counters.add(Counter.drop_duplicate_read);
         return;
       }
     }
@@ -186,9 +186,8 @@ export class RcResponder implements Responder {
   /** the saved result, never the operation. */
   #repeatResult(psn: Psn): void {
     const response = this.#responses?.find(psn) ?? null;
-    if (response === null || response.kind === ResponseKind.READ) {
-      this.#core.counters.add(Counter.drop_duplicate_atomic);
-    } else this.#responses!.repeat(response, 0, 1);
+    const isKept = response !== null && response.kind !== ResponseKind.READ;
+    if (!isKept || !this.#responses!.repeat(response, 0, 1)) this.#core.counters.add(Counter.drop_duplicate_atomic);
   }
 
   // ── The expected request ──
@@ -514,26 +513,27 @@ export class RcResponder implements Responder {
   }
 
   /** One packet of the answer that is due. */
-  #putNext(out: PacketWriter, response: Response): number {
+  #putNext(out: PacketWriter, answer: Answer): number {
     const qp = this.#qp;
+    const { response } = answer;
     let put: number;
     if (response.ackBefore !== -1) {
       put = putAck(out, qp, response.ackBefore as Psn, response.msn - 1);
       if (put > 0) response.ackBefore = -1;
     } else if (response.kind === ResponseKind.READ) {
-      put = putReadResponse(out, qp, response);
-      if (put > 0 && ++response.next === response.end) this.#responses!.done(response);
+      put = putReadResponse(out, qp, answer);
+      if (put > 0) this.#responses!.sent(answer);
     } else {
       put = putShortResponse(out, qp, response);
-      if (put > 0) this.#responses!.done(response);
+      if (put > 0) this.#responses!.sent(answer);
     }
     if (put > 0) this.#countSent(put);
     return put;
   }
 
-  #loseRead(response: Response): boolean {
+  #loseRead({ response, next }: Answer): boolean {
     this.#responses = null;
-    this.#ePsn = PsnMath.add(response.psn, response.next);
+    this.#ePsn = PsnMath.add(response.psn, next);
     this.#ackDue = false;
     this.#end(Aeth.NAK_REMOTE_ACCESS_ERROR, WcStatus.LOC_ACCESS_ERR, AsyncEvent.QP_ACCESS_ERR);
     return true;

@@ -5,10 +5,12 @@ import * as Opcode from '../wire/opcode.ts';
 import * as PsnMath from '../wire/psn.ts';
 import type { Micros, OpFlags, Psn } from '../wire/types.ts';
 import { ActiveSends } from './active-sends.ts';
+import { type Awaited, EARLY_PACKETS } from './awaited-responses.ts';
 import { AsyncEvent, QpState, SendFlag, WcStatus } from './constants.ts';
 import type { EngineCore, Qp, Sender } from './core.ts';
 import { Counter } from './counters.ts';
-import type { RoomWaiter } from './in-flight.ts';
+import { fatalNak } from './fatal-nak.ts';
+import { InFlightShare, type RoomWaiter } from './in-flight.ts';
 import { runLocalWork } from './local-work.ts';
 import type { ReceivedPacket } from './packet.ts';
 import type { PacketWriter } from './packet-writer.ts';
@@ -20,15 +22,6 @@ import type { Timer } from './timers.ts';
 
 /** Verdict of one step of the transmit loop; positive values are octets sent. */
 const Step = { BLOCKED: 0, FULL: -1 } as const;
-/** Within a long message every so many packets ask for an acknowledgement: rxe does at 65. */
-const ACK_REQUEST_PACKETS = 16;
-/**
- * A longer READ becomes several requests, so that the window holds for what it brings too. The cuts are always in the same places, for a request that is
- * repeated must lie inside the original one (R-054). A multiple of every MTU.
- */
-const READ_REQUEST_BYTES = 131_072;
-/** So many repairs in a row that bring nothing but the next gap: the peer keeps nothing. */
-const VAIN_REPAIRS = 3;
 /** So often in a row the timer sends only the oldest packet again; then everything, and the window shrinks. */
 const REPAIR_EXPIRIES = 2;
 /** What a step without a packet counts for. */
@@ -45,21 +38,8 @@ export class RcSender implements Sender, Timer, RoomWaiter {
   #hasStarted = false;
   /** R-109: nothing is sent until the timer ends the wait. */
   #isWaitingRnr = false;
-  /** R-044: a gap in responses was acted upon; others are passed over until the expected one comes. */
-  #awaitsExpected = false;
   #drainReported = false;
-  /** The peer is taken to keep what comes early, so that only what is missing need be sent again, until it shows otherwise. */
-  #peerHolds = true;
-  /** The oldest packet is to be sent again, alone. */
-  #repairDue = false;
-  /** PSN that was repaired and waits for its answer, and the last that asked for an acknowledgement; -1 for none. */
-  #repairedPsn = -1;
-  /** Repairs in a row that brought nothing but their own acknowledgement. */
-  #vainRepairs = 0;
-  #askedPsn = -1;
-  /** What the vRNIC was told of what is in flight (rnic/in-flight.ts). */
-  #weight = 0;
-  #waitsForRoom = false;
+  readonly #share = new InFlightShare();
 
   constructor(qp: Qp, core: EngineCore) {
     this.#qp = qp;
@@ -99,10 +79,13 @@ export class RcSender implements Sender, Timer, RoomWaiter {
       return;
     }
     const before = active.window.una;
+    const { executed } = active.window;
+    const { early } = active.awaited;
     const flags = Opcode.flags(opcode);
     if ((flags & Opcode.IS_ACK) !== 0) this.#handleAcknowledge(active, packet, psn, now);
     else this.#handleResponse(active, packet, flags, psn, now);
-    if (active.window.una !== before) this.#progressed(active, before, now);
+    const isNew = active.window.executed !== executed || active.awaited.early !== early;
+    if (isNew || active.window.una !== before) this.#progressed(active, before, now);
     this.#weigh();
   }
 
@@ -125,8 +108,7 @@ export class RcSender implements Sender, Timer, RoomWaiter {
       this.#giveUp(WcStatus.RETRY_EXC_ERR, Counter.retry_exceeded_err);
       return;
     }
-    this.#awaitsExpected = false;
-    if (active.recovery.expiries <= REPAIR_EXPIRIES && this.#startRepair(active, now)) return;
+    if (active.recovery.expiries <= REPAIR_EXPIRIES && this.#askForOldest(active, now)) return;
     active.congestion.handleTimeout(now);
     this.#goBack(active, now);
   }
@@ -137,13 +119,7 @@ export class RcSender implements Sender, Timer, RoomWaiter {
     this.#fetchIndex = this.#qp.sq.consumer();
     this.#hasStarted = false;
     this.#isWaitingRnr = false;
-    this.#awaitsExpected = false;
     this.#drainReported = false;
-    this.#peerHolds = true;
-    this.#repairDue = false;
-    this.#repairedPsn = -1;
-    this.#vainRepairs = 0;
-    this.#askedPsn = -1;
     this.#weigh();
   }
 
@@ -158,7 +134,6 @@ export class RcSender implements Sender, Timer, RoomWaiter {
     }
     this.#active = null;
     this.#isWaitingRnr = false;
-    this.#repairDue = false;
     this.#fetchIndex = flushSendQueue(this.#qp, this.#core, this.#fetchIndex, next);
     this.#weigh();
   }
@@ -179,23 +154,12 @@ export class RcSender implements Sender, Timer, RoomWaiter {
 
   /** Tells the vRNIC what has changed of what is in flight. */
   #weigh(): void {
-    const { inFlight } = this.#core;
     const window = this.#active?.window ?? null;
-    const weight = window === null ? 0 : inFlight.weigh(window.inFlightBytes, window.ahead);
-    if (weight === this.#weight) return;
-    inFlight.change(weight - this.#weight);
-    this.#weight = weight;
-  }
-
-  /** The peer's buffer is full of other QPs' packets: in line, once. */
-  #waitForRoom(): number {
-    if (!this.#waitsForRoom) this.#core.inFlight.wait(this);
-    this.#waitsForRoom = true;
-    return Step.BLOCKED;
+    this.#share.set(this.#core.inFlight, window?.inFlightBytes ?? 0, window?.ahead ?? 0);
   }
 
   handleRoom(): void {
-    this.#waitsForRoom = false;
+    this.#share.leaveLine();
     this.#core.schedule(this.#qp);
   }
 
@@ -204,7 +168,9 @@ export class RcSender implements Sender, Timer, RoomWaiter {
     const { state } = this.#qp;
     if (this.#isWaitingRnr || !this.#hasStarted) return Step.BLOCKED;
     if (state !== QpState.RTS && state !== QpState.SQD) return Step.BLOCKED;
-    if (this.#repairDue) return this.#repair(this.#active!, out, now);
+    const due = this.#active?.awaited.due() ?? null;
+    if (due !== null) return this.#askAgain(this.#active!, due, out, now);
+    if (this.#active !== null && this.#active.repair.copies > 0) return this.#repair(this.#active, out, now);
     const work = this.#active?.window.current() ?? this.#fetch();
     if (work === null) return Step.BLOCKED;
     const active = this.#active!;
@@ -232,10 +198,10 @@ export class RcSender implements Sender, Timer, RoomWaiter {
 
   /** True when a wire work request begins now. What it waits for (R-119, R-120) is over, or it stays where it is. */
   #start(active: ActiveSends, work: SendWork): boolean {
-    const { window } = active;
+    const { window, awaited } = active;
     const qp = this.#qp;
     if (qp.state !== QpState.RTS) return false;
-    if ((work.flags & SendFlag.FENCE) !== 0 && window.responsesDue > 0) return false;
+    if ((work.flags & SendFlag.FENCE) !== 0 && awaited.count > 0) return false;
     if (work.awaitsResponse && qp.maxRdAtomic === 0) work.status = WcStatus.LOC_QP_OP_ERR;
     const spansData = work.kind === WorkKind.SEGMENTS || work.kind === WorkKind.READ;
     const packets = spansData ? Requests.packetsFor(work.length, qp.pathMtuBytes) : 1;
@@ -273,68 +239,86 @@ export class RcSender implements Sender, Timer, RoomWaiter {
 
   #transmit(active: ActiveSends, work: SendWork, out: PacketWriter, now: Micros): number {
     const { window, congestion } = active;
-    if (!congestion.admits(window.inFlightBytes)) return Step.BLOCKED;
-    if (!this.#core.inFlight.hasRoom) return this.#waitForRoom();
-    const psn = window.cursor;
-    const index = window.indexOf(work, psn);
-    const readBytes = work.kind === WorkKind.READ ? this.#readBytes(active, work, index) : 0;
-    if (work.awaitsResponse && (window.responsesDue >= this.#qp.maxRdAtomic || readBytes < 0)) return Step.BLOCKED;
-    const put = this.#put(active, work, index, readBytes, psn, out);
-    if (put === Requests.Put.FULL) return Step.FULL;
-    if (put === Requests.Put.PROTECTION) {
-      work.status = WcStatus.LOC_PROT_ERR;
-      this.#endBadWork(active, work);
+    if (window.isResending && active.skip(work)) return LOCAL_STEP_BYTES;
+    if (!congestion.admits(active.underWay)) return Step.BLOCKED;
+    if (!this.#core.inFlight.hasRoom) {
+      this.#share.wait(this.#core.inFlight, this);
       return Step.BLOCKED;
     }
-    const { counters } = this.#core;
-    counters.add(Counter.sent_pkts);
-    counters.add(Counter.sent_bytes, put);
-    if (window.isResending) counters.add(Counter.retransmitted_pkts);
+    if (work.awaitsResponse) return this.#request(active, work, out, now);
+    const psn = window.cursor;
+    const index = window.indexOf(work, psn);
+    const ackRequest = active.asksForAck(work, index);
+    const put = Requests.putSegment(out, this.#qp, this.#core, Opcode.RC, work, index, ackRequest, psn);
+    if (put === Requests.Put.FULL) return Step.FULL;
+    if (put === Requests.Put.PROTECTION) return this.#refuseSource(active, work);
+    if (ackRequest) window.asked = psn;
+    this.#countSent(put, window.isResending);
     // What is sent behind a gap is answered when the gap closes: no measure of the path.
-    else if (this.#repairedPsn === -1) active.recovery.sent(psn, now);
-    window.sent(work, work.kind === WorkKind.READ ? Requests.packetsFor(readBytes, this.#qp.pathMtuBytes) : 1);
-    if (work.awaitsResponse) window.responsesDue++;
-    if (this.deadline === Number.POSITIVE_INFINITY) {
-      active.recovery.start(now);
-      this.#arm(active, now);
-    }
+    if (!window.isResending && active.repair.psn === -1 && active.awaited.early === 0) active.recovery.sent(psn, now);
+    window.sent(work, 1);
+    this.#armFirst(active, now);
     return put;
   }
 
-  #put(active: ActiveSends, work: SendWork, index: number, readBytes: number, psn: Psn, out: PacketWriter): number {
-    const qp = this.#qp;
-    switch (work.kind) {
-      case WorkKind.READ:
-        return Requests.putRead(out, qp, work, index * qp.pathMtuBytes, readBytes, psn);
-      case WorkKind.ATOMIC:
-        return Requests.putAtomic(out, qp, work, psn);
-      case WorkKind.ATOMIC_WRITE:
-        return Requests.putAtomicWrite(out, qp, work, psn);
-      case WorkKind.FLUSH:
-        return Requests.putFlush(out, qp, work, psn);
-      default: {
-        const ackRequest = this.#asksForAck(active, work, index);
-        if (ackRequest) this.#askedPsn = psn;
-        return Requests.putSegment(out, qp, this.#core, Opcode.RC, work, index, ackRequest, psn);
-      }
+  /** The request at the cursor, one that has a response of its own. */
+  #request(active: ActiveSends, work: SendWork, out: PacketWriter, now: Micros): number {
+    const { window, awaited } = active;
+    const psn = window.cursor;
+    if (window.isResending) {
+      const request = awaited.find(psn)!;
+      const put = this.#askAgain(active, request, out, now);
+      if (put > 0) window.sent(work, PsnMath.difference(request.end, psn));
+      return put;
     }
+    const index = window.indexOf(work, psn);
+    const packets = active.nextRequest(work, index, this.#qp.maxRdAtomic, now);
+    if (awaited.count >= this.#qp.maxRdAtomic || window.ahead + packets > EARLY_PACKETS) return Step.BLOCKED;
+    const bytes = window.cost(work, index, packets);
+    const underWay = active.underWay;
+    if (underWay > 0 && !active.congestion.admits(underWay + bytes)) return Step.BLOCKED;
+    const put = Requests.putAwaited(out, this.#qp, work, index, packets, psn);
+    if (put === Requests.Put.FULL) return Step.FULL;
+    this.#countSent(put, false);
+    awaited.add(work, psn, packets, now);
+    window.sent(work, packets);
+    this.#armFirst(active, now);
+    return put;
   }
 
-  /** R-051: at the end of each message, every so often inside, and where the window closes on packets none of which has asked. */
-  #asksForAck(active: ActiveSends, work: SendWork, index: number): boolean {
-    const { window, congestion } = active;
-    if (index === work.packets - 1 || index % ACK_REQUEST_PACKETS === ACK_REQUEST_PACKETS - 1) return true;
-    if (congestion.admits(window.inFlightBytes + window.cost(work, index, 1))) return false;
-    return this.#askedPsn === -1 || PsnMath.difference(this.#askedPsn as Psn, window.una) < 0;
+  /** What an answer did not bring, from its first packet to its last. */
+  #askAgain(active: ActiveSends, request: Awaited, out: PacketWriter, now: Micros): number {
+    const { window, awaited } = active;
+    const work = request.work!;
+    const from = awaited.firstMissing(request, window.una);
+    const to = awaited.missingEnd(request);
+    const packets = PsnMath.difference(to, from);
+    const put = Requests.putAwaited(out, this.#qp, work, window.indexOf(work, from), packets, from);
+    if (put === Requests.Put.FULL) return Step.FULL;
+    this.#countSent(put, true);
+    awaited.askedAgain(request, from, to, now);
+    if (active.repair.peerHolds && PsnMath.difference(request.psn, window.executed) > 0) awaited.keepBehind(request);
+    this.#armFirst(active, now);
+    return put;
   }
 
-  /** How much a READ asks for now: up to the next cut. −1: nothing until there is room in the window. */
-  #readBytes(active: ActiveSends, work: SendWork, index: number): number {
-    const offset = index * this.#qp.pathMtuBytes;
-    const toCut = READ_REQUEST_BYTES - (offset % READ_REQUEST_BYTES);
-    const bytes = Math.min(work.length - offset, toCut);
-    const { inFlightBytes } = active.window;
-    return inFlightBytes === 0 || active.congestion.admits(inFlightBytes + bytes) ? bytes : -1;
+  #countSent(bytes: number, isAgain: boolean): void {
+    const { counters } = this.#core;
+    counters.add(Counter.sent_pkts);
+    counters.add(Counter.sent_bytes, bytes);
+    if (isAgain) counters.add(Counter.retransmitted_pkts);
+  }
+
+  #armFirst(active: ActiveSends, now: Micros): void {
+    if (this.deadline !== Number.POSITIVE_INFINITY) return;
+    active.recovery.start(now);
+    this.#arm(active, now);
+  }
+
+  #refuseSource(active: ActiveSends, work: SendWork): number {
+    work.status = WcStatus.LOC_PROT_ERR;
+    this.#endBadWork(active, work);
+    return Step.BLOCKED;
   }
 
   // ── Acknowledgements ──
@@ -342,37 +326,43 @@ export class RcSender implements Sender, Timer, RoomWaiter {
   #handleAcknowledge(active: ActiveSends, packet: ReceivedPacket, psn: Psn, now: Micros): void {
     const syndrome = Aeth.syndrome(packet.view, packet.bthAt + Bth.BYTES);
     if (Aeth.isAck(syndrome)) {
-      // R-042: an acknowledgement beyond a response that has not come says that it is lost. R-045: one inside it says nothing.
-      if (!this.#acknowledge(active, psn, now) && this.#isBeyondOldest(active, psn)) this.#impliedNak(active, now);
-      else if (this.#repairedPsn !== -1) this.#judgeRepair(active, psn, now);
+      // R-045: one inside a READ's responses says nothing of them.
+      const inside = active.awaited.find(psn);
+      this.#executed(active, inside === null ? psn : PsnMath.add(inside.psn, -1), now);
+      if (this.#active !== active) return;
+      // R-042: an acknowledgement beyond a response that has not come says that it is lost.
+      if (active.awaited.loseBefore(psn, active.recovery.answeredBy(now))) this.#impliedNak(active, now);
+      if (active.repair.psn !== -1) this.#judgeRepair(active, psn, now);
     } else if (Aeth.isRnrNak(syndrome)) this.#handleRnr(active, psn, syndrome, now);
     else if (Aeth.isNak(syndrome)) this.#handleNak(active, psn, syndrome, now);
     else this.#core.counters.add(Counter.drop_response);
   }
 
-  /** R-039, R-041: acknowledges all up to and including `psn`. False when a response that has not come stands before it. */
-  #acknowledge(active: ActiveSends, psn: Psn, now: Micros): boolean {
-    const { window } = active;
-    let isClear = true;
+  /** R-039, R-041: all up to and including `psn` was executed. What waits for no response of its own is complete, in its turn. */
+  #executed(active: ActiveSends, psn: Psn, now: Micros): void {
+    active.window.learn(psn);
+    this.#advance(active, now);
+  }
+
+  /** Moves `una` over what is executed and answered. */
+  #advance(active: ActiveSends, now: Micros): void {
+    const { window, awaited } = active;
     const before = window.una;
-    while (PsnMath.difference(psn, window.una) >= 0) {
+    while (window.outstanding > 0) {
       const work = window.oldest();
-      // Null: a completion found its CQ dead, and all that was left is flushed.
-      if (work === null) return true;
-      isClear = !work.awaitsResponse;
-      if (!isClear) break;
-      const left = work.packets - window.indexOf(work, window.una);
-      const packets = Math.min(left, PsnMath.difference(psn, window.una) + 1);
+      // A completion found its CQ dead, and all that was left is flushed.
+      if (work === null) return;
+      const answered = work.awaitsResponse && awaited.passes(window.una) ? 1 : 0;
+      const packets = work.awaitsResponse ? answered : window.executedFrom(work, window.una);
+      if (packets <= 0) break;
       if (window.acknowledge(work, packets)) this.#complete(active, work);
     }
     if (window.una !== before) this.#moved(active, now);
-    return isClear;
   }
 
   /** The oldest PSN moved on: what it waited for, if anything, has come. */
   #moved(active: ActiveSends, now: Micros): void {
     this.#isWaitingRnr = false;
-    this.#repairDue = false;
     active.recovery.progressed(active.window.una, now);
   }
 
@@ -381,54 +371,38 @@ export class RcSender implements Sender, Timer, RoomWaiter {
     completeSend(this.#qp, this.#core, work, WcStatus.SUCCESS);
   }
 
-  #isBeyondOldest(active: ActiveSends, psn: Psn): boolean {
-    const work = active.window.oldest()!;
-    return PsnMath.difference(psn, work.firstPsn) >= work.packets;
-  }
-
   #handleNak(active: ActiveSends, psn: Psn, syndrome: number, now: Micros): void {
-    this.#acknowledge(active, PsnMath.add(psn, -1), now);
+    this.#executed(active, PsnMath.add(psn, -1), now);
+    if (this.#active !== active) return;
     if (syndrome === Aeth.NAK_PSN_SEQUENCE_ERROR) this.#handleSequenceNak(active, psn, now);
     // R-040: responses before the refused request were lost on the way; it is asked for again in its turn.
-    else if (active.window.una !== psn) this.#impliedNak(active, now);
+    else if (active.window.una !== psn) this.#retry(active, active.window.una, false, now);
     else this.#handleFatalNak(syndrome);
   }
 
   #handleSequenceNak(active: ActiveSends, psn: Psn, now: Micros): void {
     this.#core.counters.add(Counter.rcvd_seq_err);
     // R-096: rxe sends one for what follows an RNR NAK; the wait stands.
-    if (this.#isWaitingRnr || active.recovery.isRepeated(active.window.una, now)) return;
-    this.#awaitsExpected = false;
-    this.#retry(active, psn, now);
+    const isOld = PsnMath.difference(psn, active.window.executed) <= 0;
+    if (isOld || this.#isWaitingRnr || active.recovery.isRepeated(psn, now)) return;
+    active.awaited.loseBefore(psn, active.recovery.answeredBy(now));
+    this.#retry(active, psn, true, now);
   }
 
   /** R-110, R-111. */
   #handleFatalNak(syndrome: number): void {
-    const { counters } = this.#core;
-    switch (syndrome) {
-      case Aeth.NAK_INVALID_REQUEST:
-        counters.add(Counter.req_remote_invalid_request);
-        this.#core.fail(this.#qp, WcStatus.REM_INV_REQ_ERR, -1);
-        break;
-      case Aeth.NAK_REMOTE_ACCESS_ERROR:
-        counters.add(Counter.req_remote_access_errors);
-        this.#core.fail(this.#qp, WcStatus.REM_ACCESS_ERR, -1);
-        break;
-      case Aeth.NAK_REMOTE_OPERATIONAL_ERROR:
-        counters.add(Counter.req_remote_operational_errors);
-        this.#core.fail(this.#qp, WcStatus.REM_OP_ERR, -1);
-        break;
-      default:
-        counters.add(Counter.drop_response);
-    }
+    const { counter, status } = fatalNak(syndrome);
+    this.#core.counters.add(counter);
+    if (status !== WcStatus.SUCCESS) this.#core.fail(this.#qp, status, -1);
   }
 
   /** R-107 … R-109. */
   #handleRnr(active: ActiveSends, psn: Psn, syndrome: number, now: Micros): void {
     this.#core.counters.add(Counter.rcvd_rnr_err);
-    this.#acknowledge(active, PsnMath.add(psn, -1), now);
+    this.#executed(active, PsnMath.add(psn, -1), now);
+    if (this.#active !== active) return;
     if (active.window.una !== psn) {
-      this.#impliedNak(active, now);
+      this.#retry(active, active.window.una, false, now);
       return;
     }
     if (this.#isWaitingRnr) return;
@@ -440,35 +414,61 @@ export class RcSender implements Sender, Timer, RoomWaiter {
     this.#core.timers.arm(this, now + Aeth.rnrMicros(Aeth.code(syndrome)));
   }
 
-  /** R-042 … R-044: a response is missing. It is asked for again at once, and once. */
+  /** R-042 … R-044: responses are missing. They are asked for again at once, and once. */
   #impliedNak(active: ActiveSends, now: Micros): void {
-    if (this.#awaitsExpected || this.#isWaitingRnr) return;
-    this.#awaitsExpected = true;
+    const { window, recovery, congestion } = active;
     this.#core.counters.add(Counter.implied_nak_seq_err);
-    this.#retry(active, active.window.una, now);
+    recovery.lost(now);
+    recovery.wentBack(window.una, now);
+    if (recovery.isQueueing) congestion.handleLoss(now, recovery.smoothed);
+    this.#core.schedule(this.#qp);
   }
 
-  /** R-106: going back without progress since the last time counts. */
-  #retry(active: ActiveSends, psn: Psn, now: Micros): void {
+  /** R-106: going back without progress since the last time counts. `mayRepair`: nothing but the request at `psn` need be sent again. */
+  #retry(active: ActiveSends, psn: Psn, mayRepair: boolean, now: Micros): void {
     if (!active.recovery.mayRetry(this.#qp, psn)) {
       this.#giveUp(WcStatus.RETRY_EXC_ERR, Counter.retry_exceeded_err);
       return;
     }
     active.recovery.lost(now);
-    const isRepair = this.#startRepair(active, now);
+    const isRepair = mayRepair && this.#startRepair(active, psn, now);
     // Where nothing waits on the way, a loss is chance, and a repair costs little; going back costs all that is in flight.
     if (!isRepair || active.recovery.isQueueing) active.congestion.handleLoss(now, active.recovery.smoothed);
     if (!isRepair) this.#goBack(active, now);
   }
 
-  /** Only the oldest packet is sent again, when the peer keeps the others. False when that cannot be. */
-  #startRepair(active: ActiveSends, now: Micros): boolean {
-    const { window, repair } = active;
-    if (!this.#peerHolds || !window.skipToHigh()) return false;
-    repair.start(window.una, window.high);
-    this.#repairDue = true;
-    this.#repairedPsn = window.una;
-    active.recovery.wentBack(window.una, now);
+  /** The timer ran out: the oldest responses that are missing, and the first request that the peer may lack. False when that cannot be. */
+  #askForOldest(active: ActiveSends, now: Micros): boolean {
+    const { window, awaited, recovery, repair } = active;
+    const isLost = awaited.loseOlder(window.executed, now - recovery.smoothed);
+    if (!repair.peerHolds) return false;
+    const next = active.firstNotExecuted();
+    if (PsnMath.difference(window.high, next) > 0) {
+      const isVain = next === repair.nextKept;
+      if (isVain) repair.judge(true);
+      return !isVain && this.#startRepair(active, next, now);
+    }
+    if (!isLost) return false;
+    window.skipToHigh();
+    recovery.wentBack(window.una, now);
+    this.#arm(active, now);
+    this.#core.schedule(this.#qp);
+    return true;
+  }
+
+  /** Only the request at `psn` is sent again, when the peer keeps those behind it. False when that cannot be. */
+  #startRepair(active: ActiveSends, psn: Psn, now: Micros): boolean {
+    const { window, repair, awaited, recovery } = active;
+    if (!repair.peerHolds) return false;
+    window.skipToHigh();
+    repair.end();
+    const request = awaited.find(psn);
+    if (request === null) repair.start(psn, window.high);
+    else {
+      awaited.lose(request, now);
+      repair.nextKept = request.end;
+    }
+    recovery.wentBack(psn, now);
     this.#arm(active, now);
     this.#core.schedule(this.#qp);
     return true;
@@ -479,36 +479,35 @@ export class RcSender implements Sender, Timer, RoomWaiter {
    * repair and is still not acknowledged is missing too.
    */
   #judgeRepair(active: ActiveSends, psn: Psn, now: Micros): void {
-    const { window, repair } = active;
-    if (this.#active !== active) return;
-    const isMoreMissing = window.outstanding > 0 && PsnMath.difference(repair.high, window.una) > 0;
-    const isVain = psn === this.#repairedPsn && isMoreMissing;
-    this.#repairedPsn = -1;
-    this.#vainRepairs = isVain ? this.#vainRepairs + 1 : 0;
-    if (isVain) {
-      if (this.#vainRepairs === VAIN_REPAIRS) this.#peerHolds = false;
-      this.#goBack(active, now);
-    } else if (isMoreMissing) this.#retry(active, window.una, now);
+    const { window, repair, awaited } = active;
+    if (PsnMath.difference(window.executed, repair.psn as Psn) < 0) return;
+    const next = PsnMath.next(window.executed);
+    // A request that has a response of its own, and is kept, is answered now; an acknowledgement says nothing of it.
+    const isMoreMissing = PsnMath.difference(repair.high, next) > 0 && awaited.find(next) === null;
+    const isVain = psn === repair.psn && isMoreMissing;
+    repair.end();
+    repair.judge(isVain);
+    if (isVain) this.#goBack(active, now);
+    else if (isMoreMissing) this.#retry(active, next, true, now);
   }
 
   #repair(active: ActiveSends, out: PacketWriter, now: Micros): number {
     const { window, repair } = active;
-    const work = window.oldest()!;
-    const { una } = window;
-    const put = Requests.putSegment(out, this.#qp, this.#core, Opcode.RC, work, window.indexOf(work, una), true, una);
-    if (put === Requests.Put.FULL) return Step.FULL;
-    this.#repairDue = --repair.copies > 0;
-    if (put === Requests.Put.PROTECTION) {
-      this.#repairDue = false;
-      work.status = WcStatus.LOC_PROT_ERR;
-      this.#endBadWork(active, work);
-      return Step.BLOCKED;
+    const psn = repair.psn as Psn;
+    if (PsnMath.difference(window.executed, psn) >= 0) {
+      repair.copies = 0;
+      return LOCAL_STEP_BYTES;
     }
-    if (repair.isFirst) active.recovery.sent(una, now);
-    const { counters } = this.#core;
-    counters.add(Counter.sent_pkts);
-    counters.add(Counter.sent_bytes, put);
-    counters.add(Counter.retransmitted_pkts);
+    const work = window.find(psn);
+    const put = Requests.putSegment(out, this.#qp, this.#core, Opcode.RC, work, window.indexOf(work, psn), true, psn);
+    if (put === Requests.Put.FULL) return Step.FULL;
+    repair.copies--;
+    if (put === Requests.Put.PROTECTION) {
+      repair.end();
+      return this.#refuseSource(active, work);
+    }
+    if (repair.isFirst) active.recovery.sent(psn, now);
+    this.#countSent(put, true);
     return put;
   }
 
@@ -520,9 +519,7 @@ export class RcSender implements Sender, Timer, RoomWaiter {
   #goBack(active: ActiveSends, now: Micros): void {
     this.#core.counters.add(Counter.completer_retry_err);
     active.window.goBack();
-    this.#repairDue = false;
-    this.#repairedPsn = -1;
-    this.#askedPsn = -1;
+    active.repair.end();
     active.recovery.wentBack(active.window.una, now);
     this.#arm(active, now);
     this.#core.schedule(this.#qp);
@@ -531,24 +528,32 @@ export class RcSender implements Sender, Timer, RoomWaiter {
   // ── READ responses, atomic acknowledgements ──
 
   #handleResponse(active: ActiveSends, packet: ReceivedPacket, flags: OpFlags, psn: Psn, now: Micros): void {
-    const { window } = active;
-    if (psn !== window.una && !this.#acknowledge(active, PsnMath.add(psn, -1), now)) {
-      this.#impliedNak(active, now);
+    const { window, awaited, recovery } = active;
+    this.#executed(active, PsnMath.add(psn, -1), now);
+    if (this.#active !== active) return;
+    const isExpected = psn === window.una;
+    const request = awaited.find(psn);
+    if (request === null || !awaited.wants(psn, window.una)) {
+      if (isExpected) this.#core.fail(this.#qp, WcStatus.BAD_RESP_ERR, -1);
+      else this.#core.counters.add(Counter.drop_response);
       return;
     }
-    const work = window.oldest();
-    if (work === null) return;
-    this.#awaitsExpected = false;
-    const index = window.indexOf(work, psn);
-    const status = placeResponse(this.#qp, this.#core, work, index, packet, flags);
+    const work = request.work!;
+    const status = placeResponse(this.#qp, this.#core, work, window.indexOf(work, psn), packet, flags);
     if (status !== WcStatus.SUCCESS) {
-      this.#core.fail(this.#qp, status, -1);
+      // What is wrong with one that came early ends the work request when its turn comes, and not before those before it have ended well.
+      if (isExpected) this.#core.fail(this.#qp, status, -1);
+      else this.#core.counters.add(Counter.drop_response);
       return;
     }
-    if ((flags & Opcode.ENDS) !== 0 && window.responsesDue > 0) window.responsesDue--;
-    const isWhole = window.acknowledge(work, 1);
-    this.#moved(active, now);
-    if (isWhole) this.#complete(active, work);
+    if (request.psn === active.repair.nextKept) {
+      active.repair.judge(false);
+      active.repair.nextKept = -1;
+    }
+    if (psn === request.from && request.tries === 1) recovery.measured(now - request.askedAt);
+    const isLoss = awaited.took(request, psn, recovery.answeredBy(now));
+    this.#executed(active, PsnMath.add(request.end, -1), now);
+    if (isLoss && this.#active === active) this.#impliedNak(active, now);
   }
 
   // ── After progress ──
@@ -557,7 +562,9 @@ export class RcSender implements Sender, Timer, RoomWaiter {
     if (this.#active !== active) return;
     const { window } = active;
     const packets = PsnMath.difference(window.una, before);
-    active.congestion.handleProgress(packets * this.#qp.pathMtuBytes);
+    // Something new may come while the oldest response is missing: the peer is there.
+    if (packets === 0) active.recovery.heard(now);
+    else active.congestion.handleProgress(packets * this.#qp.pathMtuBytes);
     if (window.outstanding === 0) this.#core.timers.disarm(this);
     else this.#arm(active, now);
     this.#reportDrained();
@@ -566,8 +573,8 @@ export class RcSender implements Sender, Timer, RoomWaiter {
 
   #arm(active: ActiveSends, now: Micros): void {
     if (this.#isWaitingRnr) return;
-    const { recovery } = active;
-    const isRepair = this.#peerHolds && recovery.expiries < REPAIR_EXPIRIES;
+    const { recovery, repair } = active;
+    const isRepair = repair.peerHolds && recovery.expiries < REPAIR_EXPIRIES;
     const deadline = recovery.deadline(this.#qp, this.#core.config.strictTimers, isRepair, now);
     if (deadline === Number.POSITIVE_INFINITY) this.#core.timers.disarm(this);
     else this.#core.timers.arm(this, deadline);

@@ -11,7 +11,7 @@ import type { Qp } from './core.ts';
 const TIMEOUT_UNIT: Micros = 4.096;
 /** The timer before the first measurement, and its lower bound. */
 const FIRST_INTERVAL: Micros = 10_000;
-const LEAST_INTERVAL: Micros = 250;
+const LEAST_INTERVAL: Micros = 1000;
 /** While an expiry costs one packet and no more, a false one does no harm. */
 const LEAST_REPAIR_INTERVAL: Micros = 100;
 /**
@@ -28,6 +28,8 @@ const LATE: Micros = 5000;
 const GREATEST_INTERVAL: Micros = 1_000_000;
 /** Repeated NAKs that come sooner than this part of a round trip are copies of one. */
 const REPEAT_SHARE = 0.5;
+/** No answer comes sooner than this part of the shortest round trip seen. */
+const ANSWER_SHARE = 0.75;
 /** Round trips of more than this say that packets wait. */
 const QUEUEING_FACTOR = 1.5;
 const QUEUEING_SLACK: Micros = 30;
@@ -81,14 +83,20 @@ export class Recovery {
 
   /** Everything before `una` is acknowledged. */
   progressed(una: Psn, now: Micros): void {
-    this.#stalledSince = now;
-    this.#naks = 0;
-    this.#nakPsn = -1;
-    this.#rnrNaks = 0;
-    this.#doublings = 0;
+    this.heard(now);
     if (this.#timedPsn === -1 || PsnMath.difference(una, this.#timedPsn as Psn) <= 0) return;
-    this.#measure(now - this.#timedAt);
+    this.measured(now - this.#timedAt);
     this.#timedPsn = -1;
+  }
+
+  /** What left after this moment cannot have been answered by now. */
+  answeredBy(now: Micros): Micros {
+    return now - this.least * ANSWER_SHARE;
+  }
+
+  /** Something was lost not long ago. */
+  isLossy(now: Micros): boolean {
+    return now - this.#lossAt < LOSS_REMEMBERED;
   }
 
   /** Octets are sent again from `una`: what is being timed no longer tells anything (Karn). */
@@ -110,9 +118,10 @@ export class Recovery {
     return ++this.#naks <= qp.retryCount;
   }
 
-  /** Something was lost: the peer says so. */
+  /** Something was lost: the peer says so. It answers within so much at most, if nothing better is known. */
   lost(now: Micros): void {
     this.#lossAt = now;
+    if (this.smoothed === 0) this.measured(now - this.#stalledSince);
   }
 
   /** An RNR NAK came. False when the RNR retries are used up (R-107). */
@@ -139,7 +148,7 @@ export class Recovery {
     if (strict) return now + timeout;
     const measured = this.smoothed === 0 ? FIRST_INTERVAL : this.smoothed + 4 * this.#variation;
     const leastAfterLoss = isRepair ? LEAST_REPAIR_INTERVAL : LEAST_INTERVAL;
-    const least = now - this.#lossAt < LOSS_REMEMBERED ? leastAfterLoss : LEAST_WITHOUT_LOSS;
+    const least = this.isLossy(now) ? leastAfterLoss : LEAST_WITHOUT_LOSS;
     const interval = Math.max(measured, least) * (1 << Math.min(this.#doublings, 20));
     const due = now + Math.min(interval, timeout, GREATEST_INTERVAL);
     return Math.min(due, Math.max(this.#giveUpAt(qp, strict), now));
@@ -149,7 +158,17 @@ export class Recovery {
     return this.#stalledSince + ackTimeout(qp.timeout, strict) * Math.max(qp.retryCount + 1 - this.#naks, 0);
   }
 
-  #measure(sample: Micros): void {
+  /** Something came that was not known. */
+  heard(now: Micros): void {
+    this.#stalledSince = now;
+    this.#naks = 0;
+    this.#nakPsn = -1;
+    this.#rnrNaks = 0;
+    this.#doublings = 0;
+  }
+
+  /** A round trip took so long. */
+  measured(sample: Micros): void {
     this.least = this.least === 0 ? sample : Math.min(this.least, sample);
     if (this.smoothed === 0) {
       this.smoothed = sample;

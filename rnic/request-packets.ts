@@ -11,7 +11,7 @@ import { SendFlag, WrOpcode } from './constants.ts';
 import type { EngineCore, Qp } from './core.ts';
 import type { PacketWriter } from './packet-writer.ts';
 import type { Path } from './path.ts';
-import type { SendWork } from './send-work.ts';
+import { type SendWork, WorkKind } from './send-work.ts';
 
 /** What became of a packet: positive values are its octets. */
 export const Put = { FULL: 0, PROTECTION: -1 } as const;
@@ -130,8 +130,31 @@ export function putDatagram(out: PacketWriter, qp: Qp, core: EngineCore, path: P
   return out.end();
 }
 
+/** A request that is answered by a response of its own; of a READ, `packets` of the message from packet `index` on. */
+export function putAwaited(
+  out: PacketWriter,
+  qp: Qp,
+  work: SendWork,
+  index: number,
+  packets: number,
+  psn: Psn,
+): number {
+  switch (work.kind) {
+    case WorkKind.READ: {
+      const offset = index * qp.pathMtuBytes;
+      return putRead(out, qp, work, offset, Math.min(work.length - offset, packets * qp.pathMtuBytes), psn);
+    }
+    case WorkKind.ATOMIC:
+      return putAtomic(out, qp, work, psn);
+    case WorkKind.ATOMIC_WRITE:
+      return putAtomicWrite(out, qp, work, psn);
+    default:
+      return putFlush(out, qp, work, psn);
+  }
+}
+
 /** A READ request for `length` octets from `offset` of the message. */
-export function putRead(out: PacketWriter, qp: Qp, work: SendWork, offset: number, length: number, psn: Psn): number {
+function putRead(out: PacketWriter, qp: Qp, work: SendWork, offset: number, length: number, psn: Psn): number {
   if (!out.begin(qp.path!, Bth.BYTES + Reth.BYTES, 0)) return Put.FULL;
   const { view, bthAt } = out;
   Bth.write(view, bthAt, Opcode.RC_RDMA_READ_REQUEST, Bth.MIG_REQ, DEFAULT_PKEY, qp.destQpn as Qpn, true, psn);
@@ -141,7 +164,7 @@ export function putRead(out: PacketWriter, qp: Qp, work: SendWork, offset: numbe
   return out.end();
 }
 
-export function putAtomic(out: PacketWriter, qp: Qp, work: SendWork, psn: Psn): number {
+function putAtomic(out: PacketWriter, qp: Qp, work: SendWork, psn: Psn): number {
   if (!out.begin(qp.path!, Bth.BYTES + AtomicEth.BYTES, 0)) return Put.FULL;
   const { view, bthAt } = out;
   const opcode = work.opcode === WrOpcode.ATOMIC_CMP_AND_SWP ? Opcode.RC_COMPARE_SWAP : Opcode.RC_FETCH_ADD;
@@ -152,7 +175,7 @@ export function putAtomic(out: PacketWriter, qp: Qp, work: SendWork, psn: Psn): 
   return out.end();
 }
 
-export function putAtomicWrite(out: PacketWriter, qp: Qp, work: SendWork, psn: Psn): number {
+function putAtomicWrite(out: PacketWriter, qp: Qp, work: SendWork, psn: Psn): number {
   if (!out.begin(qp.path!, Bth.BYTES + Reth.BYTES, work.length)) return Put.FULL;
   const { view, bthAt } = out;
   Bth.write(view, bthAt, Opcode.RC_ATOMIC_WRITE, Bth.MIG_REQ, DEFAULT_PKEY, qp.destQpn as Qpn, true, psn);
@@ -161,7 +184,7 @@ export function putAtomicWrite(out: PacketWriter, qp: Qp, work: SendWork, psn: P
   return out.end();
 }
 
-export function putFlush(out: PacketWriter, qp: Qp, work: SendWork, psn: Psn): number {
+function putFlush(out: PacketWriter, qp: Qp, work: SendWork, psn: Psn): number {
   if (!out.begin(qp.path!, Bth.BYTES + Feth.BYTES + Reth.BYTES, 0)) return Put.FULL;
   const { view, bthAt } = out;
   Bth.write(view, bthAt, Opcode.RC_FLUSH, Bth.MIG_REQ, DEFAULT_PKEY, qp.destQpn as Qpn, true, psn);

@@ -9,7 +9,7 @@ import type { Psn, Qpn } from '../wire/types.ts';
 import type { Qp } from './core.ts';
 import type { PacketWriter } from './packet-writer.ts';
 import { DEFAULT_PKEY, Put } from './request-packets.ts';
-import { type Response, ResponseKind } from './response-queue.ts';
+import { type Answer, type Response, ResponseKind } from './response-queue.ts';
 
 /** SRQs and software queues tell no credits. */
 const POSITIVE = Aeth.ackSyndrome(Aeth.UNLIMITED_CREDITS);
@@ -27,9 +27,11 @@ export const putAck = (out: PacketWriter, qp: Qp, psn: Psn, msn: number): number
   putAcknowledge(out, qp, psn, POSITIVE, msn);
 
 /** The next packet of a READ's answer. Put.PROTECTION when the region has gone. */
-export function putReadResponse(out: PacketWriter, qp: Qp, response: Response): number {
+export function putReadResponse(out: PacketWriter, qp: Qp, answer: Answer): number {
+  const { response } = answer;
   const mtu = qp.pathMtuBytes;
-  const { next, from, end, packets, length } = response;
+  const { next, from, end } = answer;
+  const { packets, length } = response;
   const isFirst = next === from;
   const isLast = next === end - 1;
   const payloadBytes = next === packets - 1 ? length - next * mtu : mtu;

@@ -1,6 +1,7 @@
 /**
- * READ, atomic, ATOMIC_WRITE and FLUSH requests that an RC responder accepted: first what still has to be answered, in the order of the requests (R-052), then
- * what may be asked for again (R-056, R-057). A ring of max_dest_rd_atomic places, made when the first one comes.
+ * READ, atomic, ATOMIC_WRITE and FLUSH requests that an RC responder accepted, kept as long as they may be asked for again (R-056, R-057): a ring of
+ * max_dest_rd_atomic places, made when the first one comes. And the answers that are due, in the order in which they were asked for (R-052): a request's own, and
+ * those to duplicates, which may ask for parts of a READ (R-054).
  */
 import * as PsnMath from '../wire/psn.ts';
 import type { Psn } from '../wire/types.ts';
@@ -17,14 +18,8 @@ export class Response {
   msn = 0;
   /** Last PSN of requests before it that asked for an acknowledgement: answered first (R-041); −1 when none did. */
   ackBefore = -1;
-  /** True while packets of it are to be sent. */
-  isPending = false;
   /** True until it has been answered once: only then may its place be given away. */
   isUnanswered = false;
-  /** READ: what is to be sent, in packets from `psn`: [next, end); `from` is where this answer starts. */
-  next = 0;
-  end = 0;
-  from = 0;
   hi = 0;
   lo = 0;
   rKey = 0;
@@ -35,6 +30,24 @@ export class Response {
   originalHi = 0;
   originalLo = 0;
 }
+
+/** An answer that is due: packets [from, end) of a response. */
+export class Answer {
+  response: Response;
+  /** The response's, when it was asked for: its place may be given to another request meanwhile. */
+  psn = 0 as Psn;
+  from = 0;
+  end = 0;
+  /** The packet to be sent now. */
+  next = 0;
+
+  constructor(response: Response) {
+    this.response = response;
+  }
+}
+
+/** Answers to duplicates that may wait, for each place of the ring. */
+const REPEATS = 3;
 
 /** How many more than max_dest_rd_atomic: rxe requesters round the depth they were told up to a power of two (R-060). */
 function placesFor(maxDestRdAtomic: number): number {
@@ -48,14 +61,17 @@ export class ResponseQueue {
   readonly #places: number;
   /** Place that the next request takes. */
   #tail = 0;
-  #pending = 0;
+  /** Answers that are due, and used ones behind them. */
+  readonly #answers: Answer[] = [];
+  #head = 0;
+  #due = 0;
 
   constructor(maxDestRdAtomic: number) {
     this.#places = placesFor(maxDestRdAtomic);
   }
 
   get hasPending(): boolean {
-    return this.#pending > 0;
+    return this.#due > 0;
   }
 
   /** True when one more request can be taken: the place it would get was answered. A repetition of what stood there is given up. */
@@ -63,40 +79,35 @@ export class ResponseQueue {
     return !this.#ring[this.#tail]?.isUnanswered;
   }
 
-  /** The place for a new request, which is pending from now on. */
+  /** The place for a new request, whose answer is due from now on. */
   add(kind: number, psn: Psn, packets: number): Response {
     if (this.#ring.length === this.#tail) this.#ring.push(new Response());
     const response = this.#ring[this.#tail]!;
     this.#tail = (this.#tail + 1) % this.#places;
-    if (!response.isPending) this.#pending++;
     response.kind = kind;
     response.psn = psn;
     response.packets = packets;
     response.ackBefore = -1;
-    response.isPending = true;
     response.isUnanswered = true;
-    response.next = 0;
-    response.from = 0;
-    response.end = packets;
+    this.#push(response, 0, packets);
     return response;
   }
 
-  /** The oldest that is to be answered. */
-  first(): Response | null {
-    if (this.#pending === 0) return null;
-    const { length } = this.#ring;
-    for (let i = 0; i < length; i++) {
-      const response = this.#ring[(this.#tail + i) % length]!;
-      if (response.isPending) return response;
+  /** The answer that is due now. */
+  first(): Answer | null {
+    while (this.#due > 0) {
+      const answer = this.#answers[this.#head]!;
+      if (answer.psn === answer.response.psn) return answer;
+      this.#drop();
     }
     return null;
   }
 
-  /** It was answered in full. */
-  done(response: Response): void {
-    response.isPending = false;
-    response.isUnanswered = false;
-    this.#pending--;
+  /** One packet of the first answer has left. */
+  sent(answer: Answer): void {
+    if (++answer.next < answer.end) return;
+    answer.response.isUnanswered = false;
+    this.#drop();
   }
 
   /** The request whose PSNs hold `psn`; null when it is no longer kept. */
@@ -108,13 +119,39 @@ export class ResponseQueue {
     return null;
   }
 
-  /** A duplicate asks again for packets [from, end). */
-  repeat(response: Response, from: number, end: number): void {
-    response.from = from;
-    response.next = from;
-    response.end = end;
-    if (response.isPending) return;
-    response.isPending = true;
-    this.#pending++;
+  /** A duplicate asks for packets [from, end). False when too many answers wait; true also when those packets are still to be sent anyway. */
+  repeat(response: Response, from: number, end: number): boolean {
+    for (let i = 0; i < this.#due; i++) {
+      const answer = this.#at(i);
+      if (answer.psn === response.psn && answer.next <= from && answer.end >= end) return true;
+    }
+    if (this.#due >= this.#places * (1 + REPEATS)) return false;
+    this.#push(response, from, end);
+    return true;
+  }
+
+  #at(index: number): Answer {
+    return this.#answers[(this.#head + index) % this.#answers.length]!;
+  }
+
+  #push(response: Response, from: number, end: number): void {
+    if (this.#due === this.#answers.length) this.#grow(response);
+    const answer = this.#at(this.#due++);
+    answer.response = response;
+    answer.psn = response.psn;
+    answer.from = from;
+    answer.next = from;
+    answer.end = end;
+  }
+
+  #drop(): void {
+    this.#head = (this.#head + 1) % this.#answers.length;
+    this.#due--;
+  }
+
+  /** Room for one more, between the last answer that is due and the first. */
+  #grow(response: Response): void {
+    this.#answers.splice(this.#head, 0, new Answer(response));
+    if (this.#due > 0) this.#head++;
   }
 }

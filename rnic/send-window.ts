@@ -20,10 +20,12 @@ export class SendWindow {
   una: Psn;
   cursor: Psn;
   high: Psn;
+  /** Last PSN that asked for an acknowledgement since the cursor went back; -1 for none. */
+  asked = -1;
   /** Octets (payload and a share for each packet) between `una` and `cursor`: sent, or for a READ asked for, and not answered. */
   inFlightBytes = 0;
-  /** READ, atomic and other requests with a response of their own, between `una` and `cursor`. */
-  responsesDue = 0;
+  /** Last PSN of a request that the peer is known to have executed: what it sends says so of all requests before it (R-039). */
+  executed: Psn;
   /** Works held. */
   count = 0;
   #works: SendWork[] = [];
@@ -36,6 +38,7 @@ export class SendWindow {
     this.una = psn;
     this.cursor = psn;
     this.high = psn;
+    this.executed = PsnMath.add(psn, -1);
     this.#mtu = mtu;
     for (let i = 0; i < FIRST_SLOTS; i++) this.#works.push(new SendWork());
   }
@@ -52,6 +55,16 @@ export class SendWindow {
 
   get isResending(): boolean {
     return this.cursor !== this.high;
+  }
+
+  /** Everything up to and including `psn` was executed. */
+  learn(psn: Psn): void {
+    if (PsnMath.difference(psn, this.executed) > 0) this.executed = psn;
+  }
+
+  /** Packets of a work from `psn` on that the peer is known to have executed. */
+  executedFrom(work: SendWork, psn: Psn): number {
+    return Math.min(PsnMath.difference(this.executed, psn) + 1, work.packets - this.indexOf(work, psn));
   }
 
   oldest(): SendWork | null {
@@ -123,20 +136,17 @@ export class SendWindow {
     this.cursor = this.una;
     this.#cursorAt = 0;
     this.inFlightBytes = 0;
-    this.responsesDue = 0;
+    this.asked = -1;
   }
 
-  /**
-   * Moves the cursor to what was never sent: the peer keeps what it has of the rest. False, and nothing moves, when a request between them waits for a
-   * response of its own, which no cumulative acknowledgement brings.
-   */
-  skipToHigh(): boolean {
+  /** Moves the cursor to what was never sent: the peer keeps what it has of the rest. */
+  skipToHigh(): void {
+    if (!this.isResending) return;
     let bytes = 0;
     let started = 0;
     for (; started < this.count; started++) {
       const work = this.at(started);
       if (!work.isStarted) break;
-      if (work.awaitsResponse) return false;
       const from = started === 0 ? this.indexOf(work, this.una) : 0;
       const to = Math.min(work.packets, this.indexOf(work, this.high));
       bytes += this.cost(work, from, to - from);
@@ -145,7 +155,13 @@ export class SendWindow {
     this.cursor = this.high;
     this.#cursorAt = started;
     this.inFlightBytes = bytes;
-    return true;
+  }
+
+  /** The work in which a PSN between `una` and `high` lies. */
+  find(psn: Psn): SendWork {
+    let index = 0;
+    while (index < this.count - 1 && this.indexOf(this.at(index), psn) >= this.at(index).packets) index++;
+    return this.at(index);
   }
 
   /** Octets that `packets` segments of a work from `index` cost of the window. */

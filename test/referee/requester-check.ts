@@ -18,6 +18,9 @@ export interface Asked {
   readonly length: number;
   readonly address: bigint;
   readonly rKey: number;
+  /** PSNs at which an answer may begin, and end: those of the request, and of its repetitions, which may ask for a part (R-054). */
+  readonly begins: Set<number>;
+  readonly ends: Set<number>;
 }
 
 export class RequesterCheck {
@@ -51,8 +54,10 @@ export class RequesterCheck {
   #fresh(packet: SeenPacket): void {
     const span = packet.opcode === READ_REQUEST ? Math.max(1, Math.ceil(packet.reth!.length / this.#mtu)) : 1;
     this.#sent.set(packet.psn, withoutAckRequest(packet.transport));
-    if (packet.opcode === READ_REQUEST) this.reads.push({ psn: packet.psn, span, ...packet.reth! });
-    if (EMPTY_READS.has(packet.opcode)) this.reads.push({ psn: packet.psn, span: 1, length: 0, address: 0n, rKey: 0 });
+    const bounds = { begins: new Set([packet.psn]), ends: new Set([after(packet.psn, span - 1)]) };
+    if (packet.opcode === READ_REQUEST) this.reads.push({ psn: packet.psn, span, ...packet.reth!, ...bounds });
+    if (EMPTY_READS.has(packet.opcode))
+      this.reads.push({ psn: packet.psn, span: 1, length: 0, address: 0n, rKey: 0, ...bounds });
     if (ATOMICS.has(packet.opcode)) this.atomics.add(packet.psn);
     this.nextNew = after(packet.psn, span);
     this.#message(packet);
@@ -100,8 +105,12 @@ export class RequesterCheck {
     );
     if (!read) return this.#violate(packet, `repeats a READ at PSN ${packet.psn}, where none was`);
     const skipped = distance(packet.psn, read.psn) * this.#mtu;
-    const fits = address === read.address + BigInt(skipped) && length === read.length - skipped && rKey === read.rKey;
-    if (!fits) this.#violate(packet, 'repeats a READ with another range than the one it asked for');
+    const left = read.length - skipped;
+    const isWhole = length === left || (length < left && length % this.#mtu === 0);
+    const fits = address === read.address + BigInt(skipped) && isWhole && rKey === read.rKey;
+    if (!fits) return this.#violate(packet, 'repeats a READ with another range than a part of the one it asked for');
+    read.begins.add(packet.psn);
+    read.ends.add(after(packet.psn, Math.max(1, Math.ceil(length / this.#mtu)) - 1));
   }
 }
 

@@ -99,9 +99,11 @@ export class ResponderCheck {
     const expected = Math.min(this.#mtu, read.length - position * this.#mtu);
     if (payload.length !== Math.max(0, expected))
       this.#violate(packet, `carries ${payload.length} octets of a READ where ${expected} were due`);
-    const last = position === read.span - 1;
-    if (last !== (opcode === READ_LAST || opcode === READ_ONLY))
+    const ends = opcode === READ_LAST || opcode === READ_ONLY;
+    if (ends ? !read.ends.has(psn) : position === read.span - 1)
       this.#violate(packet, 'ends a READ at the wrong place');
+    const begins = opcode === READ_FIRST || opcode === READ_ONLY;
+    if (begins && !read.begins.has(psn)) this.#violate(packet, 'begins a READ at the wrong place');
     const continues = opcode === READ_MIDDLE || opcode === READ_LAST;
     if (continues && psn !== this.#readNext)
       this.#violate(packet, `continues a READ at PSN ${psn} where ${this.#readNext} was due`);

@@ -81,12 +81,67 @@ t.test(
     const [first, again] = [requests[0]!, requests[1]!];
     t.equal(again.psn, (first.psn + 5) & 0xff_ffff);
     t.equal(again.reth!.address, first.reth!.address + BigInt(5 * MTU));
-    t.equal(again.reth!.length, 15 * MTU);
+    t.equal(again.reth!.length, MTU);
     t.ok(again.timeMicros < 100);
     t.ok(isSuccess(pair));
     t.end();
   },
 );
+
+t.test(
+  'sender: READ responses that come early are kept, and only what is missing is asked for again (R-043, R-116)',
+  (t) => {
+    const pair = connectedPair();
+    const { a, b } = pair;
+    // Three READs of ten packets: the first loses its third and fifth answer, the second its last, the third none.
+    lose(pair, 3 + 2, 3 + 4, 3 + 19);
+    for (let i = 0; i < 3; i++) post(pair, WrOpcode.RDMA_READ, 10 * MTU, i);
+    finish(pair);
+    const packets = seen(pair);
+    const requests = packets.filter((packet) => packet.opcode === READ_REQUEST);
+    const first = requests[0]!.psn;
+    t.same(
+      requests.slice(3).map(({ psn, reth }) => [(psn - first) & 0xff_ffff, reth!.length]),
+      [
+        [2, 3 * MTU],
+        [19, MTU],
+      ],
+    );
+    const answers = packets.filter(({ opcode }) => opcode >= 0x0d && opcode <= 0x10);
+    t.equal(answers.length, 30 + 3 + 1);
+    t.equal(a.rnic.counters.get('local_ack_timeout_err'), 0);
+    t.same(
+      completionsOf(pair.qpA.sendCq).map(({ wrId, status }) => [wrId, status]),
+      [0, 1, 2].map((wrId) => [wrId, WcStatus.SUCCESS]),
+    );
+    t.same(a.bytes.subarray(0, 10 * MTU), b.bytes.subarray(32_768, 32_768 + 10 * MTU));
+    t.end();
+  },
+);
+
+t.test('sender: a READ request that was lost is sent again alone: the peer keeps those behind it', (t) => {
+  const pair = connectedPair();
+  lose(pair, 1);
+  for (let i = 0; i < 4; i++) post(pair, WrOpcode.RDMA_READ, 4 * MTU, i);
+  finish(pair);
+  const requests = seen(pair).filter((packet) => packet.opcode === READ_REQUEST);
+  t.equal(requests.length, 5);
+  t.equal(requests[4]!.psn, requests[1]!.psn);
+  t.equal(pair.a.rnic.counters.get('local_ack_timeout_err'), 0);
+  t.equal(completionsOf(pair.qpA.sendCq).length, 4);
+  t.end();
+});
+
+t.test('sender: from a peer that keeps nothing, lost READ requests are all had in the end', (t) => {
+  const pair = connectedPair({ reorderWindow: 0 });
+  lose(pair, 1);
+  for (let i = 0; i < 4; i++) post(pair, WrOpcode.RDMA_READ, 4 * MTU, i);
+  finish(pair);
+  t.equal(completionsOf(pair.qpA.sendCq).filter(({ status }) => status === WcStatus.SUCCESS).length, 4);
+  // One is repaired in vain; when the timer has said so, what is missing is sent again together.
+  t.equal(pair.a.rnic.counters.get('local_ack_timeout_err'), 1);
+  t.end();
+});
 
 t.test('responder: an atomic whose answer was lost is not done twice (R-056)', (t) => {
   const pair = connectedPair();

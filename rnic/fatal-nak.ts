@@ -1,0 +1,28 @@
+/** What a NAK that is not to be retried makes of the request that it names: IBA Vol. 1, §9.9.2. */
+import * as Aeth from '../wire/aeth.ts';
+import { WcStatus } from './constants.ts';
+import { Counter } from './counters.ts';
+
+interface Consequence {
+  readonly counter: number;
+  /** SUCCESS: none, the code is a reserved one. */
+  readonly status: WcStatus;
+}
+
+const INVALID_REQUEST = { counter: Counter.req_remote_invalid_request, status: WcStatus.REM_INV_REQ_ERR };
+const ACCESS = { counter: Counter.req_remote_access_errors, status: WcStatus.REM_ACCESS_ERR };
+const OPERATIONAL = { counter: Counter.req_remote_operational_errors, status: WcStatus.REM_OP_ERR };
+const RESERVED = { counter: Counter.drop_response, status: WcStatus.SUCCESS };
+
+export function fatalNak(syndrome: number): Consequence {
+  switch (syndrome) {
+    case Aeth.NAK_INVALID_REQUEST:
+      return INVALID_REQUEST;
+    case Aeth.NAK_REMOTE_ACCESS_ERROR:
+      return ACCESS;
+    case Aeth.NAK_REMOTE_OPERATIONAL_ERROR:
+      return OPERATIONAL;
+    default:
+      return RESERVED;
+  }
+}

@@ -103,6 +103,8 @@ const Vrnic = z.strictObject({
   netdev: z.string().min(1),
   port: z.enum(['af_packet', 'cap', 'raw-socket']).default('af_packet'),
   namespace: z.string().optional(),
+  /** Number of the only user, besides root, whose programs may use it. */
+  user: z.number().int().min(0).max(0xffff_fffe).optional(),
   /** A place in this tenant's network: `address`, one of its endpoints; `netdev` carries the VXLAN. */
   tenant: z.string().optional(),
   address: address.optional(),

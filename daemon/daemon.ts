@@ -138,10 +138,12 @@ export class Daemon {
   }
 
   async #serveUverbs({ name, port }: VrnicConfig): Promise<void> {
+    const user = this.#configuration.vrnics.find((vrnic) => vrnic.name === name)?.user;
     const server = await UverbsServer.start({
       directory: vrnicDirectory(this.#socketPath, name),
       netdev: ('netdev' in port && port.netdev) || name,
       endpoint: () => this.#supervisor.endpoint(name),
+      ...(user !== undefined && { user }),
     });
     this.#uverbs.set(name, server);
   }

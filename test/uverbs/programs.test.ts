@@ -5,7 +5,7 @@ import t from 'tap';
 import { exclusive } from '../support/exclusive.ts';
 import { twoHosts } from '../support/netns.ts';
 import { lacks } from '../support/skip.ts';
-import { runPair, SHIM, UrnicHost } from './lab.ts';
+import { runPair, UrnicHost } from './lab.ts';
 
 const SERVER = '192.0.2.1';
 const CLIENT = '192.0.2.2';
@@ -98,32 +98,3 @@ t.test('an unmodified program through urnic run', { skip, timeout: 900_000 }, as
   const nowhere = await host.urnic('run', '--directory', '/nonexistent', '--', 'ibv_devices');
   t.match(nowhere, { code: 1, output: /no vRNIC at/ });
 });
-
-t.test(
-  'a container that has the vRNIC’s directory and the shim, and namespaces of its own',
-  { skip, timeout: 900_000 },
-  async (t) => {
-    await exclusive(t, 'machine');
-    const [here] = await twoHosts(t);
-    const host = await UrnicHost.start(t, here);
-    const inside = (script: string) => here.run(['unshare', '-mpnf', 'sh', '-ec', container(host.directory, script)]);
-    const pingpong = 'ibv_rc_pingpong -d rxe0 -g 1 -c -n 50';
-    const { code, output } = await inside(`${pingpong} & sleep 0.4; ${pingpong} 127.0.0.1; wait $!`);
-    t.equal(code, 0, output);
-    t.match(output, /50 iters in/);
-    t.match((await host.urnic('res', '--json', '--socket', host.socket)).output, /"programs":\[\]/);
-  },
-);
-
-/** What docs/unmodified-programs.md says to mount and to set: both mounts are read-only. */
-function container(directory: string, script: string): string {
-  const give = (from: string, to: string): string => `mount --bind '${from}' ${to}; mount -o remount,ro,bind ${to}`;
-  return [
-    'ip link set lo up',
-    'mount -t tmpfs none /mnt',
-    `touch /mnt/urnic-shim.so; ${give(SHIM, '/mnt/urnic-shim.so')}`,
-    'mount -t tmpfs none /run',
-    `mkdir -p /run/urnic/vrnic; ${give(directory, '/run/urnic/vrnic')}`,
-    `export LD_PRELOAD=/mnt/urnic-shim.so; ${script}`,
-  ].join('; ');
-}

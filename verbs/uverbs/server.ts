@@ -3,7 +3,7 @@
  * and no other: mount it into a container to give that container the device.
  */
 import { once } from 'node:events';
-import { chmodSync, mkdirSync, readFileSync, rmSync } from 'node:fs';
+import { chmodSync, chownSync, mkdirSync, readFileSync, rmSync } from 'node:fs';
 import { createServer, type Server, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { Errno } from '../../rnic/commands.ts';
@@ -42,8 +42,8 @@ export interface UverbsServerOptions {
   readonly netdev: string;
   /** A new way to the vRNIC, after its worker began anew too. */
   endpoint(): Promise<LinkEndpoint>;
-  /** Of the socket: 0o666 lets every user in who can reach the directory. */
-  readonly mode?: number;
+  /** The only user, besides root, who may use it; without one, everybody who can reach the directory. */
+  readonly user?: number;
 }
 
 /** What `urnic res` shows of one attached program. */
@@ -103,9 +103,10 @@ export class UverbsServer {
   }
 
   async #begin(): Promise<void> {
-    const { directory, netdev, mode = 0o666 } = this.#options;
+    const { directory, netdev, user } = this.#options;
     rmSync(directory, { recursive: true, force: true });
-    mkdirSync(directory, { recursive: true, mode: 0o755 });
+    mkdirSync(directory, { recursive: true, mode: user === undefined ? 0o755 : 0o700 });
+    if (user !== undefined) chownSync(directory, user, -1);
     const link = await connect(await this.#options.endpoint());
     const tree = { ...(await describe(link)), netdev };
     await link.close();
@@ -114,7 +115,7 @@ export class UverbsServer {
     const socket = join(directory, 'uverbs');
     this.#server.listen(socket);
     await once(this.#server, 'listening');
-    chmodSync(socket, mode);
+    chmodSync(socket, 0o666);
     this.#timer = setInterval(() => void this.#refreshGids().catch(() => {}), GID_MILLIS);
     this.#timer.unref();
   }

@@ -98,7 +98,7 @@ export const TenantText = z.strictObject({
 export const NameText = name;
 export type TenantText = z.infer<typeof TenantText>;
 
-const Vrnic = z.strictObject({
+export const VrnicText = z.strictObject({
   name,
   netdev: z.string().min(1),
   port: z.enum(['af_packet', 'cap', 'raw-socket']).default('af_packet'),
@@ -108,12 +108,36 @@ const Vrnic = z.strictObject({
   /** A place in this tenant's network: `address`, one of its endpoints; `netdev` carries the VXLAN. */
   tenant: z.string().optional(),
   address: address.optional(),
+  /** The VTEP of this host; by default what the tenant's endpoint says, else the first address of `netdev`. */
+  host: address.optional(),
 });
 
-const StoreText = z.strictObject({
-  /** Where the daemon keeps what commands change of tenants; without it they last until it ends. */
-  file: z.string().startsWith('/', 'must be an absolute path, such as /var/lib/urnic/store'),
-});
+const StoreText = z
+  .strictObject({
+    /** Where the daemon keeps what commands change of tenants; without it they last until it ends. */
+    file: z.string().startsWith('/', 'must be an absolute path, such as /var/lib/urnic/store').optional(),
+    /** Members of the etcd cluster that the hosts share. */
+    etcd: z
+      .array(z.string().regex(/^https?:\/\/[^/]+\/?$/, 'must be a URL such as http://192.0.2.9:2379'))
+      .min(1, 'name at least one member')
+      .optional(),
+    /** Before every key in etcd. */
+    prefix: z
+      .string()
+      .regex(/^[!-.0-~][!-~]*\/$/, "must end with '/', such as urnic/")
+      .default('urnic/'),
+    /** Seconds after which a host that etcd has not heard of is gone. */
+    ttl: z.number().int().min(2).max(3600).default(10),
+    /** This host's name in etcd; its host name by default. */
+    name: z
+      .string()
+      .regex(/^[^/\s]{1,253}$/, 'must be a name without blanks and slashes')
+      .optional(),
+    user: z.string().optional(),
+    password: z.string().optional(),
+  })
+  .refine(({ file, etcd }) => (file === undefined) !== (etcd === undefined), 'give file or etcd, one of the two')
+  .refine(({ user, password }) => (user === undefined) === (password === undefined), 'user and password go together');
 
 const Configuration = z.strictObject({
   /** Worker threads at most; vRNICs share them when there are more. */
@@ -123,7 +147,7 @@ const Configuration = z.strictObject({
   log: z.enum(['silent', 'error', 'warn', 'info', 'debug']).default('info'),
   store: StoreText.optional(),
   tenants: z.array(TenantText).default([]),
-  vrnics: z.array(Vrnic).min(1, 'name at least one vRNIC'),
+  vrnics: z.array(VrnicText).min(1, 'name at least one vRNIC'),
 });
 
 export type Configuration = z.infer<typeof Configuration>;

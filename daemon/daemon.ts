@@ -7,19 +7,20 @@ import { dirname, join } from 'node:path';
 import { pino } from 'pino';
 import { z } from 'zod';
 import { Context } from '../verbs/index.ts';
-import { UverbsServer } from '../verbs/uverbs/server.ts';
-import type { Tenant } from '../vswitch/model.ts';
 import { connect } from '../workers/client.ts';
+import { gidText, isLinkLocal, readNetdev } from '../workers/linux/netdev.ts';
 import { Supervisor } from '../workers/supervisor.ts';
 import type { PortConfig, VrnicConfig } from '../workers/vrnic-config.ts';
-import { type Configuration, EndpointText, LimitText, NameText, RuleText } from './configuration.ts';
+import { type Configuration, EndpointText, LimitText, NameText, RuleText, type TenantText } from './configuration.ts';
 import { describeDevice, toJson } from './describe-device.ts';
+import { openStore } from './open-store.ts';
+import { type Claim, Presence } from './presence.ts';
 import { QpnRanges } from './qpn-ranges.ts';
 import type { ControlStore } from './store/control-store.ts';
-import { EmbeddedStore } from './store/embedded-store.ts';
 import { TenantDirectory } from './tenant-directory.ts';
 import { TENANT_OPS, type TenantOp } from './tenant-edits.ts';
 import { connectionText, describeTenant, placeIn } from './tenants.ts';
+import { Vrnics } from './vrnics.ts';
 
 const Request = z.strictObject({
   op: z.enum([
@@ -44,21 +45,17 @@ type Request = z.infer<typeof Request>;
 const REQUEST_BYTES_MAX = 65_536;
 const CLIENTS_MAX = 64;
 const CLIENT_MILLIS = 10_000;
-const RESTART_MILLIS = 1000;
-/** The name of this host where its store knows no other. */
-const THIS_HOST = 'this';
 
 type VrnicText = Configuration['vrnics'][number];
 
 export class Daemon {
   readonly #supervisor: Supervisor;
   readonly #configuration: Configuration;
-  readonly #configs = new Map<string, VrnicConfig>();
+  readonly #vrnics: Vrnics;
   #store: ControlStore | null = null;
   #tenants: TenantDirectory | null = null;
+  #presence: Presence | null = null;
   readonly #qpns = new QpnRanges();
-  /** What unmodified programs attach to, by vRNIC. */
-  readonly #uverbs = new Map<string, UverbsServer>();
   readonly #server: Server;
   readonly #socketPath: string;
   readonly #log: pino.Logger;
@@ -83,8 +80,8 @@ export class Daemon {
     this.#configuration = configuration;
     this.#log = pino({ level: log });
     this.#supervisor = new Supervisor({ workers, spin });
-    this.#supervisor.onFailure = (names, error) => this.#handleFailure(names, error);
     this.#socketPath = socketPath;
+    this.#vrnics = new Vrnics({ supervisor: this.#supervisor, directory: vrnicsDirectory(socketPath), log: this.#log });
     this.#server = createServer({ allowHalfOpen: true }, (socket) => this.#serve(socket));
     this.#server.maxConnections = CLIENTS_MAX;
     this.#stopped = new Promise((resolve) => {
@@ -105,8 +102,8 @@ export class Daemon {
       this.#server.close();
       rmSync(this.#socketPath, { force: true });
     }
-    await Promise.all([...this.#uverbs.values()].map((server) => server.stop()));
-    await this.#supervisor.stop();
+    await this.#presence?.stop();
+    await this.#vrnics.stop();
     await this.#tenants?.close();
     await this.#store?.close();
     this.#log.info('stopped');
@@ -116,36 +113,64 @@ export class Daemon {
   async #begin(): Promise<void> {
     await this.#listen();
     await this.#openStore();
-    for (const vrnic of this.#configuration.vrnics) this.#configs.set(vrnic.name, this.#toVrnicConfig(vrnic));
-    for (const config of this.#configs.values()) {
-      await this.#supervisor.startVrnic(config).catch((error: Error) => {
-        throw new Error(`vRNIC ${config.name}: ${error.message}`);
-      });
-      await this.#serveUverbs(config);
-      this.#log.info({ vrnic: config.name }, 'started');
-    }
-    this.#log.info({ socket: this.#socketPath, vrnics: this.#configs.size }, 'ready');
+    const { vrnics } = this.#configuration;
+    await this.#claim(vrnics);
+    for (const vrnic of vrnics) await this.#vrnics.start(this.#toVrnicConfig(vrnic), vrnic.user);
+    this.#log.info({ socket: this.#socketPath, vrnics: this.#vrnics.count }, 'ready');
   }
 
   async #openStore(): Promise<void> {
-    const { store, tenants } = this.#configuration;
-    this.#store = await EmbeddedStore.open(store?.file);
-    this.#tenants = await TenantDirectory.open(this.#store, {
-      changed: (changed) => this.#tellVrnics(changed),
-      complained: (reason) => this.#log.warn({ reason }, 'control store'),
+    const { store: config, tenants } = this.#configuration;
+    const { store, host, ttl } = await openStore(config);
+    this.#store = store;
+    const complained = (reason: string): void => this.#log.warn({ reason }, 'control store');
+    this.#tenants = await TenantDirectory.open(store, {
+      changed: (changed) => {
+        this.#presence?.review();
+        return this.#vrnics.tell(changed);
+      },
+      complained,
     });
-    await this.#tenants.declare(THIS_HOST, tenants);
+    await this.#tenants.declare(host, ttl === undefined ? tenants : this.#withoutOwn(tenants));
+    if (ttl !== undefined)
+      this.#presence = await Presence.start(store, this.#tenants, { name: host, ttl, complain: complained });
   }
 
-  async #serveUverbs({ name, port }: VrnicConfig): Promise<void> {
-    const user = this.#configuration.vrnics.find((vrnic) => vrnic.name === name)?.user;
-    const server = await UverbsServer.start({
-      directory: vrnicDirectory(this.#socketPath, name),
-      netdev: ('netdev' in port && port.netdev) || name,
-      endpoint: () => this.#supervisor.endpoint(name),
-      ...(user !== undefined && { user }),
-    });
-    this.#uverbs.set(name, server);
+  /** Endpoints of this host's vRNICs are announced, and go when this host does. */
+  #withoutOwn(tenants: readonly TenantText[]): TenantText[] {
+    const own = new Set(this.#configuration.vrnics.map(({ tenant, address }) => `${tenant} ${address}`));
+    return tenants.map((tenant) => ({
+      ...tenant,
+      endpoints: tenant.endpoints.filter(({ address }) => !own.has(`${tenant.name} ${address}`)),
+    }));
+  }
+
+  /** Their endpoints are in the store from now on. */
+  async #claim(vrnics: readonly VrnicText[]): Promise<void> {
+    const claims = vrnics.flatMap((vrnic) => this.#claimOf(vrnic) ?? []);
+    if (this.#presence) await this.#presence.claim(claims);
+    else await this.#directory.announce(claims, undefined);
+  }
+
+  #claimOf(vrnic: VrnicText): Claim | undefined {
+    const { tenant, address } = vrnic;
+    if (tenant === undefined || address === undefined) return undefined;
+    const declared = this.#declared(vrnic);
+    return { tenant, address, host: this.#vtepOf(vrnic), more: { translates: true, ...declared } };
+  }
+
+  #declared({ tenant, address }: VrnicText): TenantText['endpoints'][number] | undefined {
+    const found = this.#configuration.tenants.find(({ name }) => name === tenant);
+    return found?.endpoints.find((endpoint) => endpoint.address === address);
+  }
+
+  /** @throws Error: the interface has no address. */
+  #vtepOf(vrnic: VrnicText): string {
+    const { name, netdev, host = this.#declared(vrnic)?.host } = vrnic;
+    if (host !== undefined) return host;
+    const [first] = readNetdev(netdev).addresses.filter((one) => !isLinkLocal(one));
+    if (!first) throw new Error(`vRNIC ${name}: ${netdev} has no address: give it one, or the vRNIC a host`);
+    return gidText(first);
   }
 
   /** A socket file that nobody listens on is a dead daemon's: it is replaced. */
@@ -156,18 +181,6 @@ export class Daemon {
     this.#server.listen(this.#socketPath);
     await once(this.#server, 'listening');
     chmodSync(this.#socketPath, 0o600);
-  }
-
-  #handleFailure(names: string[], error: Error): void {
-    this.#log.error({ vrnics: names, error: error.message }, 'a worker ended; its vRNICs start again');
-    setTimeout(() => {
-      if (this.#isStopping) return;
-      for (const name of names) {
-        this.#supervisor
-          .startVrnic(this.#configs.get(name)!)
-          .catch((failure: Error) => this.#log.error({ vrnic: name, error: failure.message }, 'did not start again'));
-      }
-    }, RESTART_MILLIS);
   }
 
   #serve(socket: Socket): void {
@@ -199,16 +212,16 @@ export class Daemon {
   }
 
   async #execute(request: Request): Promise<unknown> {
-    if (request.op === 'list') return this.#supervisor.names;
+    if (request.op === 'list') return this.#vrnics.running;
     if (request.op === 'tenants' || isTenantOp(request.op)) return this.#executeTenant(request);
     const name = request.vrnic ?? '';
-    if (!this.#supervisor.names.includes(name)) throw new Error(`no vRNIC named ${JSON.stringify(name)} runs here`);
+    if (!this.#vrnics.running.includes(name)) throw new Error(`no vRNIC named ${JSON.stringify(name)} runs here`);
     if (request.op === 'capture') return this.#supervisor.capture(name, request.file);
     if (request.op === 'device' || request.op === 'port') return this.#describe(name);
     const { counters, ports, resources, connections } = await this.#supervisor.statistics(name);
     if (request.op === 'connections') return connections.map(connectionText);
     if (request.op === 'statistics') return { counters, ports };
-    return { contexts: resources, programs: this.#uverbs.get(name)?.programs ?? [] };
+    return { contexts: resources, programs: this.#vrnics.programsOf(name) };
   }
 
   /** Connections that are allowed no longer end before this answers. */
@@ -222,25 +235,8 @@ export class Daemon {
     return this.#tenants;
   }
 
-  /** Each vRNIC of a tenant that changed; one whose worker fails keeps no other from it. How many connections that ended. */
-  async #tellVrnics(tenants: readonly Tenant[]): Promise<number> {
-    const byName = new Map(tenants.map((tenant) => [tenant.name, tenant]));
-    const answers = [...this.#configs].map(async ([name, config]) => {
-      const tenant = byName.get(config.tenant?.name ?? '');
-      if (!tenant) return 0;
-      this.#configs.set(name, { ...config, tenant });
-      if (!this.#supervisor.names.includes(name)) return 0;
-      return Number(await this.#supervisor.setTenant(name, tenant));
-    });
-    let ended = 0;
-    for (const answer of await Promise.allSettled(answers)) {
-      if (answer.status === 'fulfilled') ended += answer.value;
-      else this.#log.warn({ error: (answer.reason as Error).message }, 'a vRNIC was not told of its tenant');
-    }
-    return ended;
-  }
-
-  #toVrnicConfig({ name, netdev, port, namespace, tenant, address }: VrnicText): VrnicConfig {
+  #toVrnicConfig(vrnic: VrnicText): VrnicConfig {
+    const { name, netdev, port, namespace, tenant, address } = vrnic;
     const place = namespace !== undefined && { namespace };
     const range = this.#qpns.allot(name, `${namespace ?? ''}/${netdev}`, tenant !== undefined);
     if (tenant === undefined) {
@@ -249,11 +245,11 @@ export class Daemon {
     }
     const found = this.#directory.find(tenant);
     if (!found) throw new Error(`vRNIC ${name}: no tenant named ${tenant}: urnic tenant add, or in the configuration`);
-    return { name, ...placeIn(found, address!, netdev), ...place, ...range };
+    return { name, ...placeIn(found, address!, netdev, this.#vtepOf(vrnic)), ...place, ...range };
   }
 
   async #describe(name: string): Promise<unknown> {
-    const context = new Context(await connect(await this.#supervisor.endpoint(name)));
+    const context = new Context(await connect(await this.#vrnics.endpoint(name)));
     try {
       return await describeDevice(name, context);
     } finally {
@@ -265,7 +261,8 @@ export class Daemon {
 const isTenantOp = (op: Request['op']): op is TenantOp => (TENANT_OPS as readonly string[]).includes(op);
 
 /** What unmodified programs need of a vRNIC: its socket and the files that they see. */
-export const vrnicDirectory = (socketPath: string, name: string): string => join(dirname(socketPath), 'vrnics', name);
+export const vrnicDirectory = (socketPath: string, name: string): string => join(vrnicsDirectory(socketPath), name);
+const vrnicsDirectory = (socketPath: string): string => join(dirname(socketPath), 'vrnics');
 
 async function isAnswered(path: string): Promise<boolean> {
   const socket = dial(path);

@@ -1,13 +1,24 @@
 /** The tenants of a daemon: what its control store has of them, kept up as that changes, and changed by writing there. */
 import type { Tenant } from '../vswitch/model.ts';
-import { faultOfTenants } from './check-tenants.ts';
+import { faultOf, faultOfTenants } from './check-tenants.ts';
 import type { TenantText } from './configuration.ts';
 import { editsOf } from './declare.ts';
-import type { Batch, Condition, ControlStore, Edit } from './store/control-store.ts';
+import type { Claim } from './presence.ts';
+import type { Batch, Condition, ControlStore, Edit, Lease } from './store/control-store.ts';
 import { Mirror } from './store/mirror.ts';
 import { type Change, edited, type TenantOp } from './tenant-edits.ts';
-import { difference, entriesOf, TenantPieces, tenantKey, tenantOfKey, vniKey } from './tenant-entries.ts';
-import { toTenant } from './tenants.ts';
+import {
+  difference,
+  ENDPOINTS,
+  endpointKey,
+  entriesOf,
+  TenantPieces,
+  tenantKey,
+  tenantOfKey,
+  vniKey,
+  vtepsOf,
+} from './tenant-entries.ts';
+import { toEndpoint, toTenant } from './tenants.ts';
 
 export interface DirectoryEvents {
   /** These are now otherwise; one that was deleted has no endpoints. How many connections that ended. */
@@ -38,6 +49,8 @@ export class TenantDirectory {
   readonly #known = new Map<string, Known>();
   /** Tenants that stay as they were, since what the store says of them cannot be. */
   readonly #impossible = new Set<string>();
+  /** VTEPs of the hosts that live, by key. */
+  readonly #hosts = new Map<string, readonly string[]>();
   /** Connections that a revision ended. */
   readonly #ended = new Map<number, number>();
 
@@ -80,17 +93,96 @@ export class TenantDirectory {
       const before = this.#known.get(name)?.text;
       const after = edited(name, before, op, change);
       this.#check(name, after);
-      const edits = difference(before ? entriesOf(before) : new Map(), after ? entriesOf(after) : new Map());
-      const conditions = this.#conditions(name, before, after);
-      const revision = await this.#store.commit(touching(name, edits, after), conditions);
-      if (revision === undefined) {
-        await this.#refresh(conditions);
-        continue;
-      }
-      await this.#mirror.until(revision);
-      return this.#ended.get(revision) ?? 0;
+      const ended = await this.#put(before, after);
+      if (ended !== undefined) return ended;
     }
     throw new Error(`tenant ${name} changes all the time: try again`);
+  }
+
+  /** Puts endpoints under the lease that nobody has, or that are at the claim's host. Returns those. @throws as change. */
+  async announce(claims: readonly Claim[], lease: Lease | undefined): Promise<Claim[]> {
+    const held: Claim[] = [];
+    for (const some of portions(claims)) {
+      const name = some[0]!.tenant;
+      for (let attempt = 0; ; attempt++) {
+        if (attempt === ATTEMPTS_MAX) throw new Error(`tenant ${name} changes all the time: try again`);
+        const before = this.#textOf(name);
+        const ours = some.filter(({ address, host }) => (this.hostOf(name, address) ?? host) === host);
+        if (!lease && ours.every(({ address }) => this.hostOf(name, address) !== undefined)) break;
+        const after = { ...before, endpoints: announced(before.endpoints, ours) };
+        this.#check(name, after);
+        const keys = new Set(ours.map(({ address }) => endpointKey(name, address)));
+        if ((await this.#put(before, after, { lease, keys })) === undefined) continue;
+        held.push(...ours);
+        break;
+      }
+    }
+    return held;
+  }
+
+  /** They are no more, wherever they are. */
+  async withdraw(claims: readonly Claim[]): Promise<void> {
+    for (const some of portions(claims)) {
+      const entries = some.flatMap(
+        ({ tenant, address }) => this.#mirror.entries.get(endpointKey(tenant, address)) ?? [],
+      );
+      // What somebody has changed meanwhile goes with the lease, or is not ours any more.
+      if (entries.length > 0)
+        await this.#store.commit(
+          entries.map(({ key }) => ({ key })),
+          entries,
+        );
+    }
+  }
+
+  /** Undefined: the tenant has no such endpoint. */
+  hostOf(tenant: string, address: string): string | undefined {
+    return this.#known.get(tenant)?.text.endpoints.find((one) => one.address === address)?.host;
+  }
+
+  /** It went with its host. */
+  isLost(tenant: string, address: string): boolean {
+    return this.#pieces.get(tenant)?.lost.some((one) => one.address === address) ?? false;
+  }
+
+  #textOf(name: string): TenantText {
+    const known = this.#known.get(name);
+    if (!known) throw new Error(`no tenant named ${JSON.stringify(name)}: urnic tenant add, or in the configuration`);
+    return known.text;
+  }
+
+  /** Makes the second of the first. Connections that this ended here; undefined where somebody else was faster. */
+  async #put(
+    before: TenantText | undefined,
+    after: TenantText | undefined,
+    { lease, keys = NO_KEYS }: { lease?: Lease | undefined; keys?: ReadonlySet<string> } = {},
+  ): Promise<number | undefined> {
+    const name = (after ?? before)!.name;
+    const wanted = after ? entriesOf(after) : new Map<string, string>();
+    const changes = difference(before ? entriesOf(before) : new Map(), wanted);
+    const edits = changes.map((edit) => this.#underLease(edit));
+    if (lease) {
+      for (const key of keys) {
+        const at = edits.findIndex((edit) => edit.key === key);
+        edits.splice(at < 0 ? edits.length : at, 1, { key, value: wanted.get(key)!, lease });
+      }
+    }
+    if (edits.length === 0 && before === after) return 0;
+    const conditions = this.#conditions(name, before, after, edits);
+    const revision = await this.#store.commit(touching(name, edits, after), conditions);
+    if (revision === undefined) {
+      await this.#refresh(conditions);
+      return undefined;
+    }
+    await this.#mirror.until(revision);
+    return this.#ended.get(revision) ?? 0;
+  }
+
+  /** An endpoint that stays where it is stays under the lease of its host. */
+  #underLease(edit: Edit): Edit {
+    const before = this.#mirror.entries.get(edit.key);
+    if (edit.value === undefined || !before || !edit.key.startsWith(ENDPOINTS)) return edit;
+    return hostIn(before.value) === hostIn(edit.value) ? { ...edit, lease: 'keep' } : edit;
   }
 
   async close(): Promise<void> {
@@ -98,10 +190,16 @@ export class TenantDirectory {
   }
 
   /** Changes of one tenant happen one after the other, and nobody takes its VNI meanwhile. */
-  #conditions(name: string, before: TenantText | undefined, after: TenantText | undefined): Condition[] {
+  #conditions(
+    name: string,
+    before: TenantText | undefined,
+    after: TenantText | undefined,
+    edits: readonly Edit[],
+  ): Condition[] {
     const revisionOf = (key: string): Condition => ({ key, revision: this.#mirror.entries.get(key)?.revision ?? 0 });
     const conditions = [revisionOf(tenantKey(name))];
     if (after && after.vni !== before?.vni) conditions.push(revisionOf(vniKey(after.vni)));
+    for (const { key, lease } of edits) if (lease === 'keep') conditions.push(revisionOf(key));
     return conditions;
   }
 
@@ -125,9 +223,11 @@ export class TenantDirectory {
   }
 
   #check(name: string, after: TenantText | undefined): void {
-    const others = [...this.#known.values()].filter(({ text }) => text.name !== name).map(({ tenant }) => tenant);
-    const found = after && faultOfTenants([...others, toTenant(after)]);
-    if (found) throw new Error(found.fault);
+    if (!after) return;
+    const other = [...this.#known.values()].find(({ text }) => text.name !== name && text.vni === after.vni);
+    if (other) throw new Error(`tenants ${other.text.name} and ${name} have VNI ${after.vni} both: give each its own`);
+    const fault = faultOf(toTenant(after));
+    if (fault !== undefined) throw new Error(fault);
   }
 
   /** @throws Error: what the file declares cannot be beside what the store has. */
@@ -138,7 +238,7 @@ export class TenantDirectory {
       else values.set(key, value);
     }
     const pieces = new Map<string, TenantPieces>();
-    for (const [key, value] of values) take(pieces, key, value);
+    for (const [key, value] of values) take(pieces, key, value, NO_KEYS);
     const texts = [...pieces.values()].flatMap(({ text }) => text ?? []);
     const found = faultOfTenants(texts.map(toTenant));
     if (found) throw new Error(`the configuration and the control store disagree: ${found.fault}`);
@@ -146,9 +246,13 @@ export class TenantDirectory {
 
   async #take({ edits, revision }: Batch): Promise<void> {
     const touched = new Set<string>();
+    const lostVteps = new Set(
+      edits.filter(({ value }) => value === undefined).flatMap(({ key }) => this.#hosts.get(key) ?? []),
+    );
     for (const { key, value } of edits) {
       try {
-        const name = take(this.#pieces, key, value);
+        this.#takeHost(key, value);
+        const name = take(this.#pieces, key, value, lostVteps);
         if (name !== undefined) touched.add(name);
       } catch (error) {
         this.#events.complained(`${key} in the control store is no such entry: ${(error as Error).message}`);
@@ -163,6 +267,12 @@ export class TenantDirectory {
     this.#remember(revision, await this.#events.changed(changed));
   }
 
+  #takeHost(key: string, value: string | undefined): void {
+    const vteps = value === undefined ? undefined : vtepsOf(key, value);
+    if (vteps) this.#hosts.set(key, vteps);
+    else this.#hosts.delete(key);
+  }
+
   /** The tenant as its pieces now make it; undefined when that is as before, or impossible. */
   #renew(name: string): Tenant | undefined {
     const before = this.#known.get(name);
@@ -175,10 +285,11 @@ export class TenantDirectory {
         this.#known.delete(name);
         return before && { ...before.tenant, endpoints: [], rules: [] };
       }
-      const json = JSON.stringify(text);
+      const lost = pieces!.lost;
+      const json = JSON.stringify([text, lost]);
       if (json === before?.json) return undefined;
       this.#check(name, text);
-      const tenant = toTenant(text);
+      const tenant = withLost(toTenant(text), lost);
       this.#known.set(name, { tenant, text, json });
       return tenant;
     } catch (error) {
@@ -202,11 +313,43 @@ function touching(name: string, edits: readonly Edit[], after: TenantText | unde
   return [...edits, { key, value: entriesOf(after).get(key)! }];
 }
 
-function take(all: Map<string, TenantPieces>, key: string, value: string | undefined): string | undefined {
+const NO_KEYS: ReadonlySet<string> = new Set();
+const hostIn = (value: string): string => (JSON.parse(value) as { host: string }).host;
+
+/** Of one tenant each, and no more than one commit takes. */
+function portions(claims: readonly Claim[]): Claim[][] {
+  const byTenant = new Map<string, Claim[]>();
+  for (const claim of claims) byTenant.set(claim.tenant, [...(byTenant.get(claim.tenant) ?? []), claim]);
+  return [...byTenant.values()].flatMap((all) =>
+    Array.from({ length: Math.ceil(all.length / EDITS_MAX) }, (_, i) => all.slice(i * EDITS_MAX, (i + 1) * EDITS_MAX)),
+  );
+}
+
+/** Who is there already stays as it is. */
+function announced(endpoints: TenantText['endpoints'], claims: readonly Claim[]): TenantText['endpoints'] {
+  const there = new Set(endpoints.map(({ address }) => address));
+  const fresh = claims.filter(({ address }) => !there.has(address));
+  return [...endpoints, ...fresh.map(({ address, host, more }) => ({ ...more, address, host }))];
+}
+
+/** Unless somebody has their addresses now. */
+function withLost(tenant: Tenant, lost: readonly TenantText['endpoints'][number][]): Tenant {
+  if (lost.length === 0) return tenant;
+  const more = lost.map((text) => ({ ...toEndpoint(tenant.vni, text), isLost: true }));
+  const all = { ...tenant, endpoints: [...tenant.endpoints, ...more] };
+  return faultOf(all) === undefined ? all : tenant;
+}
+
+function take(
+  all: Map<string, TenantPieces>,
+  key: string,
+  value: string | undefined,
+  lostVteps: ReadonlySet<string>,
+): string | undefined {
   const name = tenantOfKey(key);
   if (name === undefined) return undefined;
   const pieces = all.get(name) ?? new TenantPieces();
   all.set(name, pieces);
-  pieces.take(key, value);
+  pieces.take(key, value, lostVteps);
   return name;
 }

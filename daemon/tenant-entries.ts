@@ -7,10 +7,18 @@ const RULES = 'rules/';
 export const ENDPOINTS = 'endpoints/';
 /** The tenant that has a VNI: what two hosts add at once cannot both be taken. */
 const VNIS = 'vnis/';
+const HOSTS = 'hosts/';
 
 export const tenantKey = (name: string): string => TENANTS + name;
 export const vniKey = (vni: number): string => VNIS + vni;
 export const endpointKey = (tenant: string, address: string): string => `${ENDPOINTS}${tenant}/${address}`;
+
+export const hostKey = (name: string): string => HOSTS + name;
+
+/** VTEPs of a host; undefined: the entry is not one. */
+export function vtepsOf(key: string, value: string): readonly string[] | undefined {
+  return key.startsWith(HOSTS) ? (JSON.parse(value) as { vteps: string[] }).vteps : undefined;
+}
 
 /** `endpoints/blue/fd00::1` is of tenant blue; undefined: not a tenant's. */
 export function tenantOfKey(key: string): string | undefined {
@@ -36,18 +44,37 @@ export function difference(before: ReadonlyMap<string, string>, after: ReadonlyM
   return [...gone, ...changed.map(([key, value]) => ({ key, value }))];
 }
 
+type EndpointOf = TenantText['endpoints'][number];
+
+const LOST_MAX = 1024;
+
 /** A tenant that is being put together from entries as they come. */
 export class TenantPieces {
   settings: object | undefined;
   readonly #rules = new Map<string, TenantText['rules'][number]>();
-  readonly #endpoints = new Map<string, TenantText['endpoints'][number]>();
+  readonly #endpoints = new Map<string, EndpointOf>();
+  /** Endpoints that went with their host, which nobody has heard of: live connections to them end by themselves or not at all. */
+  readonly #lost = new Map<string, EndpointOf>();
 
-  /** @throws Error: not such an entry. It changes nothing then. */
-  take(key: string, value: string | undefined): void {
+  /** @param lostVteps Of hosts that went in the same commit. @throws Error: not such an entry. It changes nothing then. */
+  take(key: string, value: string | undefined, lostVteps: ReadonlySet<string>): void {
+    const before = this.#endpoints.get(key);
     const read = value === undefined ? undefined : (JSON.parse(value) as object);
     if (key.startsWith(TENANTS)) this.settings = read;
     else if (key.startsWith(RULES)) set(this.#rules, key, read && RuleText.parse(read));
     else set(this.#endpoints, key, read && EndpointText.parse(read));
+    this.#lost.delete(key);
+    if (value === undefined && before && lostVteps.has(before.host)) this.#lose(key, before);
+  }
+
+  get lost(): readonly EndpointOf[] {
+    return [...this.#lost.values()];
+  }
+
+  #lose(key: string, endpoint: EndpointOf): void {
+    this.#lost.set(key, endpoint);
+    const [oldest] = this.#lost.keys();
+    if (this.#lost.size > LOST_MAX) this.#lost.delete(oldest!);
   }
 
   get isEmpty(): boolean {

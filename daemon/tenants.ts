@@ -17,13 +17,15 @@ export const describeTenant = ({ name, vni, endpoints, rules, underlay, limit, q
   name,
   vni,
   underlay: underlay ?? 'auto',
-  endpoints: endpoints.map(({ address, also = [], host, mac, ...more }) => ({
-    ...more,
-    address: gidText(address),
-    ...(also.length > 0 && { also: also.map(gidText) }),
-    host: gidText(host),
-    mac: [...mac].map((octet) => octet.toString(16).padStart(2, '0')).join(':'),
-  })),
+  endpoints: endpoints
+    .filter(({ isLost }) => !isLost)
+    .map(({ address, also = [], host, mac, ...more }) => ({
+      ...more,
+      address: gidText(address),
+      ...(also.length > 0 && { also: also.map(gidText) }),
+      host: gidText(host),
+      mac: [...mac].map((octet) => octet.toString(16).padStart(2, '0')).join(':'),
+    })),
   rules: rules.map(({ source, destination, ...rule }) => ({
     ...rule,
     source: prefixText(source),
@@ -33,15 +35,17 @@ export const describeTenant = ({ name, vni, endpoints, rules, underlay, limit, q
   ...(quotas && { quotas }),
 });
 
-/** What a vRNIC needs to be this endpoint on `netdev`. @throws Error of the interface. */
+/** What a vRNIC needs to be this endpoint on `netdev`, with the host's VTEP; without one, where the endpoint lives. @throws Error of the interface. */
 export function placeIn(
   tenant: Tenant,
   address: string,
   netdev: string,
+  vtep?: string,
 ): Pick<VrnicConfig, 'port' | 'mac' | 'gids' | 'tenant'> {
   const endpoint = tenant.endpoints.find((one) => gidText(one.address) === gidText(toGid(address)));
   if (!endpoint) throw new Error(`tenant ${tenant.name} has no endpoint ${address}: urnic endpoint add`);
-  const { host: local, mac } = endpoint;
+  const { mac } = endpoint;
+  const local = vtep === undefined ? endpoint.host : toGid(vtep);
   const mtu = readNetdev(netdev).mtu - (isMappedIpv4(local) ? OVERHEAD_IPV4 : OVERHEAD_IPV6);
   return {
     port: { kind: 'vxlan', netdev, local, mtu },
@@ -61,7 +65,7 @@ const toRule = ({ source, destination, ...rule }: z.infer<typeof RuleText>): Rul
   destination: toPrefix(destination),
 });
 
-function toEndpoint(vni: number, text: z.infer<typeof EndpointText>): Endpoint {
+export function toEndpoint(vni: number, text: z.infer<typeof EndpointText>): Endpoint {
   const { address, also, host, group, translates, limit } = text;
   const gid = toGid(address);
   return {

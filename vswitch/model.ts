@@ -17,6 +17,8 @@ export interface Endpoint {
   /** Its host offers translation. Of a host that says nothing, VXLAN is all that is known. */
   readonly translates?: boolean;
   readonly limit?: Limit;
+  /** Its host is not heard of any more: connections that live stay, new ones are refused. */
+  readonly isLost?: boolean;
 }
 
 export const addressesOf = ({ address, also = [] }: Endpoint): Uint8Array[] => [address, ...also];

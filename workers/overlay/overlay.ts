@@ -128,6 +128,12 @@ export class Overlay {
 
   /** EHOSTUNREACH: no such endpoint. EACCES: a group or a rule forbids it. */
   wayTo(source: Uint8Array, address: Uint8Array, transport: Transport, wanted?: Underlay): Way | Refusal {
+    if (viewOf(this.#views, source)?.at(address)?.endpoint.isLost)
+      return refuse(Errno.EHOSTUNREACH, `the host of ${gidText(address)} is not heard of any more`);
+    return this.#way(source, address, transport, wanted);
+  }
+
+  #way(source: Uint8Array, address: Uint8Array, transport: Transport, wanted?: Underlay): Way | Refusal {
     const peer = viewOf(this.#views, source)?.at(address);
     const { name } = this.#tenant;
     if (!this.#isAtHome || !this.isOwn(source))
@@ -216,7 +222,7 @@ export class Overlay {
 
   #redirectPaths(): void {
     for (const { source, address, transport, paths } of this.#routes.values()) {
-      const way = this.wayTo(source, address, transport);
+      const way = this.#way(source, address, transport);
       for (const one of paths) {
         const path = one.deref();
         if (path) redirect(path, way);

@@ -77,7 +77,7 @@ drill(
     qp('rc', { maxRdAtomic: 16 });
     for (const length of [1, 2, 3, 4, 5, 255, 256]) {
       post.send({ length });
-      expect.packet({ opcode: 'SEND_ONLY', pad: -length & 3, payload: memory.octets(0x1_0000, length) });
+      expect.packet({ opcode: 'SEND_ONLY', pad: -length & 3, padOctet: 0, payload: memory.octets(0x1_0000, length) });
     }
   },
 );

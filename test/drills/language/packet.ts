@@ -63,8 +63,9 @@ export interface Packet {
   readonly trafficClass?: number;
   readonly hopLimit?: number;
   readonly sourcePort?: number;
-  /** Only sent: pad octets of this value; octets between the BTH and the ICRC cut to so many; a wrong ICRC. */
+  /** The greatest of the pad octets; to send: all of them. */
   readonly padOctet?: number;
+  /** Only sent: octets between the BTH and the ICRC cut to so many; a wrong ICRC. */
   readonly cutTo?: number;
   readonly badIcrc?: boolean;
   /** Only sent: so many octets more behind the ICRC. */
@@ -315,6 +316,7 @@ export function packetOf(frame: Uint8Array): Packet {
     ...bthOf(decoded),
     ...extensionsOf(decoded),
     payload: layerOf(decoded, 'payload') ?? new Uint8Array(0),
+    padOctet: Math.max(0, ...(layerOf(decoded, 'pad') ?? [])),
     ...(ipv4 && { trafficClass: ipv4.typeOfService, hopLimit: ipv4.timeToLive }),
     ...(ipv6 && { trafficClass: ipv6.trafficClass, hopLimit: ipv6.hopLimit }),
     ...(udp && { sourcePort: udp.sourcePort }),

@@ -74,6 +74,8 @@ export interface DrillOptions extends EngineOptions {
   /** Low 32 bits of our address and of the peer's. */
   readonly ours?: number;
   readonly theirs?: number;
+  /** What the engine sends comes back to it: no peer is scripted, QPs of ours talk to each other (`pair`). */
+  readonly loopback?: boolean;
 }
 
 /** Octets of a drill's frames before the IP header, and behind the IPv4 one. */
@@ -100,6 +102,8 @@ export class Drill {
   readonly #ours: number;
   readonly #theirs: number;
   readonly #port: DrillPort;
+  /** Frames on their way back, when what leaves comes back. */
+  readonly #looped: Uint8Array[] | null;
   readonly #sent: Packet[] = [];
   readonly #trace: string[] = [];
   readonly #events: { name: EventName; handle: number }[] = [];
@@ -111,12 +115,13 @@ export class Drill {
   #isHeld = false;
 
   constructor(t: Test, options: DrillOptions) {
-    const { isIpv6 = false, ours = OURS, theirs = THEIRS, ...rest } = options;
+    const { isIpv6 = false, loopback = false, ours = OURS, theirs = loopback ? ours : THEIRS, ...rest } = options;
     this.#t = t;
     this.#isIpv6 = isIpv6;
     this.#ours = ours;
     this.#theirs = theirs;
-    this.engine = new TestEngine({ ...rest, onFrame: (frame) => this.#note(packetOf(frame)) });
+    this.#looped = loopback ? [] : null;
+    this.engine = new TestEngine({ ...rest, onFrame: (frame) => this.#note(frame) });
     this.#port = new DrillPort(this.engine.rnic);
     this.pd = this.engine.execute({ op: 'allocPd' }).pd;
     this.memory = this.region({ bytes: MEMORY_BYTES, address: LOCAL });
@@ -154,6 +159,18 @@ export class Drill {
     };
     this.#bring(this.#qp, options);
     return this.#qp;
+  };
+
+  /** Two QPs connected to each other, for `loopback`. */
+  readonly pair = (type: TypeName, first: QpOptions = {}, second: QpOptions = {}): [DrillQp, DrillQp] => {
+    const { state: firstState = 'RTS', ...one } = first;
+    const { state: secondState = 'RTS', ...two } = second;
+    const a = this.qp(type, { ...one, state: 'RESET' });
+    const b = this.qp(type, { ...two, state: 'RESET' });
+    this.connect({ ...two, state: secondState, destQpNum: a.qpn });
+    this.use(a);
+    this.connect({ ...one, state: firstState, destQpNum: b.qpn });
+    return [a, b];
   };
 
   readonly cq = (cqe = CQE, channel?: number): DrillCq => {
@@ -197,7 +214,8 @@ export class Drill {
     fetchAdd: (work: Work = {}): number => this.#send(WrOpcode.ATOMIC_FETCH_AND_ADD, work),
     compareSwap: (work: Work = {}): number => this.#send(WrOpcode.ATOMIC_CMP_AND_SWP, work),
     atomicWrite: (work: Work = {}): number => this.#send(WrOpcode.ATOMIC_WRITE, work),
-    localInv: (key: number): number => this.#send(WrOpcode.LOCAL_INV, { invalidate: key, sges: [] }),
+    localInv: (key: number, signaled = true): number =>
+      this.#send(WrOpcode.LOCAL_INV, { invalidate: key, sges: [], signaled }),
     /** Any opcode, even one that the QP does not have. */
     raw: (opcode: number, work: Work = {}): number => this.#send(opcode as WrOpcode, work),
     flush: (to: number, length: number, rKey: number): number =>
@@ -403,12 +421,19 @@ export class Drill {
   }
 
   #turn(): void {
-    if (!this.#isHeld) this.engine.turn();
+    if (this.#isHeld) return;
+    this.engine.turn();
+    for (let frame = this.#looped?.shift(); frame !== undefined; frame = this.#looped?.shift()) {
+      this.#port.receive(frame, false, this.engine.now);
+      this.engine.turn();
+    }
   }
 
-  #note(packet: Packet): void {
-    this.#sent.push(packet);
+  #note(frame: Uint8Array): void {
+    const packet = packetOf(frame);
     this.#log('←', packet);
+    if (this.#looped === null) this.#sent.push(packet);
+    else this.#looped.push(frame);
   }
 
   #log(arrow: string, packet: Packet): void {

@@ -39,6 +39,7 @@ export interface Bind {
   readonly length: number;
   readonly access: number;
   readonly newKey: number;
+  readonly signaled?: boolean;
 }
 
 export interface WorkDefaults {
@@ -99,7 +100,7 @@ export function putFlush(ring: Ring, wrId: number, to: number, length: number, r
 /** BIND_MW and REG_MR. */
 export function putBind(ring: Ring, opcode: WrOpcode, wrId: number, bind: Bind): boolean {
   const at = ring.slotAt(ring.producer());
-  if (!writeSend(ring, { wrId, opcode, flags: SendFlag.SIGNALED })) return false;
+  if (!writeSend(ring, { wrId, opcode, flags: bind.signaled === false ? 0 : SendFlag.SIGNALED })) return false;
   const { view } = ring;
   view.setBigUint64(at + Send.MW_ADDR, BigInt(bind.address), true);
   view.setBigUint64(at + Send.MW_LENGTH, BigInt(bind.length), true);

@@ -3,7 +3,7 @@ import { Access } from '../../../rnic/constants.ts';
 import { ALL_RIGHTS } from '../language/memory.ts';
 import type { StatusName } from '../language/names.ts';
 import type { Work } from '../language/post.ts';
-import { BYTES, DST, SRC, type Unit, unit, WRONG_KEY } from './unit.ts';
+import { BYTES, DST, listed, SRC, type Unit, unit, WRONG_KEY } from './unit.ts';
 import { bind } from './windows.ts';
 
 const { LOCAL_WRITE, REMOTE_WRITE, REMOTE_READ, REMOTE_ATOMIC, MW_BIND, ZERO_BASED } = Access;
@@ -175,3 +175,5 @@ for (const { name, source = ALL_RIGHTS, rights, read, write, atomic } of CASES) 
     }
   }
 }
+
+listed('buffer');

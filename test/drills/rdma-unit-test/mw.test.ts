@@ -1,7 +1,7 @@
 /** rdma-unit-test's mw_test: memory windows, bound, bound anew, invalidated, across QPs. */
 import { Access } from '../../../rnic/constants.ts';
 import { ALL_RIGHTS } from '../language/memory.ts';
-import { BYTES, DST, type Unit, unit, WRONG_KEY } from './unit.ts';
+import { BYTES, DST, listed, type Unit, unit, WRONG_KEY } from './unit.ts';
 import { bind } from './windows.ts';
 
 const { LOCAL_WRITE, REMOTE_WRITE, REMOTE_READ, REMOTE_ATOMIC, MW_BIND, ZERO_BASED } = Access;
@@ -229,3 +229,5 @@ unit('MwType2AdvancedTest.Dealloc', (u) => {
     u.d.execute({ op: 'deallocMw', mw });
   });
 });
+
+listed('mw');

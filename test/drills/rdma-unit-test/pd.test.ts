@@ -5,7 +5,7 @@ import { AV, OURS } from '../../support/engine.ts';
 import { pathBetween } from '../../support/paths.ts';
 import type { Drill } from '../language/drill.ts';
 import type { StatusName } from '../language/names.ts';
-import { DST, SRC, type Unit, unit } from './unit.ts';
+import { DST, listed, SRC, type Unit, unit } from './unit.ts';
 import { bind } from './windows.ts';
 
 const { LOCAL_WRITE, REMOTE_WRITE, REMOTE_READ, REMOTE_ATOMIC } = Access;
@@ -244,3 +244,5 @@ for (const [name, post] of [
     u.ends({ local: [DENIED], states: ['ERR', 'ERR'] });
   });
 }
+
+listed('pd');

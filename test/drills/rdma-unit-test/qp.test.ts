@@ -4,7 +4,7 @@ import { DEFAULT_LIMITS } from '../../../rnic/config.ts';
 import { QpState, QpType } from '../../../rnic/constants.ts';
 import { AV } from '../../support/engine.ts';
 import type { StateName } from '../language/names.ts';
-import { type Unit, unit } from './unit.ts';
+import { listed, type Unit, unit } from './unit.ts';
 
 const OK = 'SUCCESS';
 const CAP: QpCap = { maxSendWr: 7, maxRecvWr: 7, maxSendSge: 1, maxRecvSge: 1, maxInlineData: 0 };
@@ -243,3 +243,5 @@ for (const state of RESPONDERS) {
     );
   }
 }
+
+listed('qp');

@@ -3,7 +3,7 @@ import { DEFAULT_LIMITS } from '../../../rnic/config.ts';
 import { openRing } from '../../support/sim/work.ts';
 import type { Drill, DrillCq } from '../language/drill.ts';
 import type { StatusName } from '../language/names.ts';
-import { statusesOf, type Unit, unit } from './unit.ts';
+import { listed, statusesOf, type Unit, unit } from './unit.ts';
 
 const OK = 'SUCCESS';
 const ok = (count: number): StatusName[] => Array.from({ length: count }, () => OK);
@@ -384,3 +384,5 @@ unit('CompChannelTest.NoSpuriousEvents', (u) => {
   arm(u, cq);
   u.d.advance('1s');
 });
+
+listed('queues');

@@ -1,6 +1,6 @@
 /** rdma-unit-test's rc_test: RC QPs, what they do and what they are told when something is wrong. */
 import type { StateName } from '../language/names.ts';
-import { DST, SRC, type Unit, unit, WRONG_KEY } from './unit.ts';
+import { DST, listed, SRC, type Unit, unit, WRONG_KEY } from './unit.ts';
 import { bind } from './windows.ts';
 
 const BOTH_ERR = ['ERR', 'ERR'] as const;
@@ -497,3 +497,5 @@ unit('LoopbackRcQpTest.FlushErrorPollTogether', (u) => {
   u.ends({ local: ['LOC_PROT_ERR', 'WR_FLUSH_ERR'], remote: [], states: LOCAL_ERR });
   u.srcUntouched();
 });
+
+listed('rc');

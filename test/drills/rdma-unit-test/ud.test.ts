@@ -1,6 +1,6 @@
 /** rdma-unit-test's ud_test: datagrams between two QPs of one vRNIC, and between types that do not fit. */
 import type { Work } from '../language/post.ts';
-import { DST, type Unit, type UnitOptions, unit, WRONG_KEY } from './unit.ts';
+import { DST, listed, type Unit, type UnitOptions, unit, WRONG_KEY } from './unit.ts';
 
 const OK = 'SUCCESS';
 const UD: UnitOptions = { type: 'ud' };
@@ -129,3 +129,5 @@ unit('AdvancedLoopbackTest.UdSendToRc', (u) => {
   u.ends({ local: [], remote: [], states: ['RTS', 'RTS'] });
   u.dstUntouched();
 });
+
+listed('ud');

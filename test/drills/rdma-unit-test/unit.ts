@@ -2,7 +2,10 @@
  * What the cases of google/rdma-unit-test begin with: two QPs of one vRNIC connected to each other, a region for each. The names are theirs, so that results can
  * be laid side by side (docs/spec/rdma-unit-test.md); the cases are written anew.
  */
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import t from 'tap';
+import { ROOT } from '../../support/root.ts';
 import type { SgeValue } from '../../support/sim/work.ts';
 import { readCompletion } from '../../support/sim/work.ts';
 import { Drill, type DrillOptions, type DrillQp } from '../language/drill.ts';
@@ -113,12 +116,30 @@ export function statusesOf(qp: DrillQp): StatusName[] {
   return found;
 }
 
-/** One case, by its name there. */
+const RUN = new Set<string>();
+
+/** One case, by its name there and what it varies: `Suite.Name/parameter`. */
 export function unit(name: string, script: (u: Unit) => void, options: UnitOptions = {}): void {
+  ran(name);
   t.test(name, (t) => {
     const d = new Drill(t, { loopback: true, ...options });
     script(new Unit(d, options));
     d.end();
     t.end();
+  });
+}
+
+/** Notes that a case is here. */
+export function ran(name: string): void {
+  RUN.add(name.split('/')[0]!);
+}
+
+/** At the end of each file: docs/spec/rdma-unit-test.md says of the same cases that they are in it. */
+export function listed(file: string): void {
+  t.test(`rdma-unit-test: the table lists the cases of ${file}.test.ts, and no others`, async (t) => {
+    const page = readFileSync(join(ROOT, 'docs/spec/rdma-unit-test.md'), 'utf8');
+    const rows = page.split('\n').filter((line) => line.includes(`/${file}.test.ts)`));
+    const names = rows.flatMap((row) => [...row.matchAll(/`(\w+\.\w+)`/g)].map(([, name]) => name!));
+    t.strictSame(names.sort(), [...RUN].sort());
   });
 }

@@ -57,6 +57,8 @@ function faultOfEndpoints(name: string, endpoints: readonly Endpoint[]): string 
       addresses.add(one);
     }
     const text = gidText(address);
+    if ((endpoint.kind ?? 'vrnic') !== 'vrnic' && endpoint.netdev === undefined)
+      return `endpoint ${text} of tenant ${name} is a ${endpoint.kind}: name its netdev`;
     const holder = holders.get(macText(mac));
     if (holder !== undefined)
       return `endpoints ${holder} and ${text} of tenant ${name} have MAC ${macText(mac)} both: change one address`;

@@ -73,6 +73,15 @@ export const EndpointText = z.strictObject({
   /** Its host offers translation. */
   translates: z.boolean().optional(),
   limit: LimitText.optional(),
+  kind: z.enum(['vrnic', 'tap', 'veth']).optional(),
+  /** Of a tap or veth, an interface of its host; `namespace`: where that is. */
+  netdev: z.string().min(1).max(15).optional(),
+  namespace: z.string().startsWith('/', 'must be a path, such as /var/run/netns/blue').optional(),
+  /** Made of VNI and address where absent. */
+  mac: z
+    .string()
+    .regex(/^[0-9a-f][02468ace](:[0-9a-f]{2}){5}$/i, 'must be a unicast MAC, such as 02:00:00:00:00:01')
+    .optional(),
 });
 
 export const RuleText = z.strictObject({
@@ -91,6 +100,8 @@ export const TenantText = z.strictObject({
   endpoints: z.array(EndpointText).default([]),
   rules: z.array(RuleText).default([]),
   underlay: z.enum(['auto', ...UNDERLAYS]).optional(),
+  /** Largest IP packet. */
+  mtu: z.number().int().min(576).max(65_000).optional(),
   /** Of all its vRNICs of this host together. */
   limit: LimitText.optional(),
   quotas: QuotasText.optional(),
@@ -139,16 +150,24 @@ const StoreText = z
   .refine(({ file, etcd }) => (file === undefined) !== (etcd === undefined), 'give file or etcd, one of the two')
   .refine(({ user, password }) => (user === undefined) === (password === undefined), 'user and password go together');
 
-const Configuration = z.strictObject({
-  /** Worker threads at most; vRNICs share them when there are more. */
-  workers: z.number().int().min(1).max(256).default(2),
-  /** Microseconds to poll before sleeping. */
-  spin: z.union([z.number().min(0).max(1e6), z.literal('always')]).default(50),
-  log: z.enum(['silent', 'error', 'warn', 'info', 'debug']).default('info'),
-  store: StoreText.optional(),
-  tenants: z.array(TenantText).default([]),
-  vrnics: z.array(VrnicText).min(1, 'name at least one vRNIC'),
-});
+const isPort = ({ kind = 'vrnic' }: { kind?: string | undefined }): boolean => kind !== 'vrnic';
+
+const Configuration = z
+  .strictObject({
+    /** Worker threads at most; vRNICs share them when there are more. */
+    workers: z.number().int().min(1).max(256).default(2),
+    /** Microseconds to poll before sleeping. */
+    spin: z.union([z.number().min(0).max(1e6), z.literal('always')]).default(50),
+    log: z.enum(['silent', 'error', 'warn', 'info', 'debug']).default('info'),
+    store: StoreText.optional(),
+    tenants: z.array(TenantText).default([]),
+    vrnics: z.array(VrnicText).default([]),
+  })
+  .refine(
+    ({ vrnics, tenants, store }) =>
+      vrnics.length > 0 || store || tenants.some(({ endpoints }) => endpoints.some(isPort)),
+    { path: ['vrnics'], message: "name at least one vRNIC, or a tenant's tap or veth" },
+  );
 
 export type Configuration = z.infer<typeof Configuration>;
 
@@ -198,7 +217,12 @@ function checkNames(configuration: Configuration, path: string): Configuration {
   for (const { name, tenant, address } of configuration.vrnics) {
     if (tenant === undefined && address === undefined) continue;
     const found = configuration.tenants.find((one) => one.name === tenant);
-    const isKnown = found?.endpoints.some((endpoint) => endpoint.address === address);
+    const endpoint = found?.endpoints.find((one) => one.address === address);
+    if (endpoint && isPort(endpoint))
+      throw new ConfigurationError(
+        `${path}: vRNIC ${name}: endpoint ${address} of tenant ${tenant} is a ${endpoint.kind}`,
+      );
+    const isKnown = endpoint !== undefined;
     if (!isKnown && (configuration.store === undefined || tenant === undefined || address === undefined))
       throw new ConfigurationError(
         `${path}: vRNIC ${name}: tenant ${tenant} has no endpoint ${address}: add it to tenants`,

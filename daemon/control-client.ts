@@ -8,7 +8,7 @@ export const DEFAULT_SOCKET = process.env.URNIC_SOCKET ?? '/run/urnic/control.so
 
 export interface ControlRequest {
   readonly op:
-    | ('list' | 'device' | 'port' | 'statistics' | 'resources' | 'capture' | 'tenants' | 'connections')
+    | ('list' | 'switchPorts' | 'device' | 'port' | 'statistics' | 'resources' | 'capture' | 'tenants' | 'connections')
     | TenantOp;
   readonly tenant?: string;
   readonly settings?: Record<string, unknown>;

@@ -17,6 +17,7 @@ import { openStore } from './open-store.ts';
 import { type Claim, Presence } from './presence.ts';
 import { QpnRanges } from './qpn-ranges.ts';
 import type { ControlStore } from './store/control-store.ts';
+import { SwitchPorts } from './switch-ports.ts';
 import { TenantDirectory } from './tenant-directory.ts';
 import { TENANT_OPS, type TenantOp } from './tenant-edits.ts';
 import { connectionText, describeTenant, placeIn } from './tenants.ts';
@@ -24,7 +25,17 @@ import { Vrnics } from './vrnics.ts';
 
 const Request = z.strictObject({
   op: z.enum([
-    ...(['list', 'device', 'port', 'statistics', 'resources', 'capture', 'tenants', 'connections'] as const),
+    ...([
+      'list',
+      'switchPorts',
+      'device',
+      'port',
+      'statistics',
+      'resources',
+      'capture',
+      'tenants',
+      'connections',
+    ] as const),
     ...TENANT_OPS,
   ]),
   tenant: NameText.optional(),
@@ -56,6 +67,7 @@ export class Daemon {
   #tenants: TenantDirectory | null = null;
   #presence: Presence | null = null;
   readonly #qpns = new QpnRanges();
+  readonly #ports: SwitchPorts;
   readonly #server: Server;
   readonly #socketPath: string;
   readonly #log: pino.Logger;
@@ -81,7 +93,13 @@ export class Daemon {
     this.#log = pino({ level: log });
     this.#supervisor = new Supervisor({ workers, spin });
     this.#socketPath = socketPath;
-    this.#vrnics = new Vrnics({ supervisor: this.#supervisor, directory: vrnicsDirectory(socketPath), log: this.#log });
+    this.#ports = new SwitchPorts(this.#supervisor, this.#log);
+    this.#vrnics = new Vrnics({
+      supervisor: this.#supervisor,
+      directory: vrnicsDirectory(socketPath),
+      log: this.#log,
+      othersEnded: (names) => void this.#ports.restart(names),
+    });
     this.#server = createServer({ allowHalfOpen: true }, (socket) => this.#serve(socket));
     this.#server.maxConnections = CLIENTS_MAX;
     this.#stopped = new Promise((resolve) => {
@@ -116,6 +134,7 @@ export class Daemon {
     const { vrnics } = this.#configuration;
     await this.#claim(vrnics);
     for (const vrnic of vrnics) await this.#vrnics.start(this.#toVrnicConfig(vrnic), vrnic.user);
+    await this.#ports.start(() => this.#directory.tenants);
     this.#log.info({ socket: this.#socketPath, vrnics: this.#vrnics.count }, 'ready');
   }
 
@@ -127,7 +146,7 @@ export class Daemon {
     this.#tenants = await TenantDirectory.open(store, {
       changed: (changed) => {
         this.#presence?.review();
-        return this.#vrnics.tell(changed);
+        return Promise.all([this.#vrnics.tell(changed), this.#ports.follow()]).then(([ended]) => ended);
       },
       complained,
     });
@@ -213,8 +232,10 @@ export class Daemon {
 
   async #execute(request: Request): Promise<unknown> {
     if (request.op === 'list') return this.#vrnics.running;
+    if (request.op === 'switchPorts') return this.#ports.names;
     if (request.op === 'tenants' || isTenantOp(request.op)) return this.#executeTenant(request);
     const name = request.vrnic ?? '';
+    if (this.#ports.has(name)) return this.#executePort(request, name);
     if (!this.#vrnics.running.includes(name)) throw new Error(`no vRNIC named ${JSON.stringify(name)} runs here`);
     if (request.op === 'capture') return this.#supervisor.capture(name, request.file);
     if (request.op === 'device' || request.op === 'port') return this.#describe(name);
@@ -222,6 +243,12 @@ export class Daemon {
     if (request.op === 'connections') return connections.map(connectionText);
     if (request.op === 'statistics') return { counters, ports };
     return { contexts: resources, programs: this.#vrnics.programsOf(name) };
+  }
+
+  #executePort({ op, file }: Request, name: string): Promise<unknown> {
+    if (op === 'capture') return this.#supervisor.capture(name, file);
+    if (op === 'statistics') return this.#supervisor.statistics(name);
+    throw new Error(`${name} is a port of a tenant's switch: it has no ${op}`);
   }
 
   /** Connections that are allowed no longer end before this answers. */

@@ -12,11 +12,21 @@ import type { EndpointText, RuleText, TenantText } from './configuration.ts';
 const OVERHEAD_IPV4 = 50;
 const OVERHEAD_IPV6 = 70;
 
+/** The largest IP packet of a tenant by a VTEP of this host, on `netdev`. @throws Error: the interface cannot carry what the tenant was given. */
+export function mtuOf({ name, mtu }: Tenant, local: Uint8Array, netdev: string): number {
+  const most = readNetdev(netdev).mtu - (isMappedIpv4(local) ? OVERHEAD_IPV4 : OVERHEAD_IPV6);
+  if (mtu === undefined || mtu <= most) return mtu ?? most;
+  throw new Error(
+    `tenant ${name} has MTU ${mtu}, and ${netdev} carries ${most}: make that of ${netdev} larger, or that of the tenant smaller`,
+  );
+}
+
 /** As the configuration has it, with what follows from that. */
-export const describeTenant = ({ name, vni, endpoints, rules, underlay, limit, quotas }: Tenant): object => ({
+export const describeTenant = ({ name, vni, endpoints, rules, underlay, mtu, limit, quotas }: Tenant): object => ({
   name,
   vni,
   underlay: underlay ?? 'auto',
+  ...(mtu !== undefined && { mtu }),
   endpoints: endpoints
     .filter(({ isLost }) => !isLost)
     .map(({ address, also = [], host, mac, ...more }) => ({
@@ -46,9 +56,8 @@ export function placeIn(
   if (!endpoint) throw new Error(`tenant ${tenant.name} has no endpoint ${address}: urnic endpoint add`);
   const { mac } = endpoint;
   const local = vtep === undefined ? endpoint.host : toGid(vtep);
-  const mtu = readNetdev(netdev).mtu - (isMappedIpv4(local) ? OVERHEAD_IPV4 : OVERHEAD_IPV6);
   return {
-    port: { kind: 'vxlan', netdev, local, mtu },
+    port: { kind: 'vxlan', netdev, local, mtu: mtuOf(tenant, local, netdev) },
     mac,
     gids: [linkLocalOf(mac), ...addressesOf(endpoint)],
     tenant,
@@ -66,12 +75,15 @@ const toRule = ({ source, destination, ...rule }: z.infer<typeof RuleText>): Rul
 });
 
 export function toEndpoint(vni: number, text: z.infer<typeof EndpointText>): Endpoint {
-  const { address, also, host, group, translates, limit } = text;
+  const { address, also, host, group, translates, limit, kind, netdev, namespace, mac } = text;
   const gid = toGid(address);
   return {
     address: gid,
     host: toGid(host),
-    mac: macOf(vni, gid),
+    mac: mac === undefined ? macOf(vni, gid) : Uint8Array.from(mac.split(':'), (octet) => Number.parseInt(octet, 16)),
+    ...(kind !== undefined && { kind }),
+    ...(netdev !== undefined && { netdev }),
+    ...(namespace !== undefined && { namespace }),
     ...(also && { also: also.map(toGid) }),
     ...(translates && { translates }),
     ...(group !== undefined && { group }),
@@ -79,9 +91,10 @@ export function toEndpoint(vni: number, text: z.infer<typeof EndpointText>): End
   };
 }
 
-export const toTenant = ({ name, vni, endpoints, rules, underlay, limit, quotas }: TenantText): Tenant => ({
+export const toTenant = ({ name, vni, endpoints, rules, underlay, mtu, limit, quotas }: TenantText): Tenant => ({
   name,
   vni,
+  ...(mtu !== undefined && { mtu }),
   ...(underlay && { underlay }),
   endpoints: endpoints.map((endpoint) => toEndpoint(vni, endpoint)),
   rules: rules.map(toRule),

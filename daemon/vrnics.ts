@@ -12,6 +12,8 @@ export interface VrnicsOptions {
   /** Has one for each vRNIC. */
   readonly directory: string;
   readonly log: pino.Logger;
+  /** A worker has ended, and what it ran beside vRNICs. */
+  othersEnded(names: readonly string[]): void;
 }
 
 interface Defined {
@@ -114,6 +116,7 @@ export class Vrnics {
     log.error({ vrnics: names, error: error.message }, 'a worker ended; its vRNICs start again');
     setTimeout(() => {
       if (this.#isStopping) return;
+      this.#options.othersEnded(names.filter((name) => !this.#defined.has(name)));
       for (const name of names) {
         const defined = this.#defined.get(name);
         if (!defined) continue;

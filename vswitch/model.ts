@@ -19,6 +19,11 @@ export interface Endpoint {
   readonly limit?: Limit;
   /** Its host is not heard of any more: connections that live stay, new ones are refused. */
   readonly isLost?: boolean;
+  /** What is there: a vRNIC where absent; a virtual machine's tap or a container's veth, an interface of the host that frames come and go by. */
+  readonly kind?: 'vrnic' | 'tap' | 'veth';
+  /** The interface of a tap or veth, and the network namespace of the host that it is in, where that is not the daemon's. */
+  readonly netdev?: string;
+  readonly namespace?: string;
 }
 
 export const addressesOf = ({ address, also = [] }: Endpoint): Uint8Array[] => [address, ...also];
@@ -61,6 +66,8 @@ export interface Tenant {
   readonly vni: number;
   readonly endpoints: readonly Endpoint[];
   readonly rules: readonly Rule[];
+  /** Largest IP packet; where absent, what the host's interface carries. */
+  readonly mtu?: number;
   /** `auto` where absent (vswitch/underlay.ts). */
   readonly underlay?: Underlay | 'auto';
   /** Of all its vRNICs of one host together. */

@@ -1,6 +1,9 @@
 /** Which way packets go. Both ends ask this of the same endpoints and the same tenant, so both get the same answer without talking. */
 import type { Endpoint, Tenant, Underlay } from './model.ts';
 
+/** What is behind a port has its tenant's addresses only, and takes frames. */
+const isPort = ({ kind = 'vrnic' }: Endpoint): boolean => kind !== 'vrnic';
+
 /**
  * Between two endpoints of one host there is no wire: `local`, unless the tenant wants VXLAN. Between hosts `auto` translates where both offer it. Datagrams are never
  * translated: whoever receives one sees the tenant's addresses. `local` for endpoints of two hosts means that the tenant wants neither wire: there is no way.
@@ -11,6 +14,7 @@ export function underlayOf(
   other: Endpoint,
   isConnected: boolean,
 ): Underlay {
+  if (isPort(one) || isPort(other)) return 'vxlan';
   const isSameHost = one.host.every((octet, i) => octet === other.host[i]);
   if (underlay === 'vxlan' || underlay === 'local') return underlay;
   if (isSameHost) return 'local';

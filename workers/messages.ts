@@ -7,10 +7,13 @@
 import type { Result } from '../rnic/commands.ts';
 import type { Tenant } from '../vswitch/model.ts';
 import type { LinkCommand, LinkEvent } from './device-link.ts';
+import type { SwitchPortConfig } from './overlay/switch-port.ts';
 import type { VrnicConfig } from './vrnic-config.ts';
 
 export type ControlMessage =
   | { readonly id: number; readonly kind: 'start'; readonly config: VrnicConfig }
+  | { readonly id: number; readonly kind: 'startPort'; readonly config: SwitchPortConfig }
+  /** A vRNIC, or a port. */
   | { readonly id: number; readonly kind: 'stop'; readonly name: string }
   /** `port` speaks LinkMessage from now on. */
   | {

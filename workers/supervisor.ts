@@ -10,6 +10,7 @@ import { type Bridge, bridge } from './bridge.ts';
 import type { LinkEndpoint } from './device-link.ts';
 import { closeAll, newLedger } from './linux/descriptors.ts';
 import type { ControlAnswer, ControlMessage } from './messages.ts';
+import type { SwitchPortConfig } from './overlay/switch-port.ts';
 import { SPIN_MICROS, type Spin, type VrnicConfig } from './vrnic-config.ts';
 import { TURN_MICROS, type WorkerTask } from './worker-loop.ts';
 
@@ -94,6 +95,8 @@ export class Supervisor {
   readonly #workerCountMax: number;
   readonly #workers = new Set<WorkerHandle>();
   readonly #homes = new Map<string, WorkerHandle>();
+  /** Those of them that are ports of tenants' switches. */
+  readonly #ports = new Set<string>();
   readonly #bridges = new Map<string, Bridge>();
   readonly #vteps = new Map<string, WorkerHandle>();
   /** By tenant. */
@@ -117,7 +120,7 @@ export class Supervisor {
 
   /** Names of the vRNICs that run. */
   get names(): string[] {
-    return [...this.#homes.keys()];
+    return [...this.#homes.keys()].filter((name) => !this.#ports.has(name));
   }
 
   /** @throws Error that says why the vRNIC cannot run: interface, rights, name taken. */
@@ -134,6 +137,26 @@ export class Supervisor {
       await this.#forget(config.name);
       throw error;
     }
+  }
+
+  /** A port of a tenant's switch. @throws Error that says why it cannot run: interface, rights, name taken. */
+  async startPort(config: SwitchPortConfig): Promise<void> {
+    if (this.#isStopping) throw new Error('the supervisor is stopping');
+    if (this.#homes.has(config.name)) throw new Error(`there is a port named ${config.name} already`);
+    const worker = this.#workerOfVtep(config.local);
+    this.#homes.set(config.name, worker);
+    this.#ports.add(config.name);
+    worker.names.add(config.name);
+    try {
+      await worker.call({ kind: 'startPort', config });
+    } catch (error) {
+      await this.#forget(config.name);
+      throw error;
+    }
+  }
+
+  stopPort(name: string): Promise<void> {
+    return this.stopVrnic(name);
   }
 
   /** Its applications get a fatal event. */
@@ -206,8 +229,11 @@ export class Supervisor {
 
   /** vRNICs of one VTEP share its socket, so they share a worker. */
   #homeOfVtep({ port }: VrnicConfig): WorkerHandle | undefined {
-    if (port.kind !== 'vxlan') return undefined;
-    const key = port.local.join('.');
+    return port.kind === 'vxlan' ? this.#workerOfVtep(port.local) : undefined;
+  }
+
+  #workerOfVtep(local: Uint8Array): WorkerHandle {
+    const key = local.join('.');
     const home = this.#vteps.get(key);
     if (home && this.#workers.has(home)) return home;
     const worker = this.#roomiest();
@@ -232,6 +258,7 @@ export class Supervisor {
     this.#workers.delete(worker);
     for (const name of worker.names) {
       this.#homes.delete(name);
+      this.#ports.delete(name);
       this.#closeBridge(name);
     }
     if (error && !this.#isStopping) this.onFailure?.([...worker.names], error);
@@ -247,6 +274,7 @@ export class Supervisor {
   async #forget(name: string): Promise<void> {
     const worker = this.#homes.get(name);
     this.#homes.delete(name);
+    this.#ports.delete(name);
     worker?.names.delete(name);
     this.#closeBridge(name);
     if (worker && worker.names.size === 0) await this.#shutDown(worker);

@@ -1,4 +1,4 @@
-/** The loop of one worker thread: breathes for each of its vRNICs, reads its mail when the bell says so, spins, then sleeps. */
+/** The loop of one worker thread: breathes for each of its vRNICs and switch ports, reads its mail when the bell says so, spins, then sleeps. */
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { type MessagePort, receiveMessageOnPort } from 'node:worker_threads';
 import type { Micros } from '../wire/types.ts';
@@ -11,6 +11,7 @@ import * as Libc from './linux/libc.ts';
 import { enterNetworkNamespace } from './linux/namespace.ts';
 import { preferThisThread, RunQueue } from './linux/scheduling.ts';
 import type { ControlAnswer, ControlMessage, HostedProgram, LinkMessage } from './messages.ts';
+import { openSwitchPort, type SwitchPort, type SwitchPortConfig } from './overlay/switch-port.ts';
 import { Sleeper } from './sleeper.ts';
 import { openVrnic, type Vrnic } from './vrnic.ts';
 import { type Spin, type VrnicConfig, YIELD_MICROS } from './vrnic-config.ts';
@@ -47,6 +48,7 @@ export class WorkerLoop {
   readonly #turnMicros: number;
   readonly #parts: EngineParts;
   readonly #vrnics: Vrnic[] = [];
+  readonly #ports: SwitchPort[] = [];
   readonly #attachments = new Map<MessagePort, Attachment>();
   readonly #sleeper = new Sleeper();
   readonly #clock = new IdleClock();
@@ -82,6 +84,7 @@ export class WorkerLoop {
   close(): void {
     const now = clock();
     for (const vrnic of this.#vrnics) vrnic.close(now);
+    for (const port of this.#ports) port.close();
     for (const port of this.#attachments.keys()) port.close();
     this.#control.close();
     this.#bell.close();
@@ -127,6 +130,7 @@ export class WorkerLoop {
       if (vrnic.hasRunOut) next = index + 1;
     }
     this.#first = next;
+    for (const port of this.#ports) if (port.breathe(now)) isBusy = true;
     return isBusy;
   }
 
@@ -143,6 +147,7 @@ export class WorkerLoop {
       this.#sleeper.add(this.#bell.fileDescriptor, false);
       let deadline = until;
       for (const vrnic of this.#vrnics) deadline = Math.min(deadline, vrnic.watch(this.#sleeper, now));
+      for (const port of this.#ports) deadline = Math.min(deadline, port.watch(this.#sleeper, now));
       if (deadline > now) this.#sleeper.sleep(deadline - now);
     }
     this.#wakeUp();
@@ -153,6 +158,7 @@ export class WorkerLoop {
     this.#bell.setSleeping(true);
     let isQuiet = !this.#bell.hasMail();
     for (const vrnic of this.#vrnics) if (!vrnic.setSleeping(true)) isQuiet = false;
+    for (const port of this.#ports) if (!port.setSleeping(true)) isQuiet = false;
     return isQuiet;
   }
 
@@ -232,19 +238,25 @@ export class WorkerLoop {
         return undefined;
       case 'start':
         return this.#start(message.config);
+      case 'startPort':
+        return this.#startPort(message.config);
       case 'stop':
-        return this.#stop(this.#named(message.name), now);
+        return this.#stopNamed(message.name, now);
       case 'attach':
         return this.#attach(this.#named(message.name), message.port);
       case 'statistics':
-        return this.#named(message.name).statistics();
+        return this.#portOrVrnic(message.name).statistics();
       case 'setGids':
         return this.#named(message.name).setGids(message.gids);
       case 'setTenant':
-        return this.#named(message.name).setTenant(message.tenant);
+        return this.#portOrVrnic(message.name).setTenant(message.tenant);
       case 'capture':
-        return this.#named(message.name).capture(message.file);
+        return this.#portOrVrnic(message.name).capture(message.file);
     }
+  }
+
+  #portOrVrnic(wanted: string): SwitchPort | Vrnic {
+    return this.#ports.find(({ name }) => name === wanted) ?? this.#named(wanted);
   }
 
   #named(wanted: string): Vrnic {
@@ -257,6 +269,17 @@ export class WorkerLoop {
     if (this.#vrnics.some(({ name }) => name === config.name)) throw new Error(`vRNIC ${config.name} runs already`);
     this.#enter(config.namespace);
     this.#vrnics.push(openVrnic(config, this.#parts));
+  }
+
+  #startPort(config: SwitchPortConfig): void {
+    if (this.#ports.some(({ name }) => name === config.name)) throw new Error(`port ${config.name} runs already`);
+    this.#ports.push(openSwitchPort(config));
+  }
+
+  #stopNamed(wanted: string, now: Micros): void {
+    const index = this.#ports.findIndex(({ name }) => name === wanted);
+    if (index < 0) return this.#stop(this.#named(wanted), now);
+    this.#ports.splice(index, 1)[0]!.close();
   }
 
   #stop(vrnic: Vrnic, now: Micros): void {

@@ -76,6 +76,9 @@ const finder = ({ netdev, device }: Flags) =>
 
 async function fromDaemon<T>(op: Op, name: string | undefined, { socket }: Flags): Promise<Map<string, T>> {
   const names = name === undefined ? ((await ask(socket, { op: 'list' })) as string[]) : [name];
+  // Ports of tenants' switches have counters, and nothing else that is asked for here.
+  if (name === undefined && op === 'statistics')
+    names.push(...((await ask(socket, { op: 'switchPorts' })) as string[]));
   const found = new Map<string, T>();
   for (const vrnic of names) found.set(vrnic, (await ask(socket, { op, vrnic } satisfies ControlRequest)) as T);
   return found;

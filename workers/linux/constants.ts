@@ -47,7 +47,11 @@ export const ETH_P_ALL = 0x0003;
 // <linux/virtio_net.h>
 export const VIRTIO_NET_HDR_F_NEEDS_CSUM = 1;
 export const VIRTIO_NET_HDR_GSO_NONE = 0;
+export const VIRTIO_NET_HDR_GSO_TCPV4 = 1;
+export const VIRTIO_NET_HDR_GSO_TCPV6 = 4;
 export const VIRTIO_NET_HDR_GSO_UDP_L4 = 5;
+/** Beside the type: TCP's ECN. */
+export const VIRTIO_NET_HDR_GSO_ECN = 0x80;
 
 // <linux/in.h>, <linux/in6.h>, <linux/udp.h>
 export const IPPROTO_IP = 0;
@@ -63,7 +67,15 @@ export const UDP_GRO = 104;
 export const SIOCGIFFLAGS = 0x8913;
 export const SIOCGIFMTU = 0x8921;
 export const SIOCGIFHWADDR = 0x8927;
+export const SIOCSIFFLAGS = 0x8914;
+export const SIOCSIFMTU = 0x8922;
 export const IFF_UP = 1;
+
+// <linux/if_tun.h>
+export const TUNSETIFF = 0x4004_54ca;
+export const TUNSETPERSIST = 0x4004_54cb;
+export const IFF_TAP = 2;
+export const IFF_NO_PI = 0x1000;
 
 // <poll.h>
 export const POLLIN = 1;

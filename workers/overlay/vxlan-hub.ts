@@ -14,7 +14,7 @@ import type { Port } from '../port.ts';
 import { newPortCounters } from '../ports/port-counters.ts';
 import { UdpVxlanPort, VTEP_COUNT_MAX } from '../ports/udp-vxlan.ts';
 import { KeptFrames } from './kept-frames.ts';
-import { VtepTable } from './vtep-table.ts';
+import { NOWHERE, VtepTable } from './vtep-table.ts';
 
 export interface VxlanPortConfig {
   /** The VTEP's own address, 16 octets. */
@@ -35,7 +35,7 @@ export function joinVtep(config: VxlanPortConfig, vni: number, mac: number, isSw
   const key = `${gidText(config.local)} ${config.udpPort ?? ''}`;
   const hub = hubs.get(key) ?? new VxlanHub(config, () => hubs.delete(key));
   hubs.set(key, hub);
-  return hub.join(vni, mac, isSwitch);
+  return hub.join({ vni, mac, isSwitch, mtu: config.mtu });
 }
 
 /** What a hub knows of one VNI. */
@@ -73,6 +73,8 @@ export class VxlanHub {
   readonly #vteps: VtepTable;
   readonly #groups: (Segment | undefined)[] = [];
   readonly #onClose: () => void;
+  /** The number of this host's own VTEP, once somebody has named it. */
+  localIndex = NOWHERE;
 
   constructor(config: VxlanPortConfig, onClose: () => void) {
     this.port = new UdpVxlanPort(config);
@@ -81,10 +83,9 @@ export class VxlanHub {
     this.#onClose = onClose;
   }
 
-  /** @param isSwitch it takes what is for MACs that nobody here has, too. */
-  join(vni: number, mac: number, isSwitch = false): VxlanMember {
-    const segment = this.#segments.get(vni) ?? this.#newSegment(vni);
-    const member = new VxlanMember(this, { vni, mac, isSwitch, group: segment.group });
+  join(options: MemberOptions): VxlanMember {
+    const segment = this.#segments.get(options.vni) ?? this.#newSegment(options.vni);
+    const member = new VxlanMember(this, options, segment.group);
     this.#members.push(member);
     segment.add(member);
     return member;
@@ -104,8 +105,8 @@ export class VxlanHub {
   /** The hosts of a member's tenant, this one among them: VTEPs that no member names any more are heard no more. @throws RangeError: too many, or of the other address family. */
   nameHosts(member: VxlanMember, hosts: readonly Uint8Array[]): void {
     member.hosts = this.#vteps.replace(member.hosts, hosts);
-    const own = this.#vteps.indexOf(this.local);
-    const others = [...member.hosts.values()].filter((index) => index !== own);
+    this.localIndex = this.#vteps.indexOf(this.local);
+    const others = [...member.hosts.values()].filter((index) => index !== this.localIndex);
     if (hosts.length > 0) this.port.setGroup(member.group - GROUPS_AT, others);
   }
 
@@ -135,7 +136,7 @@ export class VxlanHub {
 
   /** A frame of `sender`, from its VXLAN header on, to members on this host: to the one that has its MAC, or to all. True when it was for one, and that one is here. */
   deliver(sender: VxlanMember, bytes: Uint8Array, view: DataView, from: number, to: number): boolean {
-    const source = this.#vteps.indexOf(this.local);
+    const source = this.localIndex;
     const segment = this.#segments.get(sender.vni)!;
     const mac = macAt(view, from + Vxlan.BYTES);
     const owner = segment.withMac(mac);
@@ -234,9 +235,10 @@ export interface MemberOptions {
   readonly vni: number;
   /** As a number of 48 bits. */
   readonly mac: number;
+  /** It takes what is for MACs that nobody here has, too. */
   readonly isSwitch: boolean;
-  /** Names all hosts of its tenant but this one. */
-  readonly group: number;
+  /** Largest inner IP packet of its tenant. */
+  readonly mtu: number;
 }
 
 /** The share of a VTEP that a vRNIC has, or a port of the switch. */
@@ -248,25 +250,24 @@ export class VxlanMember implements Port {
   readonly vni: number;
   readonly mac: number;
   readonly isSwitch: boolean;
+  readonly mtu: number;
+  /** Names all hosts of its tenant but this one. */
   readonly group: number;
   /** The VTEPs that it has named, by address: the hub's to change. */
   hosts: ReadonlyMap<string, number> = new Map();
   readonly #kept = new KeptFrames();
 
-  constructor(hub: VxlanHub, { vni, mac, isSwitch, group }: MemberOptions) {
+  constructor(hub: VxlanHub, { vni, mac, isSwitch, mtu }: MemberOptions, group: number) {
     this.hub = hub;
     this.vni = vni;
     this.mac = mac;
     this.isSwitch = isSwitch;
+    this.mtu = mtu;
     this.group = group;
   }
 
   get name(): string {
     return `${this.hub.port.name}/${this.vni}`;
-  }
-
-  get mtu(): number {
-    return this.hub.port.mtu;
   }
 
   get fileDescriptor(): number {

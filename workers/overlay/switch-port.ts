@@ -1,0 +1,282 @@
+/** A port of a tenant's switch in a worker: an interface that a virtual machine or a container is behind, this host's share of the VTEP, and what decides between them. */
+import {
+  BURST_FRAMES,
+  ReceiveBurst,
+  SUPER_FRAME_BYTES,
+  SUPER_FRAME_SEGMENTS,
+  TransmitBurst,
+} from '../../rnic/burst.ts';
+import type { Tenant } from '../../vswitch/model.ts';
+import { PortCounter } from '../../vswitch/port-counters.ts';
+import { Outcome, PortPipeline } from '../../vswitch/port-pipeline.ts';
+import { Cut, completeChecksum, SuperFrame } from '../../vswitch/stages/offload.ts';
+import { macNumber } from '../../vswitch/tenant-view.ts';
+import { registerArena } from '../../wire/arena.ts';
+import { copy } from '../../wire/copy.ts';
+import * as Ethernet from '../../wire/ethernet.ts';
+import type { Micros } from '../../wire/types.ts';
+import * as Vxlan from '../../wire/vxlan.ts';
+import { addressOf } from '../linux/arena.ts';
+import { bringUp, ensureTap, inNamespace, isolate, removeTap } from '../linux/interfaces.ts';
+import type { PortCounters } from '../port.ts';
+import { CaptureFile } from '../ports/capture-file.ts';
+import { NetdevBurst, NetdevPort } from '../ports/netdev-port.ts';
+import type { Sleeper } from '../sleeper.ts';
+import { joinVtep, type VxlanMember } from './vxlan-hub.ts';
+
+export interface SwitchPortConfig {
+  readonly name: string;
+  readonly tenant: Tenant;
+  /** The first address of the endpoint, 16 octets. */
+  readonly address: Uint8Array;
+  /** Of a tap, one that is not there is made, for a virtual machine to open. */
+  readonly kind: 'tap' | 'veth';
+  readonly netdev: string;
+  /** Where the interface is; the daemon's own by default. */
+  readonly namespace?: string;
+  /** The VTEP of this host. */
+  readonly local: Uint8Array;
+  /** Largest IP packet of the tenant. */
+  readonly mtu: number;
+}
+
+/** What one burst of the interface may grow to when it is cut into segments with headers of their own. */
+const NETWORK_BYTES = 4 << 20;
+/** The most that one can have: what is too long for the tenant is to be dropped here, by name, and not between the ends of the pair. */
+const VETH_MTU = 65_535;
+const BLOCKED_MICROS: Micros = 500;
+const ALIGNMENT = 16;
+
+/** @throws Error in words: no such endpoint, no such interface, no right to it. */
+export function openSwitchPort(config: SwitchPortConfig): SwitchPort {
+  const { kind, netdev, namespace, mtu, tenant, address } = config;
+  const own = tenant.endpoints.find((endpoint) => endpoint.address.every((octet, i) => octet === address[i]));
+  if (!own) throw new Error(`port ${config.name}: tenant ${tenant.name} has no such endpoint`);
+  const member = joinVtep({ local: config.local, mtu }, tenant.vni, macNumber(own.mac), true);
+  try {
+    return inNamespace(namespace, () => {
+      const isMade = kind === 'tap' && ensureTap(netdev);
+      bringUp(netdev, kind === 'tap' ? mtu : VETH_MTU);
+      isolate(netdev);
+      return new SwitchPort(config, member, new NetdevPort(netdev), isMade);
+    });
+  } catch (error) {
+    member.close();
+    throw error;
+  }
+}
+
+export class SwitchPort {
+  readonly name: string;
+  readonly #config: SwitchPortConfig;
+  readonly #member: VxlanMember;
+  readonly #netdev: NetdevPort;
+  /** Whether the tap was made here, and goes with us. */
+  readonly #isMade: boolean;
+  readonly #pipeline: PortPipeline;
+  readonly #fromNetdev = new NetdevBurst();
+  readonly #fromNetwork = new ReceiveBurst();
+  readonly #fromNetworkAddress: number;
+  readonly #toNetwork = new TransmitBurst(NETWORK_BYTES);
+  readonly #answers = new TransmitBurst(BURST_FRAMES * 128);
+  readonly #answersAddress: number;
+  readonly #superFrame = new SuperFrame();
+  /** Frames of the network that go to the interface: where they lie. */
+  readonly #toNetdevAt = new Int32Array(BURST_FRAMES * SUPER_FRAME_SEGMENTS);
+  readonly #toNetdevBytes = new Int32Array(BURST_FRAMES * SUPER_FRAME_SEGMENTS);
+  #capture: CaptureFile | null = null;
+
+  constructor(config: SwitchPortConfig, member: VxlanMember, netdev: NetdevPort, isMade: boolean) {
+    this.name = config.name;
+    this.#config = config;
+    this.#member = member;
+    this.#netdev = netdev;
+    this.#isMade = isMade;
+    this.#nameHosts(config.tenant);
+    const { tenant, address, mtu, local } = config;
+    const hostIndex = (host: Uint8Array): number => member.hub.vtepIndex(host);
+    this.#pipeline = new PortPipeline({ tenant, address, mtu, local, hostIndex });
+    for (const burst of [this.#fromNetdev, this.#fromNetwork, this.#toNetwork]) registerArena(burst.bytes);
+    this.#fromNetworkAddress = addressOf(this.#fromNetwork.bytes);
+    this.#answersAddress = addressOf(this.#answers.bytes);
+  }
+
+  breathe(now: Micros): boolean {
+    const isBusy = this.#takeFromNetwork(now);
+    return (this.#flush() && this.#takeFromNetdev(now)) || isBusy;
+  }
+
+  setSleeping(asleep: boolean): boolean {
+    if (asleep) this.#capture?.flush();
+    return this.#member.setSleeping();
+  }
+
+  watch(sleeper: Sleeper, now: Micros): Micros {
+    const isBlocked = this.#toNetwork.count > 0;
+    sleeper.add(this.#member.fileDescriptor, isBlocked);
+    if (!isBlocked) sleeper.add(this.#netdev.fileDescriptor, false);
+    return isBlocked ? now + BLOCKED_MICROS : Number.POSITIVE_INFINITY;
+  }
+
+  setTenant(tenant: Tenant): number {
+    this.#nameHosts(tenant);
+    this.#pipeline.update(tenant);
+    return 0;
+  }
+
+  capture(file: string | undefined): void {
+    this.#capture?.close();
+    this.#capture = file === undefined ? null : new CaptureFile(file, this.name);
+  }
+
+  statistics(): { counters: Record<string, number>; ports: Record<string, PortCounters> } {
+    const ports = {
+      [this.#netdev.name]: { ...this.#netdev.counters },
+      [this.#member.name]: { ...this.#member.counters },
+    };
+    return { counters: this.#pipeline.counters.toObject(), ports };
+  }
+
+  close(): void {
+    this.capture(undefined);
+    this.#netdev.close();
+    this.#member.close();
+    const { namespace, netdev } = this.#config;
+    if (this.#isMade) inNamespace(namespace, () => removeTap(netdev));
+  }
+
+  #nameHosts({ endpoints }: Tenant): void {
+    this.#member.hub.nameHosts(this.#member, [this.#config.local, ...endpoints.map(({ host }) => host)]);
+  }
+
+  /** What the network has for the interface. */
+  #takeFromNetwork(now: Micros): boolean {
+    const burst = this.#fromNetwork;
+    const read = this.#member.receive(burst);
+    let count = 0;
+    for (let i = 0; i < read; i++) {
+      const end = burst.at[i]! + burst.frameBytes[i]!;
+      const step = burst.segmentBytes[i]! || burst.frameBytes[i]!;
+      for (let from = burst.at[i]!; from < end; from += step) {
+        const to = Math.min(from + step, end);
+        if (this.#pipeline.fromNetwork(burst.view, from, to, burst.source[i]!, now) !== Outcome.DELIVER) continue;
+        this.#toNetdevAt[count] = from + Vxlan.BYTES;
+        this.#toNetdevBytes[count++] = to - from - Vxlan.BYTES;
+      }
+    }
+    if (count > 0) this.#give(burst.bytes, this.#fromNetworkAddress, this.#toNetdevAt, this.#toNetdevBytes, count);
+    return read > 0;
+  }
+
+  /** To the interface, now or never: whoever is behind it would have to wait for the network otherwise. */
+  #give(bytes: Uint8Array, arena: number, at: Int32Array, octets: Int32Array, count: number): void {
+    const sent = this.#netdev.send(arena, at, octets, count);
+    for (let i = sent; i < count; i++) this.#pipeline.drop(PortCounter.drop_no_room);
+    if (this.#capture) for (let i = 0; i < sent; i++) this.#capture.write(bytes.subarray(at[i]!, at[i]! + octets[i]!));
+  }
+
+  /** What the machine behind the interface sends. */
+  #takeFromNetdev(now: Micros): boolean {
+    const burst = this.#fromNetdev;
+    const read = this.#netdev.receive(burst);
+    for (let i = 0; i < read; i++) this.#forward(i, now);
+    const answers = this.#answers;
+    if (answers.count > 0)
+      this.#give(answers.bytes, this.#answersAddress, answers.at, answers.frameBytes, answers.count);
+    answers.reset();
+    this.#flush();
+    return read > 0;
+  }
+
+  #forward(i: number, now: Micros): void {
+    const { view, bytes } = this.#fromNetdev;
+    const [at, start] = [this.#fromNetdev.at[i]!, this.#fromNetdev.checksumStart[i]!];
+    const end = at + this.#fromNetdev.frameBytes[i]!;
+    const cut = this.#fromNetdev.cut[i] as Cut;
+    const isWhole = cut === Cut.NONE;
+    const segmentBytes = this.#fromNetdev.segmentBytes[i]!;
+    const isRight = isWhole
+      ? start < 0 || completeChecksum(view, at, end, start, this.#fromNetdev.checksumOffset[i]!)
+      : start >= 0 && this.#superFrame.open(bytes, view, at, end, start, cut, segmentBytes);
+    if (!isRight) return this.#pipeline.drop(PortCounter.drop_offload);
+    const ipBytes = isWhole ? end - at - Ethernet.BYTES : this.#superFrame.ipBytes;
+    const outcome = this.#pipeline.fromPort(view, at, end, ipBytes, now);
+    if (this.#capture) this.#capture.write(bytes.subarray(at, end));
+    if (outcome === Outcome.ANSWER) return this.#answer();
+    if (outcome !== Outcome.PEER && outcome !== Outcome.FLOOD) return;
+    const destination = outcome === Outcome.FLOOD ? this.#member.group : this.#pipeline.destination;
+    if (isWhole) this.#sendWhole(at, end, destination);
+    else this.#sendSegments(destination);
+  }
+
+  #answer(): void {
+    const { answer, answerBytes } = this.#pipeline;
+    const burst = this.#answers;
+    if (burst.count === burst.at.length) return this.#pipeline.drop(PortCounter.drop_no_room);
+    const i = burst.count++;
+    burst.at[i] = i * 128;
+    burst.frameBytes[i] = answerBytes;
+    copy(answer, 0, burst.bytes, burst.at[i]!, answerBytes);
+  }
+
+  #sendWhole(at: number, end: number, destination: number): void {
+    if (!this.#hasRoom(end - at)) return this.#pipeline.drop(PortCounter.drop_no_room);
+    const to = this.#toNetwork.end;
+    this.#encapsulate(to);
+    copy(this.#fromNetdev.bytes, at, this.#toNetwork.bytes, to + Vxlan.BYTES, end - at);
+    this.#send(to, Vxlan.BYTES + end - at, 0, destination);
+  }
+
+  /** As many segments in one datagram burst as a socket takes, each with all its headers. */
+  #sendSegments(destination: number): void {
+    const [one, burst] = [this.#superFrame, this.#toNetwork];
+    const whole = Vxlan.BYTES + one.headerBytes + one.segmentBytes;
+    const most = Math.min(SUPER_FRAME_SEGMENTS, Math.floor(SUPER_FRAME_BYTES / whole));
+    for (let index = 0; index < one.count; ) {
+      const last = Math.min(one.count, index + most);
+      if (!this.#hasRoom((last - index) * whole)) return this.#pipeline.drop(PortCounter.drop_no_room);
+      const begin = burst.end;
+      let to = begin;
+      for (; index < last; index++) {
+        this.#encapsulate(to);
+        to += Vxlan.BYTES + one.write(index, burst.bytes, burst.view, to + Vxlan.BYTES);
+      }
+      this.#send(begin, to - begin, to - begin > whole ? whole : 0, destination);
+    }
+  }
+
+  #hasRoom(octets: number): boolean {
+    const { end, count, at, bytes } = this.#toNetwork;
+    return count < at.length && end + octets + Vxlan.BYTES + ALIGNMENT <= bytes.length;
+  }
+
+  #encapsulate(at: number): void {
+    Vxlan.write(this.#toNetwork.view, at, this.#config.tenant.vni);
+  }
+
+  /** What is laid out at the end of the burst goes out with it, or at once to somebody on this host. */
+  #send(at: number, octets: number, segmentBytes: number, destination: number): void {
+    const burst = this.#toNetwork;
+    if (destination === this.#member.hub.localIndex) {
+      const step = segmentBytes || octets;
+      for (let from = at; from < at + octets; from += step)
+        this.#member.hub.deliver(this.#member, burst.bytes, burst.view, from, Math.min(from + step, at + octets));
+      return;
+    }
+    const i = burst.count++;
+    burst.at[i] = at;
+    burst.frameBytes[i] = octets;
+    burst.segmentBytes[i] = segmentBytes;
+    burst.headerBytes[i] = 0;
+    burst.destination[i] = destination;
+    burst.end = at + ((octets + ALIGNMENT - 1) & ~(ALIGNMENT - 1));
+  }
+
+  /** True when everything has left. */
+  #flush(): boolean {
+    if (this.#toNetwork.count === 0) return true;
+    if (!this.#member.transmit(this.#toNetwork)) return false;
+    this.#toNetwork.reset();
+    return true;
+  }
+}

@@ -105,6 +105,8 @@ export const TenantText = z.strictObject({
   /** Of all its vRNICs of this host together. */
   limit: LimitText.optional(),
   quotas: QuotasText.optional(),
+  dscp: z.number().int().min(0).max(63).optional(),
+  ecn: z.boolean().optional(),
 });
 export const NameText = name;
 export type TenantText = z.infer<typeof TenantText>;

@@ -22,11 +22,9 @@ export function mtuOf({ name, mtu }: Tenant, local: Uint8Array, netdev: string):
 }
 
 /** As the configuration has it, with what follows from that. */
-export const describeTenant = ({ name, vni, endpoints, rules, underlay, mtu, limit, quotas }: Tenant): object => ({
-  name,
-  vni,
+export const describeTenant = ({ endpoints, rules, underlay, ...settings }: Tenant): object => ({
+  ...settings,
   underlay: underlay ?? 'auto',
-  ...(mtu !== undefined && { mtu }),
   endpoints: endpoints
     .filter(({ isLost }) => !isLost)
     .map(({ address, also = [], host, mac, ...more }) => ({
@@ -41,8 +39,6 @@ export const describeTenant = ({ name, vni, endpoints, rules, underlay, mtu, lim
     source: prefixText(source),
     destination: prefixText(destination),
   })),
-  ...(limit && { limit }),
-  ...(quotas && { quotas }),
 });
 
 /** What a vRNIC needs to be this endpoint on `netdev`, with the host's VTEP; without one, where the endpoint lives. @throws Error of the interface. */
@@ -91,11 +87,10 @@ export function toEndpoint(vni: number, text: z.infer<typeof EndpointText>): End
   };
 }
 
-export const toTenant = ({ name, vni, endpoints, rules, underlay, mtu, limit, quotas }: TenantText): Tenant => ({
+export const toTenant = ({ name, vni, endpoints, rules, limit, quotas, ...settings }: TenantText): Tenant => ({
   name,
   vni,
-  ...(mtu !== undefined && { mtu }),
-  ...(underlay && { underlay }),
+  ...defined(settings),
   endpoints: endpoints.map((endpoint) => toEndpoint(vni, endpoint)),
   rules: rules.map(toRule),
   ...(limit && { limit: defined(limit) }),

@@ -74,6 +74,10 @@ export interface Tenant {
   readonly limit?: Limit;
   /** Of each of its vRNICs. */
   readonly quotas?: Quotas;
+  /** 0 … 63, of its packets, inside and outside; absent: programs' choice inside, 0 outside. */
+  readonly dscp?: number;
+  /** Its packets may be marked by congested hops (ECT); absent: where programs ask for it. */
+  readonly ecn?: boolean;
 }
 
 /** How much a vRNIC may hold, and how many connections it may make in a second. What is absent is the engine's own limit. */

@@ -86,11 +86,12 @@ export class PathResolver {
       return refuse(Errno.EADDRNOTAVAIL, `${gidText(sgid)} is not this vRNIC's address in its tenant`, 'av.sgidIndex');
     const way = overlay.wayTo(sgid, av.dgid, transport, av.underlay);
     if ('ok' in way) return way;
-    if (way.underlay === 'translate') return this.#translate(way, av, localQpn, remoteQpn, now);
+    const marked = { ...av, trafficClass: overlay.trafficClass(av.trafficClass, way.underlay) };
+    if (way.underlay === 'translate') return this.#translate(way, marked, localQpn, remoteQpn, now);
     const port = way.underlay === 'local' ? LOCAL_PORT : WIRE_PORT;
     const built = multicastMac(av.dgid)
-      ? this.#buildGroup(av, sgid, localQpn, remoteQpn, way.mac, way)
-      : this.#build(av, sgid, localQpn, remoteQpn, port, way.mac, way);
+      ? this.#buildGroup(marked, sgid, localQpn, remoteQpn, way.mac, way)
+      : this.#build(marked, sgid, localQpn, remoteQpn, port, way.mac, way);
     overlay.follow(sgid, av.dgid, transport, built.path);
     return built;
   }

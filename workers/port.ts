@@ -10,7 +10,7 @@ export interface PortCounters {
   /** System calls each way (bursts). */
   rxCalls: number;
   txCalls: number;
-  /** Frames that the kernel or the medium dropped before we read them. */
+  /** Frames that the kernel or the medium dropped before we read them; VXLAN: and those that came marked as congested (CE) though they may not be (Not-ECT). */
   rxDropped: number;
   /** Times that the port had to be asked again (full socket buffer). */
   txBusy: number;

@@ -6,6 +6,7 @@ import { Admission, Admitter } from '../../vswitch/admit.ts';
 import { judge } from '../../vswitch/judge.ts';
 import { addressesOf, type Tenant, type Underlay } from '../../vswitch/model.ts';
 import { macNumber, TenantView } from '../../vswitch/tenant-view.ts';
+import { innerClass, outerClass } from '../../vswitch/traffic-class.ts';
 import { Transport } from '../../vswitch/transport.ts';
 import { underlayOf } from '../../vswitch/underlay.ts';
 import * as Vxlan from '../../wire/vxlan.ts';
@@ -159,6 +160,11 @@ export class Overlay {
     return { mac, host, underlay, destination, encapsulation: this.#encapsulation };
   }
 
+  /** The traffic class of packets for which a program asked for this one. */
+  trafficClass(asked: number, underlay: Underlay): number {
+    return underlay === 'translate' ? outerClass(this.#tenant, asked) : innerClass(this.#tenant, asked);
+  }
+
   /** `path` leads from `source` to `address`: it follows the endpoint when that moves, and ends where a rule forbids it. */
   follow(source: Uint8Array, address: Uint8Array, transport: Transport, path: Path): void {
     const key = `${gidText(source)} ${gidText(address)} ${transport}`;
@@ -232,6 +238,7 @@ export class Overlay {
 
   #nameVteps(): void {
     const { hub } = this.#member;
+    this.#member.dscp = this.#tenant.dscp ?? 0;
     hub.nameHosts(
       this.#member,
       this.#tenant.endpoints.map(({ host }) => host),

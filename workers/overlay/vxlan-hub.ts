@@ -256,6 +256,8 @@ export class VxlanMember implements Port {
   /** The VTEPs that it has named, by address: the hub's to change. */
   hosts: ReadonlyMap<string, number> = new Map();
   readonly #kept = new KeptFrames();
+  /** Of its tenant, for the outer header. */
+  dscp = 0;
 
   constructor(hub: VxlanHub, { vni, mac, isSwitch, mtu }: MemberOptions, group: number) {
     this.hub = hub;
@@ -300,7 +302,7 @@ export class VxlanMember implements Port {
     const { counters } = this.hub.port;
     const before = burst.sent;
     const { txErrors, txBusy } = counters;
-    const isAll = this.hub.port.transmit(burst);
+    const isAll = this.hub.port.transmit(burst, this.dscp);
     const failed = counters.txErrors - txErrors;
     this.counters.txCalls++;
     this.counters.txErrors += failed;

@@ -4,6 +4,9 @@
  */
 import type { ReceiveBurst, TransmitBurst } from '../../rnic/burst.ts';
 import { Framing } from '../../rnic/path.ts';
+import { CE, ecnOf, outerClassOf, setCongested } from '../../vswitch/traffic-class.ts';
+import * as Ethernet from '../../wire/ethernet.ts';
+import * as Vxlan from '../../wire/vxlan.ts';
 import { addressOf } from '../linux/arena.ts';
 import * as Linux from '../linux/constants.ts';
 import { closeOwned } from '../linux/descriptors.ts';
@@ -33,8 +36,12 @@ const SEND_BATCH = 64;
 const SLOT_BYTES_MIN = 65_536 + 64;
 const NAME_BYTES = 28;
 /** cmsghdr and an int, up to a multiple of 8. */
-const CONTROL_BYTES = 24;
+const CMSG_BYTES = 24;
 const CMSG_DATA = 16;
+/** Of the joined or to be joined datagrams' length, and of the traffic class. */
+const CONTROL_BYTES = 2 * CMSG_BYTES;
+/** A VXLAN header, an Ethernet header, and an IP header's first half. */
+const INNER_BYTES_MIN = Vxlan.BYTES + Ethernet.BYTES + 12;
 export const VTEP_COUNT_MAX = 65_536;
 /** `source` of a datagram whose sender is in no table. */
 export const STRANGER = -1;
@@ -66,9 +73,13 @@ export class UdpVxlanPort implements Port {
   #fd: number;
   #in = new MessageBatch(1, 0, NAME_BYTES, CONTROL_BYTES);
   #slotBytes = 0;
+  /** Of the message that is looked at. */
+  #segmentBytes = 0;
+  #isCongested = false;
   #receiving: ReceiveBurst | null = null;
   #sending: TransmitBurst | null = null;
   #sendingAddress = 0;
+  #dscp = 0;
 
   /** @throws SystemError: port taken, address not ours. */
   constructor(options: UdpVxlanOptions) {
@@ -78,6 +89,8 @@ export class UdpVxlanPort implements Port {
       if (options.reusePort) Socket.requireOption(fd, Linux.SOL_SOCKET, Linux.SO_REUSEPORT, 1, 'SO_REUSEPORT');
       Socket.setBuffers(fd, options.receiveBufferBytes ?? BUFFER_BYTES, BUFFER_BYTES);
       Socket.requireOption(fd, Linux.IPPROTO_UDP, Linux.UDP_GRO, 1, 'UDP_GRO');
+      if (this.#isIpv4) Socket.requireOption(fd, Linux.IPPROTO_IP, Linux.IP_RECVTOS, 1, 'IP_RECVTOS');
+      else Socket.requireOption(fd, Linux.IPPROTO_IPV6, Linux.IPV6_RECVTCLASS, 1, 'IPV6_RECVTCLASS');
       const local = this.#isIpv4 ? options.local.subarray(12) : options.local;
       Socket.bindInet(fd, local, options.udpPort ?? VXLAN_PORT);
     });
@@ -123,7 +136,9 @@ export class UdpVxlanPort implements Port {
     return burst.count;
   }
 
-  transmit(burst: TransmitBurst): boolean {
+  /** @param dscp of the outer header; its ECN is the inner one's. */
+  transmit(burst: TransmitBurst, dscp = 0): boolean {
+    this.#dscp = dscp;
     if (burst !== this.#sending) {
       this.#sending = burst;
       this.#sendingAddress = addressOf(burst.bytes);
@@ -170,10 +185,16 @@ export class UdpVxlanPort implements Port {
 
   #describe(burst: ReceiveBurst, slot: number): void {
     const bytes = this.#in.byteLength(slot);
+    const at = slot * this.#slotBytes;
     const source = this.#sourceOf(this.#in.memory.view, this.#in.nameAt(slot));
+    this.#readControl(slot);
+    const segment = this.#segmentBytes;
+    if (this.#isCongested && !this.#markCongested(burst, at, bytes)) {
+      this.counters.rxDropped += segmentCount(bytes, segment < bytes ? segment : 0, 0);
+      return;
+    }
     const i = burst.count++;
-    const segment = this.#segmentBytes(slot);
-    burst.at[i] = slot * this.#slotBytes;
+    burst.at[i] = at;
     burst.frameBytes[i] = bytes;
     burst.segmentBytes[i] = segment < bytes ? segment : 0;
     burst.source[i] = source;
@@ -181,12 +202,28 @@ export class UdpVxlanPort implements Port {
     this.counters.rxFrames += segmentCount(bytes, burst.segmentBytes[i]!, 0);
   }
 
-  /** What UDP_GRO says of message i: octets of each of the joined datagrams. 0 when it stands alone. */
-  #segmentBytes(i: number): number {
+  /** What the kernel says of message i: octets of each of the joined datagrams, 0 when it stands alone (UDP_GRO); the outer traffic class. */
+  #readControl(i: number): void {
     const { view } = this.#in.memory;
-    const at = this.#in.controlAt(i);
-    const isGro = this.#in.controlBytes(i) >= CMSG_DATA + 4 && view.getInt32(at + 8, true) === Linux.IPPROTO_UDP;
-    return isGro && view.getInt32(at + 12, true) === Linux.UDP_GRO ? view.getInt32(at + CMSG_DATA, true) : 0;
+    this.#segmentBytes = 0;
+    this.#isCongested = false;
+    const begin = this.#in.controlAt(i);
+    const end = begin + this.#in.controlBytes(i);
+    for (let at = begin; at + CMSG_DATA < end; at += CMSG_BYTES) {
+      // Only the class is not of UDP's level; IPv4 gives an octet of it, IPv6 an int.
+      if (view.getInt32(at + 8, true) !== Linux.IPPROTO_UDP)
+        this.#isCongested = (view.getUint8(at + CMSG_DATA) & CE) === CE;
+      else if (view.getInt32(at + 12, true) === Linux.UDP_GRO) this.#segmentBytes = view.getInt32(at + CMSG_DATA, true);
+    }
+  }
+
+  /** False: its packets must be dropped. RFC 6040 §4.2. */
+  #markCongested({ view }: ReceiveBurst, at: number, bytes: number): boolean {
+    const step = this.#segmentBytes === 0 ? bytes : this.#segmentBytes;
+    let isUnderstood = true;
+    for (let from = at; from + INNER_BYTES_MIN <= at + bytes; from += step)
+      if (!setCongested(view, from + Vxlan.BYTES)) isUnderstood = false;
+    return isUnderstood;
   }
 
   #sourceOf(view: DataView, nameAt: number): number {
@@ -243,15 +280,25 @@ export class UdpVxlanPort implements Port {
     out.setData(i, this.#sendingAddress + burst.at[frame]!, burst.frameBytes[frame]!);
     out.memory.bytes.set(vtep.name, out.nameAt(i));
     out.setNameBytes(i, vtep.name.length);
-    const segment = burst.segmentBytes[frame]!;
-    out.setControlBytes(i, segment === 0 ? 0 : CONTROL_BYTES);
-    if (segment === 0) return;
     const { view } = out.memory;
-    const at = out.controlAt(i);
-    out.memory.setPointer(at, CMSG_DATA + 2);
-    view.setInt32(at + 8, Linux.IPPROTO_UDP, true);
-    view.setInt32(at + 12, Linux.UDP_SEGMENT, true);
-    view.setUint16(at + CMSG_DATA, segment, true);
+    let at = out.controlAt(i);
+    const segment = burst.segmentBytes[frame]!;
+    if (segment !== 0) {
+      out.memory.setPointer(at, CMSG_DATA + 2);
+      view.setInt32(at + 8, Linux.IPPROTO_UDP, true);
+      view.setInt32(at + 12, Linux.UDP_SEGMENT, true);
+      view.setUint16(at + CMSG_DATA, segment, true);
+      at += CMSG_BYTES;
+    }
+    const trafficClass = outerClassOf(this.#dscp, ecnOf(burst.view, burst.at[frame]! + Vxlan.BYTES));
+    if (trafficClass !== 0) {
+      out.memory.setPointer(at, CMSG_DATA + 4);
+      view.setInt32(at + 8, this.#isIpv4 ? Linux.IPPROTO_IP : Linux.IPPROTO_IPV6, true);
+      view.setInt32(at + 12, this.#isIpv4 ? Linux.IP_TOS : Linux.IPV6_TCLASS, true);
+      view.setInt32(at + CMSG_DATA, trafficClass, true);
+      at += CMSG_BYTES;
+    }
+    out.setControlBytes(i, at - out.controlAt(i));
   }
 
   #countSent(burst: TransmitBurst, frame: number): void {

@@ -96,10 +96,10 @@ export class Lab {
   }
 
   /** vRNICs on both, and QPs from one to the other. */
-  async connect({ mode, spin, qps: count, depth }: Omit<Setting, 'mtu'>): Promise<void> {
+  async connect({ qps: count, depth, ...how }: Omit<Setting, 'mtu'>): Promise<void> {
     const both = [this.a, this.b] as const;
     await Promise.all(
-      both.map((host) => host.do({ do: 'start', address: `${host.address}/24`, mtu: this.mtu, mode, spin })),
+      both.map((host) => host.do({ do: 'start', address: `${host.address}/24`, mtu: this.mtu, ...how })),
     );
     const [atA, atB] = await Promise.all(both.map((host) => host.do<SideAddress>({ do: 'qps', count, depth })));
     await Promise.all([this.a.do({ do: 'connect', peer: atB! }), this.b.do({ do: 'connect', peer: atA! })]);

@@ -12,6 +12,7 @@ export interface Setting {
   readonly spin: number | 'always';
   readonly qps: number;
   readonly depth: number;
+  readonly underlay?: 'vxlan' | 'translate';
 }
 
 /** What a figure is set against, in the same run. */

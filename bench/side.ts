@@ -17,6 +17,7 @@ import {
   WrOpcode,
 } from '../verbs/index.ts';
 import { type GcCounts, gcCounts } from './count-gc.ts';
+import { endpointAt } from './tenant.ts';
 
 /** How a side waits: with a worker of its own thread (`worker`), or moved by the program (`polled`); `sleeping` blocks in the kernel where there is nothing to do. */
 export type Mode = 'polled' | 'worker';
@@ -44,6 +45,8 @@ export interface Start {
   readonly mtu: number;
   readonly mode: Mode;
   readonly spin: number | 'always';
+  /** As an endpoint of a tenant that both hosts know (bench/overlay.ts). */
+  readonly underlay?: 'vxlan' | 'translate';
 }
 
 export type Step =
@@ -51,6 +54,8 @@ export type Step =
   | { readonly do: 'qps'; readonly count: number; readonly depth: number }
   | { readonly do: 'connect'; readonly peer: SideAddress }
   | ({ readonly do: 'send' } & Work)
+  /** So many connections to the peer's first QP, one after the other. */
+  | { readonly do: 'setUp'; readonly count: number }
   | { readonly do: 'receive'; readonly seconds: number }
   | { readonly do: 'attend'; readonly seconds: number }
   | { readonly do: 'ping' | 'pong'; readonly seconds: number; readonly sleeping: boolean; readonly bytes: number }
@@ -100,6 +105,8 @@ class Side {
         return this.#connect(step.peer);
       case 'send':
         return this.#send(step);
+      case 'setUp':
+        return this.#setUp(step.count);
       case 'receive':
         return this.#receive(step.seconds);
       case 'attend':
@@ -119,7 +126,7 @@ class Side {
     }
   }
 
-  async #start({ address, mtu, mode, spin }: Start): Promise<void> {
+  async #start({ address, mtu, mode, spin, underlay }: Start): Promise<void> {
     for (const args of [
       ['link', 'set', 'lo', 'up'],
       ['link', 'set', 'eth0', 'mtu', String(mtu), 'up'],
@@ -129,7 +136,7 @@ class Side {
     }
     this.#mode = mode;
     this.#device = await hostDevice({
-      netdev: 'eth0',
+      ...(underlay ? endpointAt(address.split('/')[0]!, underlay, mtu) : { netdev: 'eth0' }),
       spin,
       polled: mode === 'polled',
     });
@@ -159,6 +166,25 @@ class Side {
       await qp.toRtr(to, { sgidIndex: GID_INDEX, pathMtu: activeMtu });
       await qp.toRts(PSN, { timeout: ACK_TIMEOUT });
     }
+  }
+
+  /** From createQp to RTS: microseconds for each. */
+  async #setUp(count: number): Promise<number> {
+    const pd = await this.#context.allocPd();
+    const { activeMtu } = await this.#context.queryPort();
+    const to = { gid: Buffer.from(this.#peer.gid, 'hex'), qpNum: this.#peer.qpNums[0]!, psn: PSN };
+    const made: Qp[] = [];
+    const begin = performance.now();
+    for (let i = 0; i < count; i++) {
+      const qp = await pd.createQp({ type: QpType.RC, sendCq: this.#cq, recvCq: this.#cq });
+      await qp.toInit({ accessFlags: RIGHTS });
+      await qp.toRtr(to, { sgidIndex: GID_INDEX, pathMtu: activeMtu });
+      await qp.toRts(PSN);
+      made.push(qp);
+    }
+    const micros = ((performance.now() - begin) * 1000) / count;
+    for (const qp of made) await qp.destroy();
+    return micros;
   }
 
   async #drop(): Promise<void> {

@@ -1,0 +1,126 @@
+/**
+ * What a tenant's network costs: `node dist/bench/overlay.js [--rounds N] [--pairs 1,8,128] [--seconds 2] [--json FILE]`, as root. Plain RoCEv2, VXLAN, translation and memory on the same
+ * wire in the same run; ratios are of one round, medians of all.
+ */
+import { execFileSync } from 'node:child_process';
+import { writeFileSync } from 'node:fs';
+import { parseArgs } from 'node:util';
+import { crowd, type Ends, type Way } from './crowd.ts';
+import { Lab } from './host.ts';
+import { machine } from './machine.ts';
+import { flow, latency } from './measure.ts';
+import { quiet } from './quiet.ts';
+
+const { values: options } = parseArgs({
+  options: {
+    rounds: { type: 'string', default: '3' },
+    pairs: { type: 'string', default: '1,2,8,32,128' },
+    seconds: { type: 'string', default: '2' },
+    json: { type: 'string' },
+  },
+});
+
+const MTU = 9000;
+const SECONDS = Number(options.seconds);
+const CONNECTIONS = 400;
+const WIRED = ['plain', 'vxlan', 'translate'] as const;
+/** What is measured between two hosts with a polled device each, and what the ratio to plain should be. */
+const GOALS = {
+  'write64k (Gb/s)': { vxlan: 0.95, translate: 0.99 },
+  'latency (µs)': { vxlan: 1.1, translate: 1.02 },
+  'set-up (µs)': { vxlan: 1.11, translate: 1.11 },
+} as const;
+type What = keyof typeof GOALS;
+const ofRate = (what: What): boolean => what === 'write64k (Gb/s)';
+
+const median = (values: readonly number[]): number => [...values].sort((a, b) => a - b)[values.length >> 1]!;
+const ip = (...args: string[]): void => void execFileSync('ip', args);
+
+async function hosts(way: (typeof WIRED)[number]): Promise<Record<What, number>> {
+  const lab = new Lab(MTU);
+  try {
+    await lab.plug();
+    const underlay = way === 'plain' ? {} : { underlay: way };
+    await lab.connect({ mode: 'polled', spin: 0, qps: 1, depth: 128, ...underlay });
+    await quiet();
+    await flow(lab, { verb: 'WRITE', bytes: 65_536, seconds: 0.5 });
+    const { gigabits } = await flow(lab, { verb: 'WRITE', bytes: 65_536, seconds: SECONDS });
+    const { p50 } = await latency(lab, SECONDS / 2, false);
+    await lab.a.do({ do: 'setUp', count: CONNECTIONS });
+    const setUp = await lab.a.do<number>({ do: 'setUp', count: CONNECTIONS });
+    await lab.drop();
+    return { 'write64k (Gb/s)': gigabits, 'latency (µs)': p50, 'set-up (µs)': setUp };
+  } finally {
+    await lab.end();
+  }
+}
+
+function makeEnds(): Ends & { remove(): void } {
+  const [a, b] = [1, 2].map((i) => `bench-${process.pid}-${i}`) as [string, string];
+  for (const name of [a, b]) ip('netns', 'add', name);
+  ip('link', 'add', 'eth0', 'netns', a, 'mtu', String(MTU), 'type', 'veth', 'peer', 'name', 'eth0', 'netns', b);
+  for (const [i, name] of [a, b].entries()) {
+    ip('-n', name, 'link', 'set', 'lo', 'up');
+    ip('-n', name, 'link', 'set', 'eth0', 'mtu', String(MTU), 'up');
+    ip('-n', name, 'addr', 'add', `192.0.2.${i + 1}/24`, 'dev', 'eth0');
+  }
+  const end = (name: string, i: number) => ({
+    path: `/var/run/netns/${name}`,
+    netdev: 'eth0',
+    address: `192.0.2.${i}`,
+  });
+  const remove = (): void => {
+    for (const name of [a, b]) ip('netns', 'del', name);
+  };
+  return { left: end(a, 1), right: end(b, 2), mtu: MTU, remove };
+}
+
+const rounds = Number(options.rounds);
+const pairs = options.pairs.split(',').map(Number);
+const figures: Record<string, number[]> = {};
+const note = (name: string, value: number): void => {
+  figures[name] = [...(figures[name] ?? []), value];
+  console.error(`  ${name}: ${value.toFixed(2)}`);
+};
+
+for (let round = 1; round <= rounds; round++) {
+  console.error(`round ${round} of ${rounds}`);
+  for (const way of WIRED) {
+    const found = await hosts(way);
+    for (const what of Object.keys(GOALS) as What[]) note(`${way} ${what}`, found[what]);
+  }
+  const ends = makeEnds();
+  try {
+    for (const way of [...WIRED, 'local'] as Way[])
+      for (const count of pairs) {
+        await quiet();
+        note(`${way}, ${count} pairs (Gb/s)`, await crowd(way, count, ends, SECONDS));
+      }
+  } finally {
+    ends.remove();
+  }
+}
+
+const ratio = (one: string, other: string): number =>
+  median(figures[one]!.map((value, i) => value / figures[other]![i]!));
+const { cpu, cores, kernel, node, crc32, date } = machine();
+console.log(`${cores} × ${cpu}, ${kernel}, Node ${node}, CRC by ${crc32}, ${date}\n`);
+console.log('| what | plain | vxlan | ratio (goal) | translate | ratio (goal) |\n|---|---|---|---|---|---|');
+for (const what of Object.keys(GOALS) as What[]) {
+  const sign = ofRate(what) ? '≥' : '≤';
+  const cells = (['vxlan', 'translate'] as const).map((way) => {
+    const value = median(figures[`${way} ${what}`]!).toFixed(1);
+    return `${value} | ${ratio(`${way} ${what}`, `plain ${what}`).toFixed(2)} (${sign} ${GOALS[what][way]})`;
+  });
+  console.log(`| ${what} | ${median(figures[`plain ${what}`]!).toFixed(1)} | ${cells.join(' | ')} |`);
+}
+console.log(
+  `\n| pairs of vRNICs, 64 KiB WRITE, Gb/s | ${pairs.join(' | ')} |\n|---|${pairs.map(() => '---|').join('')}`,
+);
+for (const way of [...WIRED, 'local'])
+  console.log(`| ${way} | ${pairs.map((n) => median(figures[`${way}, ${n} pairs (Gb/s)`]!).toFixed(1)).join(' | ')} |`);
+const first = pairs[0]!;
+console.log(
+  `\nmemory to plain, with a worker each: ${ratio(`local, ${first} pairs (Gb/s)`, `plain, ${first} pairs (Gb/s)`).toFixed(2)} (≥ 2); to two polled devices: ${ratio(`local, ${first} pairs (Gb/s)`, 'plain write64k (Gb/s)').toFixed(2)}`,
+);
+if (options.json) writeFileSync(options.json, `${JSON.stringify({ machine: machine(), rounds, figures }, null, 2)}\n`);

@@ -30,7 +30,7 @@ export interface Port {
   /** To sleep on with poll(2); -1 when there is none: the port calls back (`cap`, `raw-socket`: main thread only, see workers/bridge.ts), or a file. */
   readonly fileDescriptor: number;
   readonly counters: PortCounters;
-  /** Fills `burst` from its start (never more than it holds). Returns the frames read; 0 when there are none. Never blocks. */
+  /** Fills `burst` from its start (never more than it holds). Returns the frames read, those that it gave to others among them; 0 when there are none. Never blocks. */
   receive(burst: ReceiveBurst): number;
   /** Sends frames `burst.sent` … `burst.count` and moves `burst.sent` past those that were taken. False when some are left: ask again later. Never blocks. */
   transmit(burst: TransmitBurst): boolean;

@@ -26,6 +26,9 @@ export interface Admittance {
   admit(view: DataView, at: number, end: number, source: number): number;
 }
 
+/** An engine may have several receivers: what they call a frame differs. */
+let frames = 0;
+
 export class Receiver {
   readonly #sink: PacketSink;
   readonly #neighbours: Neighbours | null;
@@ -73,6 +76,17 @@ export class Receiver {
       if (port.link === 'vxlan') this.#handleVxlan(burst.at[i]!, burst.frameBytes[i]!, burst.segmentBytes[i]!, now);
       else this.#handleFrame(burst.at[i]!, burst.frameBytes[i]!, burst.segmentBytes[i]!, port.link === 'ip', now);
     }
+  }
+
+  /** Frame i of what another vRNIC read from a VXLAN socket that both share. */
+  handleVxlan(burst: ReceiveBurst, i: number, portIndex: number, now: Micros): void {
+    const packet = this.#packet;
+    packet.bytes = burst.bytes;
+    packet.view = burst.view;
+    packet.port = portIndex;
+    packet.icrcElided = false;
+    packet.source = burst.source[i]!;
+    this.#handleVxlan(burst.at[i]!, burst.frameBytes[i]!, burst.segmentBytes[i]!, now);
   }
 
   /** Frame i of another vRNIC's burst, which never left this worker's memory: the VXLAN header stands once. */
@@ -140,7 +154,8 @@ export class Receiver {
     packet.ipAt = ipAt;
     packet.udpAt = udpAt;
     packet.isIpv6 = isIpv6;
-    packet.frame = (packet.frame! + 1) | 0;
+    frames = (frames + 1) | 0;
+    packet.frame = frames;
     packet.ipId = isIpv6 ? 0 : Ipv4.identification(view, ipAt);
     this.#handleSegments(udpAt + Udp.BYTES, packetEnd, segment === 0 ? packetEnd - udpAt : segment, now);
   }

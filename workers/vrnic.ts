@@ -23,7 +23,6 @@ import { Program } from './hosted/program.ts';
 import { addressesOf, type Netdev, readNetdev } from './linux/netdev.ts';
 import type { HostedProgram } from './messages.ts';
 import { Neighbours } from './neighbours.ts';
-import type { LocalMember } from './overlay/local-hub.ts';
 import { type Connection, LOCAL_PORT, type Overlay } from './overlay/overlay.ts';
 import { type TenantPlace, takePlace } from './overlay/place.ts';
 import { TRANSLATED_PORT } from './overlay/translation.ts';
@@ -73,6 +72,10 @@ function identify(config: VrnicConfig): Identity {
   return { mac, gids: (config.gids ?? gidTable([], addresses, mac)).map((gid) => ({ gid })), netdev };
 }
 
+/** One for all vRNICs of a thread: nothing stays in it from one poll to the next. */
+const received = new ReceiveBurst();
+registerArena(received.bytes);
+
 const newBurst = (port: number): TransmitBurst =>
   port === LOOPBACK_PORT || port === LOCAL_PORT
     ? new TransmitBurst(LOOPBACK_BURST_BYTES)
@@ -116,9 +119,13 @@ export class Vrnic {
   readonly #links: Link[];
   /** Null outside of tenants' networks. */
   readonly #overlay: Overlay | null;
-  readonly #local: LocalMember | null;
+  readonly #place: TenantPlace | null;
+  readonly #takeVxlan = (burst: ReceiveBurst, i: number, now: Micros): void => {
+    this.#clock.now = now;
+    this.#receivers[WIRE_PORT]!.handleVxlan(burst, i, WIRE_PORT, now);
+  };
   readonly #isConnected = (qpn: number): boolean => this.engine.isConnected(qpn);
-  readonly #receive = new ReceiveBurst();
+  readonly #receive = received;
   readonly #bursts: readonly TransmitBurst[];
   readonly #writer: PacketWriter;
   /** Before its tenant's quotas. */
@@ -150,13 +157,12 @@ export class Vrnic {
     const addresses = gids.map(({ gid }) => gid);
     const { overlay = null, local = null, translation = null } = place ?? {};
     this.#overlay = overlay;
-    this.#local = local;
+    this.#place = place;
     this.ports = [wire, new MemoryPort(newLoopback(wire.mtu))];
     if (local) this.ports.push(local);
     if (translation) this.ports.push(translation.port);
     this.#bursts = this.ports.map((_, i) => newBurst(i));
     this.#writer = new PacketWriter(this.#bursts, this.#random32() & 0xffff, LOOPBACK_PORT);
-    registerArena(this.#receive.bytes);
     const limits = { ...DEFAULT_LIMITS, ...config.limits };
     this.#limits = limits;
     this.#slots = limits.qps;
@@ -184,7 +190,7 @@ export class Vrnic {
     const receiver = new Receiver(this.engine, overlay ? null : this.#neighbours, this.#receive, overlay);
     this.#receivers = [receiver, receiver];
     this.#links = [{ neighbours: this.#neighbours, port: WIRE_PORT, changes: 0 }];
-    if (local && overlay) this.#join(local, overlay);
+    if (place) this.#join(place);
     if (!translation) return;
     this.#receivers.push(new Receiver(this.engine, translation.neighbours, this.#receive, null, true));
     this.#links.push({ neighbours: translation.neighbours, port: TRANSLATED_PORT, changes: 0 });
@@ -196,7 +202,10 @@ export class Vrnic {
    */
   breathe(now: Micros, mayTransmit = true): boolean {
     this.#clock.now = now;
-    if (this.#local !== null) this.#local.now = now;
+    if (this.#place !== null) {
+      this.#place.local.now = now;
+      this.#place.wire.hub.now = now;
+    }
     let busy = this.#takeDoorbells(now);
     this.#breatheNeighbours(now);
     busy = (mayTransmit ? this.#transmit(now) : this.#holdBack(now)) || busy;
@@ -357,6 +366,8 @@ export class Vrnic {
     const wire = this.ports[WIRE_PORT]!;
     const plain = wire instanceof CapturePort ? wire.end() : wire;
     this.ports[WIRE_PORT] = file === undefined ? plain : new CapturePort(plain, new CaptureFile(file, plain.name));
+    // What others read for it would pass by the capture.
+    if (this.#place) this.#place.wire.sink = file === undefined ? this.#takeVxlan : null;
   }
 
   statistics(): {
@@ -402,7 +413,8 @@ export class Vrnic {
   }
 
   /** What other vRNICs of this worker send comes in the middle of their breath. */
-  #join(local: LocalMember, overlay: Overlay): void {
+  #join({ local, overlay, wire }: TenantPlace): void {
+    wire.sink = this.#takeVxlan;
     const admittance = { admit: (view: DataView, at: number, end: number) => overlay.admitLocal(view, at, end) };
     const receiver = new Receiver(this.engine, null, this.#receive, admittance);
     this.#receivers.push(receiver);

@@ -58,9 +58,9 @@ interface Got {
 }
 
 function read(port: { receive(burst: ReceiveBurst): number }, burst: ReceiveBurst): Got[] {
-  const count = port.receive(burst);
+  port.receive(burst);
   const got: Got[] = [];
-  for (let i = 0; i < count; i++) {
+  for (let i = 0; i < burst.count; i++) {
     const end = burst.at[i]! + burst.frameBytes[i]!;
     for (let at = burst.at[i]!; at < end; at += FRAME_BYTES)
       got.push({ tag: burst.bytes[at + TAG_AT]!, source: burst.source[i]! });
@@ -126,6 +126,42 @@ class Lab {
     return got.splice(0);
   }
 }
+
+t.test('who has a sink is handed its frames where they lie, in the time of who read them', async (t) => {
+  const lab = new Lab(t);
+  const [reader, other] = [lab.join(BLUE, 1), lab.join(RED, 1)];
+  const handed: [number, number][] = [];
+  other.sink = ({ bytes, at }, i, now) => handed.push([bytes[at[i]! + TAG_AT]!, now]);
+  reader.hub.now = 5;
+  const host = lab.host(THERE);
+  lab.send(host, { vni: RED, to: mac(1), tag: 1 });
+  lab.send(host, { to: mac(1), tag: 2 });
+  const burst = new ReceiveBurst();
+  const own: Got[] = [];
+  await eventually(() => {
+    own.push(...read(reader, burst));
+    return own.length > 0;
+  });
+  t.match(own, [{ tag: 2 }]);
+  t.strictSame(handed, [[1, 5]]);
+  t.match(other.counters, { rxFrames: 1, rxBytes: FRAME_BYTES });
+});
+
+t.test('once the socket was empty, only who found it so asks again, until he leaves', async (t) => {
+  const lab = new Lab(t);
+  const [first, second] = [lab.join(BLUE, 1), lab.join(RED, 1)];
+  const burst = new ReceiveBurst();
+  const calls = (): number => first.hub.port.counters.rxCalls;
+  first.receive(burst);
+  const before = calls();
+  second.receive(burst);
+  t.equal(calls(), before);
+  first.receive(burst);
+  t.equal(calls(), before + 1);
+  first.close();
+  second.receive(burst);
+  t.equal(calls(), before + 2);
+});
 
 t.test('each member gets what is for its VNI and MAC; what nobody has goes to one who drops it by name', async (t) => {
   const lab = new Lab(t);

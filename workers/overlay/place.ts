@@ -10,6 +10,7 @@ import { VxlanMember } from './vxlan-hub.ts';
 
 export interface TenantPlace {
   readonly overlay: Overlay;
+  readonly wire: VxlanMember;
   readonly local: LocalMember;
   /** Null without an interface, or without QPNs that no other vRNIC there has. */
   readonly translation: Translation | null;
@@ -27,7 +28,7 @@ export function takePlace(
   const vtep = port.local;
   const local = joinLocal(vtep, tenant.vni, macNumber(mac), wire.mtu);
   const overlay = new Overlay(tenant, wire, mac, gids.slice(1), local);
-  if (!netdev || qpnBase === undefined || qpnCount === undefined) return { overlay, local, translation: null };
+  if (!netdev || qpnBase === undefined || qpnCount === undefined) return { overlay, wire, local, translation: null };
   const qpns = { base: qpnBase, count: qpnCount };
-  return { overlay, local, translation: new Translation({ netdev, local: vtep, qpns }) };
+  return { overlay, wire, local, translation: new Translation({ netdev, local: vtep, qpns }) };
 }

@@ -1,12 +1,13 @@
 /**
  * The VXLAN socket of one VTEP in one worker, shared by the vRNICs and switch ports of all tenants there. Each has a member, which looks like a port of its own. Who polls takes
- * its own frames in place; frames of others are kept for them.
+ * its own frames in place, and hands those of others to their sinks; for who has none they are kept.
  */
 import type { ReceiveBurst, TransmitBurst } from '../../rnic/burst.ts';
 import { Framing } from '../../rnic/path.ts';
 import * as Ethernet from '../../wire/ethernet.ts';
 import * as Ipv4 from '../../wire/ipv4.ts';
 import * as Ipv6 from '../../wire/ipv6.ts';
+import type { Micros } from '../../wire/types.ts';
 import * as Udp from '../../wire/udp.ts';
 import * as Vxlan from '../../wire/vxlan.ts';
 import { gidText } from '../linux/netdev.ts';
@@ -72,6 +73,10 @@ export class VxlanHub {
   readonly #segments = new Map<number, Segment>();
   readonly #vteps: VtepTable;
   readonly #groups: (Segment | undefined)[] = [];
+  /** The time of the breath that reads. */
+  now: Micros = 0;
+  /** Who polled last, and read nothing. */
+  #foundEmpty: VxlanMember | null = null;
   readonly #onClose: () => void;
   /** The number of this host's own VTEP, once somebody has named it. */
   localIndex = NOWHERE;
@@ -95,6 +100,7 @@ export class VxlanHub {
     const at = this.#members.indexOf(member);
     if (at < 0) return;
     this.#members.splice(at, 1);
+    if (this.#foundEmpty === member) this.#foundEmpty = null;
     this.nameHosts(member, []);
     this.#leaveSegment(member);
     if (this.#members.length > 0) return;
@@ -120,9 +126,15 @@ export class VxlanHub {
     return this.#vteps.at(index);
   }
 
-  /** Reads the socket for `member`: its frames stay in the burst, those of others are copied to them. */
+  /**
+   * Reads the socket for `member`: its frames stay in the burst, others go to whom they are for. How many were read. Once the socket was found empty, only who found it so
+   * asks again: one system call a breath, not one for each member.
+   */
   poll(member: VxlanMember, burst: ReceiveBurst): number {
+    burst.count = 0;
+    if (this.#foundEmpty !== null && this.#foundEmpty !== member) return 0;
     const read = this.port.receive(burst);
+    this.#foundEmpty = read === 0 ? member : null;
     if (this.#members.length === 1) return read;
     let kept = 0;
     for (let i = 0; i < read; i++) {
@@ -131,7 +143,7 @@ export class VxlanHub {
       else this.#share(burst, i);
     }
     burst.count = kept;
-    return kept;
+    return read;
   }
 
   /** A frame of `sender`, from its VXLAN header on, to members on this host: to the one that has its MAC, or to all. True when it was for one, and that one is here. */
@@ -150,19 +162,32 @@ export class VxlanHub {
     const at = burst.at[i]!;
     const end = at + burst.frameBytes[i]!;
     const step = burst.segmentBytes[i]! || end - at;
+    const owner = this.#ownerOf(burst.view, at, end);
+    if (owner?.sink && !owner.isWaiting && isAllFor(owner, burst, i)) {
+      owner.hand(burst, i);
+      return;
+    }
     for (let from = at; from < end; from += step)
       this.#shareFrame(burst, from, Math.min(from + step, end), burst.source[i]!);
   }
 
   /** What is nobody's goes to somebody who drops it by name. */
   #shareFrame({ bytes, view }: ReceiveBurst, from: number, to: number, source: number): void {
-    const isWhole = to - from >= Vxlan.BYTES + Ethernet.BYTES;
-    const segment = isWhole ? this.#segments.get(Vxlan.vni(view, from)) : undefined;
+    const segment = this.#segmentOf(view, from, to);
     const owner = segment?.withMac(macAt(view, from + Vxlan.BYTES));
     if (segment === undefined) this.#members[0]!.keep(bytes, from, to, source);
     else if (owner !== undefined) owner.keep(bytes, from, to, source);
     else if (!shareAmong(segment.members, null, bytes, view, from, to, source))
       segment.members[0]!.keep(bytes, from, to, source);
+  }
+
+  #segmentOf(view: DataView, from: number, to: number): Segment | undefined {
+    const isWhole = to - from >= Vxlan.BYTES + Ethernet.BYTES;
+    return isWhole ? this.#segments.get(Vxlan.vni(view, from)) : undefined;
+  }
+
+  #ownerOf(view: DataView, from: number, to: number): VxlanMember | undefined {
+    return this.#segmentOf(view, from, to)?.withMac(macAt(view, from + Vxlan.BYTES));
   }
 
   #newSegment(vni: number): Segment {
@@ -255,6 +280,8 @@ export class VxlanMember implements Port {
   readonly group: number;
   /** The VTEPs that it has named, by address: the hub's to change. */
   hosts: ReadonlyMap<string, number> = new Map();
+  /** Takes frame i of a burst that another member read, in the middle of that one's breath; it may not keep it. Null: its frames are kept until it polls. */
+  sink: ((burst: ReceiveBurst, i: number, now: Micros) => void) | null = null;
   readonly #kept = new KeptFrames();
   /** Of its tenant, for the outer header. */
   dscp = 0;
@@ -290,12 +317,17 @@ export class VxlanMember implements Port {
     if (!this.#kept.put(bytes, from, to, source)) this.counters.rxDropped++;
   }
 
+  /** Its own frames are in the burst; what it read for others counts as well: they have something to do. */
   receive(burst: ReceiveBurst): number {
     this.counters.rxCalls++;
-    const count = this.isWaiting ? this.#kept.take(burst) : this.hub.poll(this, burst);
-    this.counters.rxFrames += count;
-    for (let i = 0; i < count; i++) this.counters.rxBytes += burst.frameBytes[i]!;
-    return count;
+    const read = this.isWaiting ? this.#kept.take(burst) : this.hub.poll(this, burst);
+    for (let i = 0; i < burst.count; i++) this.#count(burst, i);
+    return read;
+  }
+
+  hand(burst: ReceiveBurst, i: number): void {
+    this.#count(burst, i);
+    this.sink!(burst, i, this.hub.now);
   }
 
   transmit(burst: TransmitBurst): boolean {
@@ -321,6 +353,11 @@ export class VxlanMember implements Port {
   close(): void {
     this.hub.leave(this);
     this.#kept.clear();
+  }
+
+  #count(burst: ReceiveBurst, i: number): void {
+    this.counters.rxFrames++;
+    this.counters.rxBytes += burst.frameBytes[i]!;
   }
 
   /** What goes to all hosts goes to the members on this one, too. */

@@ -37,7 +37,7 @@ export class CapturePort implements Port {
 
   receive(burst: ReceiveBurst): number {
     const count = this.#inner.receive(burst);
-    for (let i = 0; i < count; i++) {
+    for (let i = 0; i < burst.count; i++) {
       const [at, segmentBytes] = [burst.at[i]!, burst.segmentBytes[i]!];
       const headerBytes = segmentBytes === 0 || this.link !== 'ethernet' ? 0 : sharedHeaderBytes(burst.view, at);
       this.#write(burst.bytes, at, burst.frameBytes[i]!, segmentBytes, headerBytes);

@@ -44,10 +44,12 @@ export class Cq {
     return into.length;
   }
 
-  /** Takes one completion; false when there is none. */
+  /** Takes one completion; false when there is none. @throws VerbsError EIO when there is none and the device has ended by itself: there will be none. */
   pollOne(into: WorkCompletion): boolean {
     if (this.#take(into)) return true;
-    const { driver } = this.context.link;
+    const { failure, link } = this.context;
+    if (failure !== null) throw failure;
+    const { driver } = link;
     return driver?.progress() === true && this.#take(into);
   }
 

@@ -32,6 +32,8 @@ export class Context {
   readonly #waiters: { resolve(event: DeviceEvent): void; reject(error: Error): void }[] = [];
   readonly #onClose: () => Promise<void>;
   #ended: VerbsError | null = null;
+  /** Why the device has ended by itself; null while it has not. */
+  failure: VerbsError | null = null;
 
   constructor(link: DeviceLink, onClose: () => Promise<void> = async () => {}) {
     this.link = link;
@@ -148,7 +150,8 @@ export class Context {
     } else if (event.kind === 'async') this.#handleAsync(event.code, event.handle);
     else if (event.kind === 'fatal') {
       this.#tell({ code: AsyncEvent.DEVICE_FATAL, element: null });
-      this.#end(new VerbsError('getAsyncEvent', Errno.EIO, event.reason));
+      this.failure = new VerbsError('getAsyncEvent', Errno.EIO, event.reason);
+      this.#end(this.failure);
     }
   }
 

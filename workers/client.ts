@@ -4,6 +4,8 @@ import { Errno, type Refusal, type Result } from '../rnic/commands.ts';
 import { DoorbellPage } from '../rnic/queue/doorbell.ts';
 import { Bell } from './bell.ts';
 import type { ControlLink, DeviceLink, LinkCommand, LinkEndpoint, LinkEvent } from './device-link.ts';
+import { ownFor } from './linux/descriptors.ts';
+import * as Libc from './linux/libc.ts';
 import type { HostedProgram, LinkMessage, LinkReply, ProgramMessage } from './messages.ts';
 
 type Opened = Extract<LinkReply, { kind: 'opened' }>;
@@ -25,8 +27,14 @@ export interface ProgramLink extends ControlLink {
 
 /** Opens a context for a program of another process. The descriptors are the worker's from now on. @throws Error as `connect`. */
 export async function connectProgram(endpoint: LinkEndpoint, program: HostedProgram): Promise<ProgramLink> {
+  for (const fd of [program.queueFd, program.wakeFd]) give(endpoint, fd);
   const { client, opened } = await open(endpoint, program);
   return Object.assign(client, { slots: opened.slots, context: opened.context });
+}
+
+/** A descriptor is the worker's from now on. */
+function give({ ledger }: { readonly ledger?: SharedArrayBuffer }, fd: number): void {
+  if (ledger) ownFor(ledger, fd);
 }
 
 function open(endpoint: LinkEndpoint, program?: HostedProgram): Promise<{ client: Client; opened: Opened }> {
@@ -42,7 +50,7 @@ function open(endpoint: LinkEndpoint, program?: HostedProgram): Promise<{ client
     port.once('close', onClose);
     port.once('message', (reply: LinkReply) => {
       port.off('close', onClose);
-      if (reply.kind === 'opened') resolve({ client: new Client(endpoint.deviceName, port, bell), opened: reply });
+      if (reply.kind === 'opened') resolve({ client: new Client(endpoint, bell), opened: reply });
       else fail(reply.kind === 'refused' ? reply.reason : `unexpected reply ${reply.kind}`);
     });
     port.postMessage({ kind: 'open', ...(program && { program }) } satisfies LinkMessage);
@@ -53,6 +61,7 @@ function open(endpoint: LinkEndpoint, program?: HostedProgram): Promise<{ client
 class Client implements ControlLink {
   readonly deviceName: string;
   onEvent: ((event: LinkEvent) => void) | null = null;
+  readonly #endpoint: LinkEndpoint;
   readonly #port: MessagePort;
   readonly #bell: Bell;
   readonly #calls = new Map<number, (result: Result) => void>();
@@ -61,8 +70,10 @@ class Client implements ControlLink {
   #closing: Promise<void> | null = null;
   #closed: () => void = () => {};
 
-  constructor(deviceName: string, port: MessagePort, bell: Bell) {
+  constructor(endpoint: LinkEndpoint, bell: Bell) {
+    const { deviceName, port } = endpoint;
     this.deviceName = deviceName;
+    this.#endpoint = endpoint;
     this.#port = port;
     this.#bell = bell;
     port.on('message', (reply: LinkReply) => this.#handleReply(reply));
@@ -79,7 +90,11 @@ class Client implements ControlLink {
   }
 
   tell(message: ProgramMessage): void {
-    if (this.#isOpen && !this.#closing) this.#post(message);
+    const fd = message.kind === 'pipe' ? message.fd : message.kind === 'process' ? message.pidfd : undefined;
+    const isLinked = this.#isOpen && !this.#closing;
+    if (fd !== undefined && isLinked) give(this.#endpoint, fd);
+    else if (fd !== undefined) Libc.close(fd);
+    if (isLinked) this.#post(message);
   }
 
   wake(): void {

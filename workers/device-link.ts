@@ -73,4 +73,6 @@ export interface LinkEndpoint {
   readonly bell: SharedArrayBuffer;
   /** A duplicate of the worker's eventfd; belongs to whoever connects, who closes it with the link. */
   readonly wakeFd: number;
+  /** The worker's descriptors (workers/linux/descriptors.ts), for those that are sent to it. */
+  readonly ledger?: SharedArrayBuffer;
 }

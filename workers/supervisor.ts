@@ -38,7 +38,7 @@ class WorkerHandle {
   readonly bell: Bell;
   /** Settles when the thread's task has ended; with the reason if it failed. */
   readonly ended: Promise<Error | null>;
-  readonly #ledger = newLedger();
+  readonly ledger = newLedger();
   readonly #control: MessagePort;
   readonly #calls = new Map<number, { resolve(value: unknown): void; reject(error: Error): void }>();
   #nextId = 1;
@@ -49,7 +49,7 @@ class WorkerHandle {
     this.#control = port1;
     this.bell = new Bell(newBellMemory(), newWakeDescriptor());
     const wakeFd = duplicateDescriptor(this.bell.fileDescriptor);
-    const task: WorkerTask = { control: port2, bell: this.bell.memory, wakeFd, spin, turnMicros, ledger: this.#ledger };
+    const task: WorkerTask = { control: port2, bell: this.bell.memory, wakeFd, spin, turnMicros, ledger: this.ledger };
     port1.on('message', (answer: ControlAnswer) => this.#settle(answer));
     port1.unref();
     this.ended = pool.run(task, { transferList: [port2] }).then(
@@ -77,7 +77,7 @@ class WorkerHandle {
 
   #end(error: Error | null): Error | null {
     this.#hasEnded = true;
-    closeAll(this.#ledger);
+    closeAll(this.ledger);
     this.#control.close();
     this.bell.close();
     for (const call of this.#calls.values()) call.reject(error ?? new Error('the worker has ended'));
@@ -172,7 +172,7 @@ export class Supervisor {
     const { port1, port2 } = new MessageChannel();
     await worker.call({ kind: 'attach', name, port: port2 }, [port2]);
     const wakeFd = duplicateDescriptor(worker.bell.fileDescriptor);
-    return { deviceName: name, port: port1, bell: worker.bell.memory, wakeFd };
+    return { deviceName: name, port: port1, bell: worker.bell.memory, wakeFd, ledger: worker.ledger };
   }
 
   /** All frames of its wire port to a pcapng file; without a file: no longer. @throws the error of open. */

@@ -1,9 +1,9 @@
 /** Programs and daemons that die at any moment: what they had is given back, and who talked to them hears an error. KILL_ROUNDS=1000 for the long run. */
-import { readdirSync, readFileSync } from 'node:fs';
 import t from 'tap';
 import { exclusive } from '../support/exclusive.ts';
 import { type Background, twoHosts } from '../support/netns.ts';
 import { lacks } from '../support/skip.ts';
+import { holdingsOf } from './holdings.ts';
 import { runPair, UrnicHost } from './lab.ts';
 
 const skip = lacks('root', 'gcc', 'ibv_rc_pingpong', 'rping');
@@ -18,22 +18,6 @@ const PROGRAMS: readonly (readonly [server: string, client: string])[] = [
   ['ib_write_bw -d rxe0 -x 1 -F -D 30', `ib_write_bw -d rxe0 -x 1 -F -D 30 ${SERVER}`],
   ['rping -s -P', `rping -c -a ${SERVER} -C 100000`],
 ];
-
-interface Holdings {
-  readonly descriptors: number;
-  readonly threads: number;
-  readonly mappings: number;
-}
-
-/** What a process has open. Shared mappings of queue files only: the others are the JavaScript heap's affair. */
-function holdingsOf(pid: number): Holdings {
-  const maps = readFileSync(`/proc/${pid}/maps`, 'utf8');
-  return {
-    descriptors: readdirSync(`/proc/${pid}/fd`).length,
-    threads: readdirSync(`/proc/${pid}/task`).length,
-    mappings: [...maps.matchAll(/urnic-queues/g)].length,
-  };
-}
 
 /** The daemon itself: `ip netns exec` and `setpriv` have become it. */
 const pidOf = (daemon: Background): number => daemon.child.pid!;

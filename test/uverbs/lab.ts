@@ -16,25 +16,28 @@ export class UrnicHost {
   readonly folder: string;
   daemon: Background;
   readonly #t: Teardown;
+  readonly #program: string;
 
-  private constructor(t: Teardown, namespace: Namespace, folder: string, daemon: Background) {
+  private constructor(t: Teardown, namespace: Namespace, folder: string, program: string) {
     this.#t = t;
     this.namespace = namespace;
     this.folder = folder;
-    this.daemon = daemon;
+    this.#program = program;
+    this.daemon = this.#up();
   }
 
-  /** @param configuration urnic.yaml; by default one vRNIC `v` on the netdev. */
+  /** @param configuration urnic.yaml; by default one vRNIC `v` on the netdev. @param program what stands for the command `urnic` in the daemon. */
   static async start(
     t: Teardown,
     namespace: Namespace,
     netdev = 'eth0',
     configuration = `vrnics:\n  - name: v\n    netdev: ${netdev}\n`,
+    program = CLI,
   ): Promise<UrnicHost> {
     const folder = mkdtempSync(join(tmpdir(), 'urnic-host-'));
     t.teardown(() => rmSync(folder, { recursive: true, force: true }));
     writeFileSync(join(folder, 'urnic.yaml'), configuration);
-    const host = new UrnicHost(t, namespace, folder, up(t, namespace, folder));
+    const host = new UrnicHost(t, namespace, folder, program);
     await host.ready();
     return host;
   }
@@ -62,7 +65,7 @@ export class UrnicHost {
 
   /** After its daemon has ended. */
   async restart(): Promise<void> {
-    this.daemon = up(this.#t, this.namespace, this.folder);
+    this.daemon = this.#up();
     await this.ready();
   }
 
@@ -80,15 +83,15 @@ export class UrnicHost {
     return this.namespace.run([process.execPath, CLI, ...args]);
   }
 
+  #up(): Background {
+    const files = ['-c', join(this.folder, 'urnic.yaml'), '--socket', join(this.folder, 'control.sock')];
+    return this.namespace.spawn(this.#t, [process.execPath, this.#program, 'up', ...files]);
+  }
+
   /** The shim is for the program, not for what starts it. */
   #wrapped(command: readonly string[], vrnic: string): string[] {
     return ['env', `LD_PRELOAD=${SHIM}`, `URNIC_VRNIC=${this.directoryOf(vrnic)}`, ...command];
   }
-}
-
-function up(t: Teardown, namespace: Namespace, folder: string): Background {
-  const files = ['-c', join(folder, 'urnic.yaml'), '--socket', join(folder, 'control.sock')];
-  return namespace.spawn(t, [process.execPath, CLI, 'up', ...files]);
 }
 
 export interface Pair {

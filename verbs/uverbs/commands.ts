@@ -145,7 +145,8 @@ async function createCq({ context, input, reply, isExtended, respond }: Call): P
   if (isExtended && input.u32(24) !== 0) throw new CommandError(Errno.EOPNOTSUPP, 'no CQ has these flags');
   const command = { op: 'createCq', cqe, cookie: userHandle, ...(channel >= 0 && { channel }) } as const;
   const answer = granted(await context.link.call(command));
-  context.cqs.set(answer.cq, { userHandle, channel: channel >= 0 ? channel : null });
+  const place = { offset: answer.queue.mapOffset, slots: answer.cqe + 1 };
+  context.cqs.set(answer.cq, { userHandle, place, channel: channel >= 0 ? channel : null });
   const base = isExtended ? 16 : 8;
   const out = new Output(base + Layouts.MMINFO_BYTES).u32(0, answer.cq).u32(4, answer.cqe);
   if (isExtended) out.u32(12, base);
@@ -157,6 +158,8 @@ async function createCq({ context, input, reply, isExtended, respond }: Call): P
 async function resizeCq({ context, input, reply, respond }: Call): Promise<void> {
   const cq = input.u32(8);
   const { cqe, queue } = granted(await context.link.call({ op: 'resizeCq', cq, cqe: input.u32(12) }));
+  const record = context.cqs.get(cq);
+  if (record) record.place = { offset: queue.mapOffset, slots: cqe + 1 };
   const out = new Output(8 + Layouts.MMINFO_BYTES).u32(0, cqe);
   Layouts.writeMminfo(out, 8, queue);
   respond(out);
@@ -195,7 +198,8 @@ async function createQp({ context, input, reply, isExtended, respond }: Call): P
       cookie: userHandle,
     }),
   );
-  context.qps.set(answer.qp, { userHandle, slot: answer.slot });
+  const cqs = [input.u32(at + 12), input.u32(at + 16)];
+  context.qps.set(answer.qp, { userHandle, slot: answer.slot, qpNum: answer.qpNum, cqs });
   const base = isExtended ? EX_QP_BASE_BYTES : QP_BASE_BYTES;
   const out = new Output(base + 2 * Layouts.MMINFO_BYTES).u32(0, answer.qp).u32(4, answer.qpNum);
   Layouts.writeCap(out, 8, answer.cap);

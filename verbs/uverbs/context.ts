@@ -3,17 +3,26 @@
  * engine's, under the engine's handles; here stands only what the shim needs to know about them.
  */
 import { randomBytes } from 'node:crypto';
+import { AsyncEvent } from '../../rnic/constants.ts';
+import { duplicateDescriptor } from '../../workers/bell.ts';
 import type { ProgramLink } from '../../workers/client.ts';
 import type { LinkEvent } from '../../workers/device-link.ts';
 import { ASYNC_CHANNEL } from '../../workers/hosted/program.ts';
+import { Arena } from '../../workers/linux/arena.ts';
+import * as Libc from '../../workers/linux/libc.ts';
 import { openPipe } from '../../workers/linux/unix-socket.ts';
+import { type CqPlace, pushError } from './last-words.ts';
 import { CHANNEL_ASYNC, EventPipe, type Reply, TOKEN_BYTES } from './protocol.ts';
 
 /** Completion events of 8 octets: 131,072 unread ones of a channel. */
 const PIPE_BYTES = 1 << 20;
 
+const ASYNC_BYTES = 16;
+const event = new Arena(ASYNC_BYTES);
+
 export interface CqRecord {
   readonly userHandle: bigint;
+  place: CqPlace;
   /** Handle of its completion channel; null without one. */
   readonly channel: number | null;
 }
@@ -21,11 +30,12 @@ export interface CqRecord {
 export interface QpRecord {
   readonly userHandle: bigint;
   readonly slot: number;
+  readonly qpNum: number;
+  readonly cqs: readonly number[];
 }
 
 export class UverbsContext {
   readonly link: ProgramLink;
-  readonly queueBytes: number;
   /** Whoever knows it (a forked child) may attach to this context. */
   readonly token = randomBytes(TOKEN_BYTES);
   readonly cqs = new Map<number, CqRecord>();
@@ -34,13 +44,17 @@ export class UverbsContext {
   readonly srqs = new Map<number, bigint>();
   /** Channels whose descriptor is closed while CQs still use them. */
   readonly #closing = new Set<number>();
+  /** Our own, for the last words (see `fail`). */
+  readonly #queueFd: number;
+  #asyncPipe = -1;
+  #isClosed = false;
   /** Connections by process. */
   readonly #processes = new Map<number, number>();
 
   /** @param onEvent hears of the link's end, and of what the connection manager says. */
-  constructor(link: ProgramLink, queueBytes: number, onEvent: (event: LinkEvent) => void) {
+  constructor(link: ProgramLink, queueFd: number, onEvent: (event: LinkEvent) => void) {
     this.link = link;
-    this.queueBytes = queueBytes;
+    this.#queueFd = queueFd;
     link.onEvent = onEvent;
   }
 
@@ -100,12 +114,34 @@ export class UverbsContext {
     if (channel !== null && this.#closing.has(channel)) await this.closeChannel(channel);
   }
 
-  close(): Promise<void> {
-    return this.link.close();
+  /** The worker has died: who polls finds an error in every CQ, who waits for asynchronous events hears DEVICE_FATAL. Of the rest closed pipes tell. */
+  fail(): void {
+    for (const { qpNum, cqs } of this.qps.values()) for (const cq of new Set(cqs)) this.#pushError(cq, qpNum);
+    if (this.#asyncPipe < 0) return;
+    event.view.setUint32(8, AsyncEvent.DEVICE_FATAL, true);
+    Libc.write(this.#asyncPipe, event.address, ASYNC_BYTES);
+  }
+
+  async close(): Promise<void> {
+    if (this.#isClosed) return;
+    this.#isClosed = true;
+    Libc.close(this.#queueFd);
+    if (this.#asyncPipe >= 0) Libc.close(this.#asyncPipe);
+    await this.link.close();
+  }
+
+  #pushError(cq: number, qpNum: number): void {
+    const place = this.cqs.get(cq)?.place;
+    try {
+      if (place) pushError(this.#queueFd, place, qpNum);
+    } catch {
+      // No memory for a page that nobody has touched yet.
+    }
   }
 
   #openPipe(reply: Reply, address: bigint, kind: number, channel: number, shown: number): void {
     const [read, write] = openPipe(PIPE_BYTES);
+    if (kind === EventPipe.ASYNC && this.#asyncPipe < 0) this.#asyncPipe = duplicateDescriptor(write);
     this.link.tell({ kind: 'pipe', channel, fd: write });
     reply.newDescriptor(address, kind, shown, read);
   }

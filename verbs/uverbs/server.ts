@@ -195,11 +195,13 @@ export class UverbsServer {
     const wakeFd = newWakeDescriptor();
     reply.attach(queueFd);
     reply.attach(wakeFd);
+    const endpoint = await this.#options.endpoint(); // rejects while the worker begins anew
     const program = { queueFd: duplicate(queueFd), wakeFd: duplicate(wakeFd), queueBytes: QUEUE_FILE_BYTES };
-    const link = await connectProgram(await this.#options.endpoint(), program);
-    const context = new UverbsContext(link, QUEUE_FILE_BYTES, (event) => {
-      if (event.kind === 'fatal') connection.destroy();
-      else push?.(event);
+    const link = await connectProgram(endpoint, program);
+    const context = new UverbsContext(link, duplicate(queueFd), (event) => {
+      if (event.kind !== 'fatal') return push?.(event);
+      context.fail();
+      connection.destroy();
     });
     this.#contexts.set(context.token.toString('hex'), context);
     reply.context(QUEUE_FILE_BYTES, link.slots, context.token);

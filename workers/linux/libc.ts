@@ -47,6 +47,7 @@ export const flock = bind('flock', 'int', 'int', 'int');
 export const ioctl = bind('ioctl', 'int', 'int', 'uint64_t', 'uint64_t');
 export const setns = bind('setns', 'int', 'int', 'int');
 export const mmap = bind('mmap', 'int64_t', 'uint64_t', 'uint64_t', 'int', 'int', 'int', 'int64_t');
+export const munmap = bind('munmap', 'int', 'uint64_t', 'uint64_t');
 export const ftruncate = bind('ftruncate', 'int', 'int', 'int64_t');
 /** (name in a zero-terminated arena, flags) */
 export const memfdCreate = bind('memfd_create', 'int', 'uint64_t', 'uint32_t');

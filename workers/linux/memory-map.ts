@@ -2,6 +2,7 @@
 import koffi from 'koffi';
 import { Arena } from './arena.ts';
 import * as Linux from './constants.ts';
+import { ownMapping } from './descriptors.ts';
 import * as Libc from './libc.ts';
 import { SystemError } from './system-error.ts';
 
@@ -40,6 +41,7 @@ export function mapShared(fd: number, offset: number, byteLength: number): Mappi
   const protection = Linux.PROT_READ | Linux.PROT_WRITE;
   const address = Libc.mmap(0, byteLength, protection, Linux.MAP_SHARED, fd, offset);
   Libc.check(address, `mmap ${byteLength} octets`);
+  ownMapping(address, byteLength);
   return { address, byteLength, buffer: koffi.view(address, byteLength) };
 }
 

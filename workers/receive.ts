@@ -71,22 +71,23 @@ export class Receiver {
     packet.view = burst.view;
     packet.port = portIndex;
     packet.icrcElided = icrcElided;
-    for (let i = 0; i < burst.count; i++) {
-      packet.source = burst.source[i]!;
-      if (port.link === 'vxlan') this.#handleVxlan(burst.at[i]!, burst.frameBytes[i]!, burst.segmentBytes[i]!, now);
-      else this.#handleFrame(burst.at[i]!, burst.frameBytes[i]!, burst.segmentBytes[i]!, port.link === 'ip', now);
-    }
+    for (let i = 0; i < burst.count; i++) this.#handle(burst, i, port.link, now);
   }
 
-  /** Frame i of what another vRNIC read from a VXLAN socket that both share. */
-  handleVxlan(burst: ReceiveBurst, i: number, portIndex: number, now: Micros): void {
+  /** Frame i of what another vRNIC read from a socket that both share. */
+  handleOne(burst: ReceiveBurst, i: number, link: Port['link'], portIndex: number, now: Micros): void {
     const packet = this.#packet;
     packet.bytes = burst.bytes;
     packet.view = burst.view;
     packet.port = portIndex;
     packet.icrcElided = false;
-    packet.source = burst.source[i]!;
-    this.#handleVxlan(burst.at[i]!, burst.frameBytes[i]!, burst.segmentBytes[i]!, now);
+    this.#handle(burst, i, link, now);
+  }
+
+  #handle(burst: ReceiveBurst, i: number, link: Port['link'], now: Micros): void {
+    this.#packet.source = burst.source[i]!;
+    if (link === 'vxlan') this.#handleVxlan(burst.at[i]!, burst.frameBytes[i]!, burst.segmentBytes[i]!, now);
+    else this.#handleFrame(burst.at[i]!, burst.frameBytes[i]!, burst.segmentBytes[i]!, link === 'ip', now);
   }
 
   /** Frame i of another vRNIC's burst, which never left this worker's memory: the VXLAN header stands once. */

@@ -86,7 +86,7 @@ export function openVrnic(config: VrnicConfig, parts: EngineParts): Vrnic {
   const identity = identify(config);
   const addresses = identity.gids.map(({ gid }) => gid);
   const { qpnBase: base, qpnCount: count } = config;
-  const qpns = base !== undefined && count !== undefined ? { qpns: { base, count } } : {};
+  const qpns = base !== undefined && count !== undefined ? { qpns: [{ base, count }] } : {};
   const vni = config.tenant && { vni: config.tenant.vni };
   const wire = createPort(config.port, { addresses, mac: identity.mac, ...vni, ...qpns });
   let place: TenantPlace | null = null;
@@ -122,7 +122,7 @@ export class Vrnic {
   readonly #place: TenantPlace | null;
   readonly #takeVxlan = (burst: ReceiveBurst, i: number, now: Micros): void => {
     this.#clock.now = now;
-    this.#receivers[WIRE_PORT]!.handleVxlan(burst, i, WIRE_PORT, now);
+    this.#receivers[WIRE_PORT]!.handleOne(burst, i, 'vxlan', WIRE_PORT, now);
   };
   readonly #isConnected = (qpn: number): boolean => this.engine.isConnected(qpn);
   readonly #receive = received;
@@ -192,7 +192,12 @@ export class Vrnic {
     this.#links = [{ neighbours: this.#neighbours, port: WIRE_PORT, changes: 0 }];
     if (place) this.#join(place);
     if (!translation) return;
-    this.#receivers.push(new Receiver(this.engine, translation.neighbours, this.#receive, null, true));
+    const translated = new Receiver(this.engine, translation.neighbours, this.#receive, null, true);
+    this.#receivers.push(translated);
+    translation.port.sink = (burst, i, now) => {
+      this.#clock.now = now;
+      translated.handleOne(burst, i, 'ethernet', TRANSLATED_PORT, now);
+    };
     this.#links.push({ neighbours: translation.neighbours, port: TRANSLATED_PORT, changes: 0 });
   }
 
@@ -205,6 +210,7 @@ export class Vrnic {
     if (this.#place !== null) {
       this.#place.local.now = now;
       this.#place.wire.hub.now = now;
+      if (this.#place.translation !== null) this.#place.translation.port.now = now;
     }
     let busy = this.#takeDoorbells(now);
     this.#breatheNeighbours(now);

@@ -54,7 +54,7 @@ async function countReceived(port: AfPacketPort): Promise<number> {
 t.test('af_packet: lets in its own QPNs, QP1 and multicast, and nothing for others', options, async (t) => {
   const veth = makeVeth('filter');
   const a = openSender(veth);
-  const b = openReceiver(veth, { qpns: { base: 0x1000, count: 0x100 } });
+  const b = openReceiver(veth, { qpns: [{ base: 0x1000, count: 0x100 }] });
   t.teardown(() => {
     a.close();
     b.close();

@@ -2,12 +2,17 @@
 import * as Bpf from './bpf.ts';
 import { isMappedIpv4 } from './netdev.ts';
 
+export interface QpnRange {
+  readonly base: number;
+  readonly count: number;
+}
+
 export interface RoceFilter {
   /** 16 octets each (GIDs). RoCE to any other address is left to others. */
   readonly addresses: readonly Uint8Array[];
-  /** Only QPNs of this range, QP1 and the multicast QPN 0xffffff; absent: all. */
-  readonly qpns?: { readonly base: number; readonly count: number };
-  /** Only QPNs of the range: neither QP1 nor multicast. */
+  /** Only QPNs of these ranges, QP1 and the multicast QPN 0xffffff; absent: all. */
+  readonly qpns?: readonly QpnRange[];
+  /** Only QPNs of the ranges: neither QP1 nor multicast. */
   readonly connectedOnly?: boolean;
   /** UDP destination port; 4791 by default. */
   readonly udpPort?: number;
@@ -20,6 +25,7 @@ const ICMPV6 = 58;
 const ROCE_PORT = 4791;
 /** Octets from the UDP header to the word that holds the BTH's DestQP. */
 const DEST_QP_FROM_UDP = 12;
+const GSI_QPN = 1;
 const MULTICAST_QPN = 0xff_ffff;
 
 export function roceFilter(wanted: RoceFilter): Bpf.Filter {
@@ -90,19 +96,34 @@ function writeIpv6Address(filter: Bpf.Filter, index: number, address: Uint8Array
   filter.jump('ipv6 qpn');
 }
 
+/** Ranges that touch are one: the filter looks at one after the other. */
+function merged(ranges: readonly QpnRange[]): QpnRange[] {
+  const found: { base: number; count: number }[] = [];
+  for (const { base, count } of [...ranges].sort((a, b) => a.base - b.base)) {
+    const last = found.at(-1);
+    if (last && last.base + last.count === base) last.count += count;
+    else found.push({ base, count });
+  }
+  return found;
+}
+
 /** The word that holds DestQP is loaded. */
 function writeQpn(filter: Bpf.Filter, { qpns, connectedOnly }: RoceFilter, family: string): void {
   if (!qpns) {
     filter.accept();
     return;
   }
-  const accept = `${family} accept`;
   filter.op(Bpf.AND, 0xff_ffff);
-  if (!connectedOnly) filter.test(Bpf.JUMP_EQUAL, 1, accept, '').test(Bpf.JUMP_EQUAL, MULTICAST_QPN, accept, '');
-  filter.test(Bpf.JUMP_GREATER_EQUAL, qpns.base, '', `${family} drop`);
-  filter.test(Bpf.JUMP_GREATER_EQUAL, qpns.base + qpns.count, `${family} drop`, '');
-  filter.label(accept).accept();
-  filter.label(`${family} drop`).drop();
+  for (const special of connectedOnly ? [] : [GSI_QPN, MULTICAST_QPN]) {
+    const other = `${family} not ${special}`;
+    filter.test(Bpf.JUMP_EQUAL, special, '', other).accept().label(other);
+  }
+  for (const [i, { base, count }] of merged(qpns).entries()) {
+    const next = `${family} range ${i + 1}`;
+    filter.test(Bpf.JUMP_GREATER_EQUAL, base, '', next).test(Bpf.JUMP_GREATER_EQUAL, base + count, next, '');
+    filter.accept().label(next);
+  }
+  filter.drop();
 }
 
 const wordOf = (address: Uint8Array, at: number): number =>

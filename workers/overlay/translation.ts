@@ -6,12 +6,12 @@ import { Errno, type Refusal } from '../../rnic/commands.ts';
 import type { AddressVector, Path } from '../../rnic/path.ts';
 import type { Micros } from '../../wire/types.ts';
 import { gidText, type Netdev } from '../linux/netdev.ts';
+import type { QpnRange } from '../linux/roce-filter.ts';
 import { nextHop } from '../linux/routes.ts';
 import { NeighbourPaths } from '../neighbour-paths.ts';
 import { Neighbours, Resolution } from '../neighbours.ts';
 import { buildPath } from '../path-builder.ts';
-import { AfPacketPort } from '../ports/af-packet.ts';
-import { DeferredPort } from './deferred-port.ts';
+import { HostMember } from './host-hub.ts';
 
 /** Index of its port among the vRNIC's. */
 export const TRANSLATED_PORT = 3;
@@ -21,11 +21,11 @@ export interface TranslationOptions {
   /** The host's own address, 16 octets: its VTEP. */
   readonly local: Uint8Array;
   /** Of the vRNIC alone, among all of the host's. */
-  readonly qpns: { readonly base: number; readonly count: number };
+  readonly qpns: QpnRange;
 }
 
 export class Translation {
-  readonly port: DeferredPort;
+  readonly port: HostMember;
   /** Hosts, as ARP and neighbour discovery know them; the kernel answers for us. */
   readonly neighbours: Neighbours;
   readonly #netdev: Netdev;
@@ -35,10 +35,8 @@ export class Translation {
   constructor({ netdev, local, qpns }: TranslationOptions) {
     this.#netdev = netdev;
     this.#local = local;
-    const addresses = [local];
-    const options = { netdev: netdev.name, addresses, qpns, connectedOnly: true };
-    this.port = new DeferredPort(`af_packet:${netdev.name}`, netdev.mtu, () => new AfPacketPort(options));
-    this.neighbours = new Neighbours({ mac: netdev.mac, addresses, answers: false });
+    this.port = new HostMember({ netdev: netdev.name, mtu: netdev.mtu, local, qpns });
+    this.neighbours = new Neighbours({ mac: netdev.mac, addresses: [local], answers: false });
     this.#paths = new NeighbourPaths(this.neighbours);
   }
 

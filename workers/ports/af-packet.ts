@@ -15,7 +15,7 @@ import { closeOwned } from '../linux/descriptors.ts';
 import * as Libc from '../linux/libc.ts';
 import { MessageBatch } from '../linux/message-batch.ts';
 import { type Netdev, readNetdev } from '../linux/netdev.ts';
-import { type RoceFilter, roceFilter } from '../linux/roce-filter.ts';
+import { type QpnRange, type RoceFilter, roceFilter } from '../linux/roce-filter.ts';
 import * as Socket from '../linux/socket.ts';
 import type { Port, PortCounters } from '../port.ts';
 import { Next, PacketRing } from './packet-ring.ts';
@@ -52,7 +52,7 @@ export class AfPacketPort implements Port {
   readonly mtu: number;
   readonly framing: Framing;
   readonly netdev: Netdev;
-  readonly #options: AfPacketOptions;
+  #options: AfPacketOptions;
   readonly #headBytes: number;
   readonly #counters = newPortCounters();
   readonly #out: MessageBatch;
@@ -98,8 +98,20 @@ export class AfPacketPort implements Port {
     return this.#counters;
   }
 
+  /** The counters as they stand: `counters` asks the kernel what it dropped. */
+  get counted(): Readonly<PortCounters> {
+    return this.#counters;
+  }
+
+  /** Takes these QPNs from now on. */
+  setQpns(qpns: readonly QpnRange[]): void {
+    this.#options = { ...this.#options, qpns };
+    roceFilter(this.#options).attach(this.#fd);
+  }
+
   setAddresses(addresses: readonly Uint8Array[]): void {
-    roceFilter({ ...this.#options, addresses }).attach(this.#fd);
+    this.#options = { ...this.#options, addresses };
+    roceFilter(this.#options).attach(this.#fd);
     releaseGuards(this.#guards);
     this.#guard(addresses);
   }

@@ -1,5 +1,6 @@
 /** Makes the port of a vRNIC in its worker from its configuration. */
 import { macNumber } from '../../vswitch/tenant-view.ts';
+import type { QpnRange } from '../linux/roce-filter.ts';
 import { joinVtep } from '../overlay/vxlan-hub.ts';
 import type { Port } from '../port.ts';
 import type { PortConfig } from '../vrnic-config.ts';
@@ -14,7 +15,7 @@ export interface PortOwner {
   /** In a tenant's network. */
   readonly mac?: Uint8Array;
   readonly vni?: number;
-  readonly qpns?: { readonly base: number; readonly count: number };
+  readonly qpns?: readonly QpnRange[];
 }
 
 /** @throws Error that says what is missing: interface, right, file. */

@@ -1,0 +1,75 @@
+/** Translated connections of several vRNICs of one worker: one packet socket, each packet to the vRNIC that its QPN names. */
+import t from 'tap';
+import { ReceiveBurst } from '../../rnic/burst.ts';
+import { readNetdev } from '../../workers/linux/netdev.ts';
+import { HostMember } from '../../workers/overlay/host-hub.ts';
+import { buildPath } from '../../workers/path-builder.ts';
+import { AfPacketPort } from '../../workers/ports/af-packet.ts';
+import { eventually } from '../support/eventually.ts';
+import { FrameMaker } from '../workers/test-frames.ts';
+import { makeVeth, whyNoNamespaces, within } from '../workers/veth.ts';
+
+const skip = whyNoNamespaces();
+const RANGE = 0x100;
+const [FIRST, SECOND, THIRD] = [0x1000, 0x1100, 0x2000];
+
+t.test('translated packets go to the vRNIC that their QPN names, and who has left gets none', { skip }, async (t) => {
+  const veth = makeVeth('hosthub');
+  const { left, right } = veth;
+  const sender = within(left, () => new AfPacketPort({ netdev: left.netdev, addresses: [left.ipv4] }));
+  const members = [FIRST, SECOND, THIRD].map(
+    (base) => new HostMember({ netdev: right.netdev, mtu: 9000, local: right.ipv4, qpns: { base, count: RANGE } }),
+  ) as [HostMember, HostMember, HostMember];
+  t.teardown(() => {
+    for (const port of [sender, ...members]) port.close();
+    veth.remove();
+  });
+  const [first, second, third] = members;
+  t.equal(first.fileDescriptor, -1, 'no socket before it is needed');
+  within(right, () => {
+    for (const member of members) member.open();
+  });
+  t.equal(first.fileDescriptor, third.fileDescriptor, 'one socket');
+  const taken: [number, number, number][] = [];
+  for (const member of members)
+    member.sink = ({ view, at }, i, now) => {
+      const isUdp = view.getUint16(at[i]! + 12) === 0x0800 && view.getUint8(at[i]! + 23) === 17;
+      if (isUdp) taken.push([member.qpns.base, view.getUint32(at[i]! + 46) & 0xff_ffff, now]);
+    };
+  const path = buildPath({
+    av: { dgid: right.ipv4, sgidIndex: 0, hopLimit: 0, trafficClass: 0, flowLabel: 0, portNum: 1 },
+    sgid: left.ipv4,
+    sourceMac: sender.netdev.mac,
+    destinationMac: within(right, () => readNetdev(right.netdev)).mac,
+    localQpn: 1,
+    remoteQpn: 2,
+    portIndex: 0,
+    port: sender,
+  });
+  const burst = new ReceiveBurst();
+  /** What a run of packets, the last to `last`, brings. */
+  const send = async (qpns: readonly number[], poller: HostMember): Promise<[number, number, number][]> => {
+    const maker = new FrameMaker();
+    for (const qpn of qpns) maker.put(path, 1, 64, qpn);
+    sender.transmit(maker.burst);
+    taken.length = 0;
+    await eventually(() => {
+      for (const member of [poller, ...members]) member.receive(burst);
+      return taken.some(([, qpn]) => qpn === qpns.at(-1));
+    });
+    return [...taken];
+  };
+  for (const member of members) member.now = 3;
+  t.strictSame(await send([FIRST, THIRD - 1, THIRD + 5, 1, 0xff_ffff, SECOND + RANGE - 1], first), [
+    [FIRST, FIRST, 3],
+    [THIRD, THIRD + 5, 3],
+    [SECOND, SECOND + RANGE - 1, 3],
+  ]);
+  t.match(second.counters, { rxDropped: 0 });
+  second.close();
+  t.strictSame(await send([SECOND, SECOND + 1, THIRD], third), [[THIRD, THIRD, 3]]);
+  third.close();
+  first.close();
+  t.equal(first.fileDescriptor, -1);
+  t.equal(first.receive(burst), 0);
+});

@@ -1,0 +1,189 @@
+/**
+ * The RoCEv2 of a host's own address on one interface, shared by the vRNICs of one worker whose connections are translated: one packet socket, which takes the QPNs of all of
+ * them. A QPN says whose a packet is. Who polls hands each frame to its owner, where it lies.
+ */
+import type { ReceiveBurst, TransmitBurst } from '../../rnic/burst.ts';
+import { Framing } from '../../rnic/path.ts';
+import * as Bth from '../../wire/bth.ts';
+import * as Ethernet from '../../wire/ethernet.ts';
+import * as Ipv4 from '../../wire/ipv4.ts';
+import * as Ipv6 from '../../wire/ipv6.ts';
+import type { Micros } from '../../wire/types.ts';
+import * as Udp from '../../wire/udp.ts';
+import { gidText } from '../linux/netdev.ts';
+import type { QpnRange } from '../linux/roce-filter.ts';
+import type { Port, PortCounters } from '../port.ts';
+import { AfPacketPort } from '../ports/af-packet.ts';
+import { newPortCounters } from '../ports/port-counters.ts';
+import { segmentCount, sharedHeaderBytes } from '../ports/super-frame.ts';
+
+/** Takes frame i of a burst; it may not keep it. */
+export type HostSink = (burst: ReceiveBurst, i: number, now: Micros) => void;
+
+export interface HostMemberOptions {
+  readonly netdev: string;
+  readonly mtu: number;
+  /** The host's own address, 16 octets. */
+  readonly local: Uint8Array;
+  /** Of this vRNIC alone. */
+  readonly qpns: QpnRange;
+}
+
+/** By interface and address. One thread's alone. */
+const hubs = new Map<string, HostHub>();
+/** No RoCE: for all. */
+const EVERYBODY = -1;
+
+class HostHub {
+  readonly port: AfPacketPort;
+  readonly #members: HostMember[] = [];
+  readonly #onEmpty: () => void;
+  /** Who polled last, and read nothing. */
+  #foundEmpty: HostMember | null = null;
+
+  /** @throws what opening throws. */
+  constructor(first: HostMember, { netdev, local, qpns }: HostMemberOptions, onEmpty: () => void) {
+    this.port = new AfPacketPort({ netdev, addresses: [local], qpns: [qpns], connectedOnly: true });
+    this.#members.push(first);
+    this.#onEmpty = onEmpty;
+  }
+
+  join(member: HostMember): void {
+    this.#members.push(member);
+    this.#filter();
+  }
+
+  leave(member: HostMember): void {
+    this.#members.splice(this.#members.indexOf(member), 1);
+    if (this.#foundEmpty === member) this.#foundEmpty = null;
+    if (this.#members.length > 0) return this.#filter();
+    this.port.close();
+    this.#onEmpty();
+  }
+
+  /** How many frames were read, for whomever. */
+  poll(member: HostMember, burst: ReceiveBurst): number {
+    if (this.#foundEmpty !== null && this.#foundEmpty !== member) return 0;
+    const read = this.port.receive(burst);
+    this.#foundEmpty = read === 0 ? member : null;
+    for (let i = 0; i < read; i++) this.#hand(burst, i, member.now);
+    return read;
+  }
+
+  #hand(burst: ReceiveBurst, i: number, now: Micros): void {
+    const at = burst.at[i]!;
+    const qpn = destQpOf(burst.view, at, at + burst.frameBytes[i]!);
+    for (let j = 0; j < this.#members.length; j++) {
+      const member = this.#members[j]!;
+      if (qpn !== EVERYBODY && !member.owns(qpn)) continue;
+      member.take(burst, i, now);
+      if (qpn !== EVERYBODY) return;
+    }
+  }
+
+  #filter(): void {
+    this.port.setQpns(this.#members.map(({ qpns }) => qpns));
+  }
+}
+
+/** A vRNIC's share. It joins when it is opened: most vRNICs never translate, and a packet socket costs every packet of its interface. */
+export class HostMember implements Port {
+  readonly name: string;
+  readonly link = 'ethernet';
+  readonly mtu: number;
+  readonly qpns: QpnRange;
+  /** Its vRNIC; null until there is one. */
+  sink: HostSink | null = null;
+  /** The time of the breath that reads. */
+  now: Micros = 0;
+  readonly #options: HostMemberOptions;
+  readonly #counters = newPortCounters();
+  #hub: HostHub | null = null;
+  #isClosed = false;
+
+  constructor(options: HostMemberOptions) {
+    this.#options = options;
+    this.name = `af_packet:${options.netdev}`;
+    this.mtu = options.mtu;
+    this.qpns = options.qpns;
+  }
+
+  /** Idempotent. @throws what opening throws: no CAP_NET_RAW, interface gone. */
+  open(): void {
+    if (this.#hub !== null || this.#isClosed) return;
+    const key = `${this.#options.netdev} ${gidText(this.#options.local)}`;
+    const known = hubs.get(key);
+    if (known) known.join(this);
+    this.#hub = known ?? new HostHub(this, this.#options, () => hubs.delete(key));
+    hubs.set(key, this.#hub);
+  }
+
+  /** Of the open port. */
+  get framing(): Framing {
+    return this.#hub?.port.framing ?? Framing.SINGLE;
+  }
+
+  get fileDescriptor(): number {
+    return this.#hub?.port.fileDescriptor ?? -1;
+  }
+
+  /** Frames that the kernel dropped were anybody's of the socket. */
+  get counters(): PortCounters {
+    if (this.#hub !== null) this.#counters.rxDropped = this.#hub.port.counters.rxDropped;
+    return this.#counters;
+  }
+
+  owns(qpn: number): boolean {
+    return qpn >= this.qpns.base && qpn < this.qpns.base + this.qpns.count;
+  }
+
+  take(burst: ReceiveBurst, i: number, now: Micros): void {
+    const bytes = burst.frameBytes[i]!;
+    const segment = burst.segmentBytes[i]!;
+    const frames = segment === 0 ? 1 : segmentCount(bytes, segment, sharedHeaderBytes(burst.view, burst.at[i]!));
+    this.#counters.rxFrames += frames;
+    this.#counters.rxBytes += bytes;
+    this.sink?.(burst, i, now);
+  }
+
+  /** Its own frames come by the sink, as those of others do. */
+  receive(burst: ReceiveBurst): number {
+    const read = this.#hub === null ? 0 : this.#hub.poll(this, burst);
+    burst.count = 0;
+    return read;
+  }
+
+  /** Frames have paths, and paths are made once it is open. */
+  transmit(burst: TransmitBurst): boolean {
+    if (this.#hub === null) return true;
+    const { port } = this.#hub;
+    const { txBytes, txFrames, txErrors, txBusy } = port.counted;
+    const isAll = port.transmit(burst);
+    const now = port.counted;
+    this.#counters.txCalls++;
+    this.#counters.txBytes += now.txBytes - txBytes;
+    this.#counters.txFrames += now.txFrames - txFrames;
+    this.#counters.txErrors += now.txErrors - txErrors;
+    this.#counters.txBusy += now.txBusy - txBusy;
+    return isAll;
+  }
+
+  onReadable(): void {}
+
+  close(): void {
+    this.#isClosed = true;
+    this.#hub?.leave(this);
+    this.#hub = null;
+  }
+}
+
+/** The socket's filter has looked already: what is no RoCE here is ARP or neighbour discovery. */
+function destQpOf(view: DataView, at: number, end: number): number {
+  const ipAt = at + Ethernet.BYTES;
+  if (end < ipAt + Ipv4.BYTES) return EVERYBODY;
+  const isIpv6 = view.getUint16(at + 12) === Ethernet.ETHER_TYPE_IPV6;
+  if (!isIpv6 && view.getUint16(at + 12) !== Ethernet.ETHER_TYPE_IPV4) return EVERYBODY;
+  if ((isIpv6 ? Ipv6.nextHeader(view, ipAt) : Ipv4.protocol(view, ipAt)) !== Ipv4.PROTOCOL_UDP) return EVERYBODY;
+  const bthAt = ipAt + (isIpv6 ? Ipv6.BYTES : (view.getUint8(ipAt) & 15) * 4) + Udp.BYTES;
+  return end < bthAt + Bth.BYTES ? EVERYBODY : Bth.destQp(view, bthAt);
+}

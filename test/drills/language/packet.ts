@@ -15,6 +15,7 @@ import * as Opcode from '../../../wire/opcode.ts';
 import * as Reth from '../../../wire/reth.ts';
 import type { OpCode, OpFlags, PKey, Psn, QKey, Qpn, RKey } from '../../../wire/types.ts';
 import { pathBetween } from '../../support/paths.ts';
+import { type Letter, letterOf, madOf } from './letter.ts';
 import { type NakName, opcodeName, opcodeOf, type SyndromeName, syndromeFields, syndromeOf } from './names.ts';
 
 /** Octets; a text; or how many octets (sent: of a pattern that tells the PSN; expected: of whatever content). */
@@ -57,6 +58,8 @@ export interface Packet {
   readonly qKey?: number;
   readonly srcQp?: number;
   readonly payload?: Payload;
+  /** Instead of a payload: a message of connection management. */
+  readonly letter?: Letter;
   /** IP and UDP: hosts as the low 32 bits of their addresses. */
   readonly from?: number;
   readonly to?: number;
@@ -205,7 +208,7 @@ export function frameOf(packet: Packet, defaults: Defaults): Uint8Array<ArrayBuf
     isIpv6,
     ...(packet.sourcePort !== undefined && { sourcePort: packet.sourcePort }),
   });
-  const payload = octetsOf(packet.payload ?? 0, packet.psn);
+  const payload = packet.letter ? madOf(packet.letter) : octetsOf(packet.payload ?? 0, packet.psn);
   const padCount = packet.pad ?? Bth.padCountFor(payload.length);
   const bthAt = template.length;
   const payloadAt = bthAt + Math.max(Opcode.headerBytes(opcode), Bth.BYTES);
@@ -311,11 +314,13 @@ function extensionsOf(decoded: Decoded): Partial<Packet> {
 /** What stands in a frame that the engine sent. @throws Error when it is malformed or its ICRC is wrong. */
 export function packetOf(frame: Uint8Array): Packet {
   const decoded = decode(frame);
+  const letter = letterOf(layerOf(decoded, 'mad'), layerOf(decoded, 'cm'));
   const [ipv4, ipv6, udp] = [layerOf(decoded, 'ipv4'), layerOf(decoded, 'ipv6'), layerOf(decoded, 'udp')];
   return {
     ...bthOf(decoded),
     ...extensionsOf(decoded),
     payload: layerOf(decoded, 'payload') ?? new Uint8Array(0),
+    ...(letter && { letter }),
     padOctet: Math.max(0, ...(layerOf(decoded, 'pad') ?? [])),
     ...(ipv4 && { trafficClass: ipv4.typeOfService, hopLimit: ipv4.timeToLive }),
     ...(ipv6 && { trafficClass: ipv6.trafficClass, hopLimit: ipv6.hopLimit }),
@@ -328,11 +333,15 @@ export function asWanted(found: Packet | undefined, wanted: Packet): Partial<Pac
   if (found === undefined) return undefined;
   const entries = Object.entries(wanted).map(([name, value]) => {
     const own = found[name as keyof Packet];
+    if (name === 'letter') return [name, partOf(own as Letter | undefined, value as Letter)];
     if (name === 'payload') return [name, payloadAs(own as Uint8Array, value as Payload)];
     return [name, typeof value === 'number' && typeof own === 'bigint' ? Number(own) : own];
   });
   return Object.fromEntries(entries) as Partial<Packet>;
 }
+
+const partOf = (found: Letter | undefined, wanted: Letter): Letter | undefined =>
+  found && (Object.fromEntries(Object.keys(wanted).map((name) => [name, found[name]])) as Letter);
 
 function payloadAs(found: Uint8Array, wanted: Payload): Payload {
   if (typeof wanted === 'number') return found.length;
@@ -341,7 +350,8 @@ function payloadAs(found: Uint8Array, wanted: Payload): Payload {
 
 /** One line for people. */
 export function lineOf(packet: Packet): string {
-  const { opcode, payload, ...fields } = packet;
+  const { opcode, payload, letter, ...fields } = packet;
+  if (letter !== undefined) return `${letter.message}, transaction ${letter.transaction ?? 'any'}`;
   const shown = Object.entries(fields).filter(([name]) => SHOWN.includes(name));
   const bytes = typeof payload === 'number' ? payload : (payload?.length ?? 0);
   return [opcode, ...shown.map(([name, value]) => `${name} ${value}`), `${bytes} octets`].join(', ');

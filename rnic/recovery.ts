@@ -83,10 +83,11 @@ export class Recovery {
 
   /** Everything before `una` is acknowledged. */
   progressed(una: Psn, now: Micros): void {
+    if (this.#timedPsn !== -1 && PsnMath.difference(una, this.#timedPsn as Psn) > 0) {
+      this.measured(now - this.#timedAt);
+      this.#timedPsn = -1;
+    }
     this.heard(now);
-    if (this.#timedPsn === -1 || PsnMath.difference(una, this.#timedPsn as Psn) <= 0) return;
-    this.measured(now - this.#timedAt);
-    this.#timedPsn = -1;
   }
 
   /** What left after this moment cannot have been answered by now. */
@@ -164,7 +165,8 @@ export class Recovery {
     this.#naks = 0;
     this.#nakPsn = -1;
     this.#rnrNaks = 0;
-    this.#doublings = 0;
+    // Karn: on a path longer than the first timer nothing would ever be measured, if the timer began anew with each packet.
+    if (this.smoothed !== 0) this.#doublings = 0;
   }
 
   /** A round trip took so long. */

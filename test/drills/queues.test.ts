@@ -383,3 +383,18 @@ drill(
     expect.completion({ wrId: 2, status: 'LOC_PROT_ERR' });
   },
 );
+
+drill('R-179: SGEs that an earlier work request left in the queue mean nothing', (d) => {
+  const at = (address: number, length: number) => ({ address, length, lKey: d.memory.key });
+  d.qp('rc', { cap: { maxRecvWr: 1, maxRecvSge: 2 } });
+  for (let psn = 0; psn < 4; psn++) {
+    d.post.recv({ sges: [at(REMOTE, 4), at(REMOTE + 64, 100)] });
+    d.inject({ ...SEND, psn });
+    d.expect.completion({ status: 'SUCCESS' });
+  }
+  d.post.recv({ sges: [at(REMOTE, 4)] });
+  d.inject({ ...SEND, psn: 4 });
+  d.expect.packet(nak('INVALID_REQUEST', 4));
+  d.expect.completion({ status: 'LOC_LEN_ERR' });
+  d.expect.event('QP_REQ_ERR');
+});

@@ -1,5 +1,5 @@
 /** Drills: what an RC requester sends, and what it makes of acknowledgements and responses. SPEC-CHECKLIST §2.2, §2.4. */
-import { drill, LOCAL, REMOTE } from './language/drill.ts';
+import { type Drill, drill, LOCAL, REMOTE } from './language/drill.ts';
 import { ack, nak, type Packet } from './language/packet.ts';
 
 const FIRST: Packet = { opcode: 'RDMA_READ_RESPONSE_FIRST', psn: 0, payload: 256 };
@@ -426,4 +426,55 @@ drill('R-123: our own ACKs say that credits are not counted', ({ qp, inject, exp
   qp('rc');
   inject({ opcode: 'RDMA_WRITE_ONLY', psn: 0, payload: 8, ackReq: true });
   expect.packet(ack(0, { credits: 31 }));
+});
+
+for (const [name, request, post] of [
+  [
+    'ATOMIC_WRITE',
+    { opcode: 'ATOMIC_WRITE', payload: '8 octets' },
+    (d: Drill) => d.post.atomicWrite({ inline: '8 octets' }),
+  ],
+  ['FLUSH', { opcode: 'FLUSH', length: 4096 }, (d: Drill) => d.post.flush(REMOTE, 4096, 0x77)],
+] as const) {
+  drill(`R-085: an ${name} is completed by an empty READ response of its own, not by an ACK`, (d) => {
+    d.qp('rc');
+    post(d);
+    d.post.write();
+    d.expect.packet({ psn: 0, va: REMOTE, ...request }, write(1));
+    d.inject(ack(1));
+    d.expect.packet({ psn: 0, ...request });
+    d.sent();
+    d.inject(only(0, 0), ack(1));
+    d.expect.completion({ wrId: 1, status: 'SUCCESS', opcode: name }, { wrId: 2, status: 'SUCCESS' });
+  });
+  for (const answer of [only(0, 8), { ...FIRST, payload: 0 }, { opcode: 'ATOMIC_ACKNOWLEDGE', psn: 0 }]) {
+    drill(`R-112: ${answer.opcode} of ${answer.payload ?? 8} octets to an ${name} is BAD_RESP_ERR`, (d) => {
+      d.qp('rc');
+      post(d);
+      d.expect.packet({ psn: 0, ...request });
+      d.inject(answer);
+      d.expect.completion({ wrId: 1, status: 'BAD_RESP_ERR' });
+      d.expect.state('ERR');
+    });
+  }
+}
+
+drill('R-044: copies of one NAK are acted upon once', ({ qp, post, inject, advance, expect, sent }) => {
+  qp('rc');
+  post.write();
+  expect.packet(write(0));
+  advance('1ms');
+  inject(ack(0));
+  expect.completion({ wrId: 1, status: 'SUCCESS' });
+  for (let i = 0; i < 4; i++) post.write();
+  sent();
+  inject(nak('PSN_SEQUENCE_ERROR', 1), nak('PSN_SEQUENCE_ERROR', 1), nak('PSN_SEQUENCE_ERROR', 1));
+  expect.that(sent().filter(({ psn }) => psn === 1).length, 1, 'repetitions');
+  advance('1ms');
+  inject(nak('PSN_SEQUENCE_ERROR', 1));
+  expect.that(
+    sent().some(({ psn }) => psn === 1),
+    true,
+    'later it is a new one',
+  );
 });

@@ -301,3 +301,23 @@ drill('R-126: we answer nothing for a QP that is none, nor in RESET', ({ qp, mod
   inject({ opcode: 'RDMA_WRITE_ONLY', psn: 0, payload: 8, ackReq: true });
   expect.counter('drop_qp_state', 1);
 });
+
+drill('R-102: the adaptive timer follows the round trip: on a slow path it waits longer, on a fast one less', (d) => {
+  const waited = (roundTrip: Span): number => {
+    d.qp('rc', { timeout: 18 });
+    for (let psn = 0; psn < 20; psn++) {
+      d.post.write();
+      d.advance(roundTrip);
+      d.inject(ack(psn));
+      d.expect.completion({ status: 'SUCCESS' });
+    }
+    d.post.write();
+    d.sent();
+    const start = d.now;
+    while (d.sent().length === 0) d.advance('100us');
+    return d.now - start;
+  };
+  const [fast, slow] = [waited('20us'), waited('30ms')];
+  d.expect.that(fast >= 20 && fast < 10_000, true, `${fast} µs on the fast path`);
+  d.expect.that(slow >= 30_000 && slow < 1_000_000, true, `${slow} µs on the slow path`);
+});

@@ -8,7 +8,18 @@ export const DEFAULT_SOCKET = process.env.URNIC_SOCKET ?? '/run/urnic/control.so
 
 export interface ControlRequest {
   readonly op:
-    | ('list' | 'switchPorts' | 'device' | 'port' | 'statistics' | 'resources' | 'capture' | 'tenants' | 'connections')
+    | (
+        | 'list'
+        | 'switchPorts'
+        | 'device'
+        | 'port'
+        | 'statistics'
+        | 'resources'
+        | 'capture'
+        | 'captureTenant'
+        | 'tenants'
+        | 'connections'
+      )
     | TenantOp;
   readonly tenant?: string;
   readonly settings?: Record<string, unknown>;

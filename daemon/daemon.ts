@@ -9,6 +9,7 @@ import { z } from 'zod';
 import { Context } from '../verbs/index.ts';
 import { connect } from '../workers/client.ts';
 import { gidText, isLinkLocal, readNetdev } from '../workers/linux/netdev.ts';
+import { beginShared, type CaptureTarget } from '../workers/ports/capture-file.ts';
 import { Supervisor } from '../workers/supervisor.ts';
 import type { PortConfig, VrnicConfig } from '../workers/vrnic-config.ts';
 import { type Configuration, EndpointText, LimitText, NameText, RuleText, type TenantText } from './configuration.ts';
@@ -33,6 +34,7 @@ const Request = z.strictObject({
       'statistics',
       'resources',
       'capture',
+      'captureTenant',
       'tenants',
       'connections',
     ] as const),
@@ -232,12 +234,13 @@ export class Daemon {
 
   async #execute(request: Request): Promise<unknown> {
     if (request.op === 'list') return this.#vrnics.running;
+    if (request.op === 'captureTenant') return this.#captureTenant(request);
     if (request.op === 'switchPorts') return this.#ports.names;
     if (request.op === 'tenants' || isTenantOp(request.op)) return this.#executeTenant(request);
     const name = request.vrnic ?? '';
     if (this.#ports.has(name)) return this.#executePort(request, name);
     if (!this.#vrnics.running.includes(name)) throw new Error(`no vRNIC named ${JSON.stringify(name)} runs here`);
-    if (request.op === 'capture') return this.#supervisor.capture(name, request.file);
+    if (request.op === 'capture') return this.#supervisor.capture(name, targetOf(request));
     if (request.op === 'device' || request.op === 'port') return this.#describe(name);
     const { counters, ports, resources, connections } = await this.#supervisor.statistics(name);
     if (request.op === 'connections') return connections.map(connectionText);
@@ -245,8 +248,26 @@ export class Daemon {
     return { contexts: resources, programs: this.#vrnics.programsOf(name) };
   }
 
-  #executePort({ op, file }: Request, name: string): Promise<unknown> {
-    if (op === 'capture') return this.#supervisor.capture(name, file);
+  /** All that a tenant has here, in one file; those that come later are not in it. @throws Error of the file, or of a worker: then nothing is captured. */
+  async #captureTenant({ tenant = '', file }: Request): Promise<string[]> {
+    if (!this.#directory.find(tenant)) throw new Error(`no tenant named ${JSON.stringify(tenant)}`);
+    const names = [...this.#vrnics.runningOf(tenant), ...this.#ports.namesOf(tenant)];
+    if (file !== undefined) beginShared(file, names);
+    const end = (): Promise<unknown> => Promise.allSettled(names.map((name) => this.#supervisor.capture(name)));
+    if (file === undefined) await end();
+    else
+      await Promise.all(
+        names.map((name, interfaceIndex) => this.#supervisor.capture(name, { file, interfaceIndex })),
+      ).catch(async (error: Error) => {
+        await end();
+        throw error;
+      });
+    return names;
+  }
+
+  #executePort(request: Request, name: string): Promise<unknown> {
+    const { op } = request;
+    if (op === 'capture') return this.#supervisor.capture(name, targetOf(request));
     if (op === 'statistics') return this.#supervisor.statistics(name);
     throw new Error(`${name} is a port of a tenant's switch: it has no ${op}`);
   }
@@ -284,6 +305,8 @@ export class Daemon {
     }
   }
 }
+
+const targetOf = ({ file }: Request): CaptureTarget | undefined => (file === undefined ? undefined : { file });
 
 const isTenantOp = (op: Request['op']): op is TenantOp => (TENANT_OPS as readonly string[]).includes(op);
 

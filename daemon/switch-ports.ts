@@ -62,6 +62,10 @@ export class SwitchPorts {
     return [...this.#configs.keys()];
   }
 
+  namesOf(tenant: string): string[] {
+    return [...this.#configs.values()].filter((config) => config.tenant.name === tenant).map(({ name }) => name);
+  }
+
   has(name: string): boolean {
     return this.#configs.has(name);
   }

@@ -38,6 +38,11 @@ export class Vrnics {
     return this.#options.supervisor.names;
   }
 
+  /** Those of a tenant that run. */
+  runningOf(tenant: string): string[] {
+    return this.running.filter((name) => this.#defined.get(name)?.config.tenant?.name === tenant);
+  }
+
   get count(): number {
     return this.#defined.size;
   }

@@ -54,7 +54,7 @@ async function openHostedDevice(config: VrnicConfig, spin: Spin | undefined): Pr
     endpoint: () => supervisor.endpoint(name),
     statistics: () => supervisor.statistics(name),
     capture: async (file) => {
-      await supervisor.capture(name, file);
+      await supervisor.capture(name, file === undefined ? undefined : { file });
     },
     stop: () => supervisor.stop(),
   };

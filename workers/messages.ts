@@ -8,6 +8,7 @@ import type { Result } from '../rnic/commands.ts';
 import type { Tenant } from '../vswitch/model.ts';
 import type { LinkCommand, LinkEvent } from './device-link.ts';
 import type { SwitchPortConfig } from './overlay/switch-port.ts';
+import type { CaptureTarget } from './ports/capture-file.ts';
 import type { VrnicConfig } from './vrnic-config.ts';
 
 export type ControlMessage =
@@ -24,7 +25,7 @@ export type ControlMessage =
     }
   | { readonly id: number; readonly kind: 'statistics'; readonly name: string }
   /** Writes all frames of the wire port to a pcapng file from now on; no file: ends that. */
-  | { readonly id: number; readonly kind: 'capture'; readonly name: string; readonly file?: string }
+  | { readonly id: number; readonly kind: 'capture'; readonly name: string; readonly target?: CaptureTarget }
   /** The GID table changed; index = sgid_index. */
   | { readonly id: number; readonly kind: 'setGids'; readonly name: string; readonly gids: Uint8Array[] }
   /** The tenant of a vRNIC has changed; answers how many connections that ended. */

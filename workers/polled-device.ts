@@ -109,7 +109,7 @@ class PolledDevice implements LocalDevice, Driver {
   }
 
   async capture(file?: string): Promise<void> {
-    this.#vrnic.capture(file);
+    this.#vrnic.capture(file === undefined ? undefined : { file });
   }
 
   async stop(): Promise<void> {

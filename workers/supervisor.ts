@@ -11,6 +11,7 @@ import type { LinkEndpoint } from './device-link.ts';
 import { closeAll, newLedger } from './linux/descriptors.ts';
 import type { ControlAnswer, ControlMessage } from './messages.ts';
 import type { SwitchPortConfig } from './overlay/switch-port.ts';
+import type { CaptureTarget } from './ports/capture-file.ts';
 import { SPIN_MICROS, type Spin, type VrnicConfig } from './vrnic-config.ts';
 import { TURN_MICROS, type WorkerTask } from './worker-loop.ts';
 
@@ -176,8 +177,8 @@ export class Supervisor {
   }
 
   /** All frames of its wire port to a pcapng file; without a file: no longer. @throws the error of open. */
-  capture(name: string, file?: string): Promise<unknown> {
-    return this.#homeOf(name).call({ kind: 'capture', name, ...(file === undefined ? {} : { file }) });
+  capture(name: string, target?: CaptureTarget): Promise<unknown> {
+    return this.#homeOf(name).call({ kind: 'capture', name, ...(target && { target }) });
   }
 
   setGids(name: string, gids: Uint8Array[]): Promise<unknown> {

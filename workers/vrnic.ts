@@ -30,7 +30,7 @@ import { Pace } from './pace.ts';
 import { LOOPBACK_PORT, PathResolver, WIRE_PORT } from './path-resolver.ts';
 import type { Port, PortCounters } from './port.ts';
 import { CapturePort } from './ports/capture.ts';
-import { CaptureFile } from './ports/capture-file.ts';
+import { CaptureFile, type CaptureTarget } from './ports/capture-file.ts';
 import { createPort } from './ports/create-port.ts';
 import { MemoryPort, newLoopback } from './ports/memory.ts';
 import { type QueueAllocator, QueueSlabs } from './queue-slabs.ts';
@@ -368,12 +368,12 @@ export class Vrnic {
   }
 
   /** @throws Error of open. */
-  capture(file: string | undefined): void {
+  capture(target: CaptureTarget | undefined): void {
     const wire = this.ports[WIRE_PORT]!;
     const plain = wire instanceof CapturePort ? wire.end() : wire;
-    this.ports[WIRE_PORT] = file === undefined ? plain : new CapturePort(plain, new CaptureFile(file, plain.name));
+    this.ports[WIRE_PORT] = target ? new CapturePort(plain, new CaptureFile(target, plain.name)) : plain;
     // What others read for it would pass by the capture.
-    if (this.#place) this.#place.wire.sink = file === undefined ? this.#takeVxlan : null;
+    if (this.#place) this.#place.wire.sink = target ? null : this.#takeVxlan;
   }
 
   statistics(): {

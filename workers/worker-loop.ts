@@ -251,7 +251,7 @@ export class WorkerLoop {
       case 'setTenant':
         return this.#portOrVrnic(message.name).setTenant(message.tenant);
       case 'capture':
-        return this.#portOrVrnic(message.name).capture(message.file);
+        return this.#portOrVrnic(message.name).capture(message.target);
     }
   }
 

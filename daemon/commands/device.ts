@@ -47,9 +47,9 @@ export function addDevice(program: Command): void {
   deviceFlags(res).action((name, flags: Flags) => show<Resources>('resources', name, flags, resText));
   program
     .command('capture')
-    .description('write the frames of a vRNIC of the daemon to a pcapng file, until interrupted')
-    .argument('<vrnic>')
-    .argument('<file>', 'absolute, or from here')
+    .description('write the frames of a vRNIC or port of the daemon to a pcapng file, until interrupted')
+    .argument('<names...>', "a vRNIC or a port of a tenant's switch, and a file: absolute, or from here")
+    .option('--tenant <name>', "all of a tenant's vRNICs and ports here, in one file, as the tenant sees them")
     .option('--socket <path>', 'the daemon', DEFAULT_SOCKET)
     .option('--seconds <count>', 'end by itself after so long')
     .action(capture);
@@ -177,15 +177,26 @@ function resText({ contexts, programs }: Resources, vrnic: string): string {
   return lines.join('\n');
 }
 
-async function capture(vrnic: string, file: string, flags: { socket: string; seconds?: string }): Promise<void> {
+interface CaptureFlags {
+  readonly socket: string;
+  readonly seconds?: string;
+  readonly tenant?: string;
+}
+
+async function capture(names: string[], { socket, seconds, tenant }: CaptureFlags): Promise<void> {
+  const [file, vrnic] = [...names].reverse();
+  if (file === undefined || names.length > 2 || (vrnic === undefined) === (tenant === undefined))
+    throw new Error('give a vRNIC or --tenant, and a file');
   const { resolve } = await import('node:path');
-  await ask(flags.socket, { op: 'capture', vrnic, file: resolve(file) });
-  console.log(`capturing ${vrnic} to ${file}; interrupt to end`);
+  const what =
+    tenant === undefined ? { op: 'capture' as const, vrnic: vrnic! } : { op: 'captureTenant' as const, tenant };
+  await ask(socket, { ...what, file: resolve(file) });
+  console.log(`capturing ${tenant === undefined ? vrnic : `tenant ${tenant}`} to ${file}; interrupt to end`);
   await new Promise<void>((end) => {
     for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => end());
-    if (flags.seconds !== undefined) setTimeout(end, Number(flags.seconds) * 1000);
+    if (seconds !== undefined) setTimeout(end, Number(seconds) * 1000);
     else setInterval(() => {}, 60_000);
   });
-  await ask(flags.socket, { op: 'capture', vrnic });
+  await ask(socket, what);
   process.exit(0);
 }

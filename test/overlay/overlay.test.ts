@@ -174,7 +174,7 @@ t.test('a connection from a GID that is no endpoint is refused in words: the pee
 t.test('a capture of a tenant’s vRNIC shows frames as the tenant sees them, each segment by itself', async (t) => {
   const { member } = place(t);
   const file = join(t.testdir(), 'tenant.pcapng');
-  const port = new CapturePort(member, new CaptureFile(file, member.name));
+  const port = new CapturePort(member, new CaptureFile({ file }, member.name));
   const burst = new TransmitBurst(4096);
   const inner = [
     Uint8Array.from([...MAC, ...new Uint8Array(50).fill(1)]),

@@ -1,10 +1,11 @@
 /** Containers behind veth ports of two tenants with the same addresses, on two hosts: ping, TCP, rules, spoofing, MTU, and a vRNIC beside them. */
+import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { eventually } from '../support/eventually.ts';
 import { exclusive } from '../support/exclusive.ts';
 import { must, Namespace, twoHosts } from '../support/netns.ts';
 import { lacks } from '../support/skip.ts';
-import { UrnicHost } from '../uverbs/lab.ts';
+import { CLI, UrnicHost } from '../uverbs/lab.ts';
 
 const TENANTS = ['blue', 'red'] as const;
 const MTU = 1400;
@@ -49,104 +50,139 @@ async function container(t: Test, host: Namespace, netdev: string): Promise<Name
   return inside;
 }
 
-t.test('ports of containers', { skip: lacks('root', 'busybox', 'iperf3', 'gcc'), timeout: 900_000 }, async (t) => {
-  await exclusive(t, 'machine');
-  const [here, there] = await twoHosts(t);
-  const inside = new Map<string, Namespace>();
-  for (const name of TENANTS)
-    for (const [host, last] of [
-      [here, 1],
-      [there, 2],
-      [here, 4],
-    ] as const)
-      inside.set(`${name}${last}`, await container(t, host, `${name}${last}`));
-  const at = (name: string): Namespace => inside.get(name)!;
-  const a = await UrnicHost.start(t, here, 'eth0', TEXT);
-  await UrnicHost.start(t, there, 'eth0', TEXT + VRNIC);
-  const ping = (from: Namespace, to: string, ...more: string[]) =>
-    from.run(['busybox', 'ping', '-c', '3', '-A', '-W', '10', ...more, to], { timeoutMillis: LIMIT_MILLIS });
-  const counters = async (host: UrnicHost, port: string): Promise<Record<string, number>> => {
-    const { output } = await host.urnic('stat', port, '--json', '--socket', host.socket);
-    return (JSON.parse(output) as Record<string, { counters: Record<string, number> }>)[port]!.counters;
-  };
+t.test(
+  'ports of containers',
+  { skip: lacks('root', 'busybox', 'iperf3', 'tshark', 'gcc'), timeout: 900_000 },
+  async (t) => {
+    await exclusive(t, 'machine');
+    const [here, there] = await twoHosts(t);
+    const inside = new Map<string, Namespace>();
+    for (const name of TENANTS)
+      for (const [host, last] of [
+        [here, 1],
+        [there, 2],
+        [here, 4],
+      ] as const)
+        inside.set(`${name}${last}`, await container(t, host, `${name}${last}`));
+    const at = (name: string): Namespace => inside.get(name)!;
+    const a = await UrnicHost.start(t, here, 'eth0', TEXT);
+    await UrnicHost.start(t, there, 'eth0', TEXT + VRNIC);
+    const ping = (from: Namespace, to: string, ...more: string[]) =>
+      from.run(['busybox', 'ping', '-c', '3', '-A', '-W', '10', ...more, to], { timeoutMillis: LIMIT_MILLIS });
+    const counters = async (host: UrnicHost, port: string): Promise<Record<string, number>> => {
+      const { output } = await host.urnic('stat', port, '--json', '--socket', host.socket);
+      return (JSON.parse(output) as Record<string, { counters: Record<string, number> }>)[port]!.counters;
+    };
 
-  for (const [what, from, to] of [
-    ['on another host', 1, '10.0.0.2'],
-    ['on another host, over IPv6', 1, 'fd00::2'],
-    ['on the same host', 1, '10.0.0.4'],
-  ] as const)
-    await t.test(`a container reaches another of its tenant ${what}`, async (t) => {
-      for (const name of TENANTS) t.match(await ping(at(`${name}${from}`), to), { code: 0 });
+    for (const [what, from, to] of [
+      ['on another host', 1, '10.0.0.2'],
+      ['on another host, over IPv6', 1, 'fd00::2'],
+      ['on the same host', 1, '10.0.0.4'],
+    ] as const)
+      await t.test(`a container reaches another of its tenant ${what}`, async (t) => {
+        for (const name of TENANTS) t.match(await ping(at(`${name}${from}`), to), { code: 0 });
+      });
+
+    await t.test('tenants with one another’s addresses hear their own alone', async (t) => {
+      const listen = at('red2').spawn(t, ['nc', '-l', '-p', '7000']);
+      await eventually(async () => (await at('red2').run(['ss', '-Hltn'])).output.includes(':7000'));
+      t.not((await at('blue1').run(['nc', '-N', '-w', '3', '10.0.0.2', '7000'], { input: 'blue' })).code, 0);
+      t.equal((await at('red1').run(['nc', '-N', '-w', '30', '10.0.0.2', '7000'], { input: 'red' })).code, 0);
+      await listen.end(LIMIT_MILLIS);
+      t.equal(listen.output, 'red');
     });
 
-  await t.test('tenants with one another’s addresses hear their own alone', async (t) => {
-    const listen = at('red2').spawn(t, ['nc', '-l', '-p', '7000']);
-    await eventually(async () => (await at('red2').run(['ss', '-Hltn'])).output.includes(':7000'));
-    t.not((await at('blue1').run(['nc', '-N', '-w', '3', '10.0.0.2', '7000'], { input: 'blue' })).code, 0);
-    t.equal((await at('red1').run(['nc', '-N', '-w', '30', '10.0.0.2', '7000'], { input: 'red' })).code, 0);
-    await listen.end(LIMIT_MILLIS);
-    t.equal(listen.output, 'red');
-  });
+    await t.test('TCP in both tenants at once, cut into segments by the switch', async (t) => {
+      await Promise.all(
+        TENANTS.map(async (name) => {
+          const server = at(`${name}2`).spawn(t, ['iperf3', '-s', '-1']);
+          await eventually(async () => (await at(`${name}2`).run(['ss', '-Hltn'])).output.includes(':5201'));
+          const client = await at(`${name}1`).run(['iperf3', '-c', '10.0.0.2', '-n', '20M', '-J'], {
+            timeoutMillis: LIMIT_MILLIS,
+          });
+          t.equal(client.code, 0, client.output.slice(-1000));
+          t.equal(await server.end(LIMIT_MILLIS), 0);
+          const { end } = JSON.parse(client.output) as { end: { sum_received: { bits_per_second: number } } };
+          t.comment(`${name}: ${Math.round(end.sum_received.bits_per_second / 1e6)} Mb/s`);
+        }),
+      );
+      t.equal((await counters(a, 'blue/blue1')).drop_offload, 0);
+    });
 
-  await t.test('TCP in both tenants at once, cut into segments by the switch', async (t) => {
-    await Promise.all(
-      TENANTS.map(async (name) => {
-        const server = at(`${name}2`).spawn(t, ['iperf3', '-s', '-1']);
-        await eventually(async () => (await at(`${name}2`).run(['ss', '-Hltn'])).output.includes(':5201'));
-        const client = await at(`${name}1`).run(['iperf3', '-c', '10.0.0.2', '-n', '20M', '-J'], {
-          timeoutMillis: LIMIT_MILLIS,
-        });
-        t.equal(client.code, 0, client.output.slice(-1000));
-        t.equal(await server.end(LIMIT_MILLIS), 0);
-        const { end } = JSON.parse(client.output) as { end: { sum_received: { bits_per_second: number } } };
-        t.comment(`${name}: ${Math.round(end.sum_received.bits_per_second / 1e6)} Mb/s`);
-      }),
+    await t.test('an address that is not the container’s is dropped as spoofed', async (t) => {
+      const before = (await counters(a, 'blue/blue1')).drop_spoofed!;
+      await at('blue1').ip('addr', 'add', '10.0.0.9/24', 'dev', 'eth0');
+      t.not((await ping(at('blue1'), '10.0.0.2', '-I', '10.0.0.9', '-W', '1')).code, 0);
+      t.ok((await counters(a, 'blue/blue1')).drop_spoofed! > before);
+      await at('blue1').ip('addr', 'del', '10.0.0.9/24', 'dev', 'eth0');
+    });
+
+    await t.test('a frame longer than the tenant’s MTU is dropped as such', async (t) => {
+      await at('blue1').ip('link', 'set', 'eth0', 'mtu', '1500');
+      t.not((await ping(at('blue1'), '10.0.0.2', '-s', '1400', '-W', '1')).code, 0);
+      t.ok((await counters(a, 'blue/blue1')).drop_too_long! >= 3);
+      await at('blue1').ip('link', 'set', 'eth0', 'mtu', String(MTU));
+      t.match(await ping(at('blue1'), '10.0.0.2', '-s', String(MTU - 28)), { code: 0 });
+    });
+
+    await t.test('a rule cuts what flows, and lets it flow again', async (t) => {
+      const control = (...args: string[]) => a.urnic(...args, '--socket', a.socket);
+      t.match(await control('rule', 'add', 'red', 'wall', '--action', 'deny', '--destination', '10.0.0.2'), {
+        code: 0,
+      });
+      t.not((await ping(at('red1'), '10.0.0.2', '-W', '1')).code, 0);
+      t.match(await ping(at('red1'), '10.0.0.4'), { code: 0 });
+      t.ok((await counters(a, 'red/red1')).drop_rule! >= 3);
+      t.match(await control('rule', 'del', 'red', 'wall'), { code: 0 });
+      t.match(await ping(at('red1'), '10.0.0.2'), { code: 0 });
+    });
+
+    await t.test('a vRNIC of the tenant is found by ARP and neighbour discovery, and speaks RoCE alone', async (t) => {
+      for (const [address, route] of [
+        ['10.0.0.3', '10.0.0.3'],
+        ['fd00::3', 'fd00::3'],
+      ] as const) {
+        await ping(at('blue1'), address, '-W', '1');
+        t.match(await at('blue1').ip('neigh', 'show', route), /lladdr 02:64:/);
+      }
+      t.ok((await counters(a, 'blue/blue1')).answered! > 0);
+    });
+
+    await t.test(
+      'a capture of a tenant has the frames of all its ports here, as the tenant sees them, and no others',
+      async (t) => {
+        const file = join(t.testdir(), 'blue.pcapng');
+        const command = [process.execPath, CLI, 'capture', '--tenant', 'blue', file, '--socket', a.socket];
+        const capture = here.spawn(t, command);
+        await capture.matches(/capturing tenant blue/, LIMIT_MILLIS);
+        for (const name of TENANTS) t.match(await ping(at(`${name}1`), '10.0.0.4'), { code: 0 });
+        t.match(await ping(at('blue1'), 'fd00::2'), { code: 0 });
+        capture.child.kill('SIGINT');
+        t.equal(await capture.end(LIMIT_MILLIS), 0, capture.output);
+        const fields = ['frame.interface_name', 'ip.src', 'ipv6.src', 'icmp.type', 'icmpv6.type', 'vxlan'].flatMap(
+          (field) => ['-e', field],
+        );
+        const { code, output } = await here.run(['tshark', '-r', file, '-T', 'fields', ...fields, '-E', 'separator=,']);
+        t.equal(code, 0, output);
+        const lines = output.split('\n');
+        const count = (line: string): number => lines.filter((one) => one === line).length;
+        t.strictSame(
+          [count('blue/blue1,10.0.0.1,,8,,'), count('blue/blue4,10.0.0.1,,8,,')],
+          [3, 3],
+          'each question at both ports',
+        );
+        t.equal(count('blue/blue1,10.0.0.4,,0,,'), 3);
+        t.equal(count('blue/blue1,,fd00::2,,129,'), 3, 'answers from another host');
+        t.notMatch(output, /red/);
+      },
     );
-    t.equal((await counters(a, 'blue/blue1')).drop_offload, 0);
-  });
 
-  await t.test('an address that is not the container’s is dropped as spoofed', async (t) => {
-    const before = (await counters(a, 'blue/blue1')).drop_spoofed!;
-    await at('blue1').ip('addr', 'add', '10.0.0.9/24', 'dev', 'eth0');
-    t.not((await ping(at('blue1'), '10.0.0.2', '-I', '10.0.0.9', '-W', '1')).code, 0);
-    t.ok((await counters(a, 'blue/blue1')).drop_spoofed! > before);
-    await at('blue1').ip('addr', 'del', '10.0.0.9/24', 'dev', 'eth0');
-  });
-
-  await t.test('a frame longer than the tenant’s MTU is dropped as such', async (t) => {
-    await at('blue1').ip('link', 'set', 'eth0', 'mtu', '1500');
-    t.not((await ping(at('blue1'), '10.0.0.2', '-s', '1400', '-W', '1')).code, 0);
-    t.ok((await counters(a, 'blue/blue1')).drop_too_long! >= 3);
-    await at('blue1').ip('link', 'set', 'eth0', 'mtu', String(MTU));
-    t.match(await ping(at('blue1'), '10.0.0.2', '-s', String(MTU - 28)), { code: 0 });
-  });
-
-  await t.test('a rule cuts what flows, and lets it flow again', async (t) => {
-    const control = (...args: string[]) => a.urnic(...args, '--socket', a.socket);
-    t.match(await control('rule', 'add', 'red', 'wall', '--action', 'deny', '--destination', '10.0.0.2'), { code: 0 });
-    t.not((await ping(at('red1'), '10.0.0.2', '-W', '1')).code, 0);
-    t.match(await ping(at('red1'), '10.0.0.4'), { code: 0 });
-    t.ok((await counters(a, 'red/red1')).drop_rule! >= 3);
-    t.match(await control('rule', 'del', 'red', 'wall'), { code: 0 });
-    t.match(await ping(at('red1'), '10.0.0.2'), { code: 0 });
-  });
-
-  await t.test('a vRNIC of the tenant is found by ARP and neighbour discovery, and speaks RoCE alone', async (t) => {
-    for (const [address, route] of [
-      ['10.0.0.3', '10.0.0.3'],
-      ['fd00::3', 'fd00::3'],
-    ] as const) {
-      await ping(at('blue1'), address, '-W', '1');
-      t.match(await at('blue1').ip('neigh', 'show', route), /lladdr 02:64:/);
-    }
-    t.ok((await counters(a, 'blue/blue1')).answered! > 0);
-  });
-
-  await t.test('an endpoint that goes takes its port along', async (t) => {
-    const list = async (): Promise<string> => (await a.urnic('stat', '--socket', a.socket)).output;
-    t.match(await list(), /link red\/red4/);
-    t.match(await a.urnic('endpoint', 'del', 'red', '10.0.0.4', '--socket', a.socket), { code: 0 });
-    t.notMatch(await list(), /link red\/red4/);
-    t.not((await ping(at('red1'), '10.0.0.4', '-W', '1')).code, 0);
-  });
-});
+    await t.test('an endpoint that goes takes its port along', async (t) => {
+      const list = async (): Promise<string> => (await a.urnic('stat', '--socket', a.socket)).output;
+      t.match(await list(), /link red\/red4/);
+      t.match(await a.urnic('endpoint', 'del', 'red', '10.0.0.4', '--socket', a.socket), { code: 0 });
+      t.notMatch(await list(), /link red\/red4/);
+      t.not((await ping(at('red1'), '10.0.0.4', '-W', '1')).code, 0);
+    });
+  },
+);

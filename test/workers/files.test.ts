@@ -66,7 +66,7 @@ t.test('capture: both directions of a port, as they are on the wire', async (t) 
   const file = join(t.testdir(), 'tap.pcapng');
   const [left, right] = newMemoryPair('tap');
   const far = new MemoryPort(right);
-  const port = new CapturePort(new MemoryPort(left), new CaptureFile(file, 'tap0'));
+  const port = new CapturePort(new MemoryPort(left), new CaptureFile({ file }, 'tap0'));
   const [maker, burst] = [new FrameMaker(), new ReceiveBurst()];
   maker.putRun(pathOf(far), 0, 10, 256);
   port.transmit(maker.burst);

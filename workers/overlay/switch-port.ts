@@ -19,7 +19,7 @@ import * as Vxlan from '../../wire/vxlan.ts';
 import { addressOf } from '../linux/arena.ts';
 import { bringUp, ensureTap, inNamespace, isolate, removeTap } from '../linux/interfaces.ts';
 import type { PortCounters } from '../port.ts';
-import { CaptureFile } from '../ports/capture-file.ts';
+import { CaptureFile, type CaptureTarget } from '../ports/capture-file.ts';
 import { NetdevBurst, NetdevPort } from '../ports/netdev-port.ts';
 import type { Sleeper } from '../sleeper.ts';
 import { joinVtep, type VxlanMember } from './vxlan-hub.ts';
@@ -124,9 +124,9 @@ export class SwitchPort {
     return 0;
   }
 
-  capture(file: string | undefined): void {
+  capture(target: CaptureTarget | undefined): void {
     this.#capture?.close();
-    this.#capture = file === undefined ? null : new CaptureFile(file, this.name);
+    this.#capture = target ? new CaptureFile(target, this.name) : null;
   }
 
   statistics(): { counters: Record<string, number>; ports: Record<string, PortCounters> } {

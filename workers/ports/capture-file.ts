@@ -1,5 +1,5 @@
-/** A pcapng file that frames are appended to, of one interface. Blocking writes in large pieces: a tool to look with, not a data path. */
-import { closeSync, openSync, writeSync } from 'node:fs';
+/** A pcapng file that frames are appended to, of one interface, or of one of several that share it. Blocking writes in large pieces: a tool to look with, not a data path. */
+import { closeSync, openSync, writeFileSync, writeSync } from 'node:fs';
 import { performance } from 'node:perf_hooks';
 import { LINK_TYPE_ETHERNET } from '../../wire/captured-frame.ts';
 import { enhancedPacket, interfaceDescription, sectionHeader } from '../../wire/pcapng.ts';
@@ -8,18 +8,35 @@ import { enhancedPacket, interfaceDescription, sectionHeader } from '../../wire/
 export const LINK_TYPE_IP = 101;
 const PIECE_BYTES = 65_536;
 
+/** Where captured frames go. */
+export interface CaptureTarget {
+  readonly file: string;
+  /** A file that several write to, each its own interface, and that has its headers already (`beginShared`); absent: a file of one's own. */
+  readonly interfaceIndex?: number;
+}
+
+/** A new file for several interfaces, by their names; index = interfaceIndex. @throws the error of open. */
+export function beginShared(file: string, names: readonly string[]): void {
+  const interfaces = names.map((name) => interfaceDescription({ name, linkType: LINK_TYPE_ETHERNET }));
+  writeFileSync(file, Buffer.concat([sectionHeader(), ...interfaces]), { mode: 0o600 });
+}
+
 export class CaptureFile {
   /** Frames that could not be written: the disk is full, the file gone. */
   lost = 0;
   readonly #linkType: number;
+  readonly #interfaceIndex: number;
   #fd: number;
   #pieces: Uint8Array[] = [];
   #bytes = 0;
 
   /** @throws the error of open. */
-  constructor(file: string, interfaceName: string, linkType = LINK_TYPE_ETHERNET) {
+  constructor({ file, interfaceIndex }: CaptureTarget, interfaceName: string, linkType = LINK_TYPE_ETHERNET) {
     this.#linkType = linkType;
-    this.#fd = openSync(file, 'w', 0o600);
+    this.#interfaceIndex = interfaceIndex ?? 0;
+    // Appended in one piece each: whole blocks of one writer lie between those of others.
+    this.#fd = openSync(file, interfaceIndex === undefined ? 'w' : 'a', 0o600);
+    if (interfaceIndex !== undefined) return;
     this.#put(sectionHeader());
     this.#put(interfaceDescription({ name: interfaceName, linkType }));
     this.flush();
@@ -32,7 +49,8 @@ export class CaptureFile {
     const seconds = Math.floor(millis / 1000);
     const nanos = Math.floor((millis - seconds * 1000) * 1e6);
     const originalBytes = octets.length;
-    this.#put(enhancedPacket({ seconds, nanos, originalBytes, octets, interfaceIndex: 0, linkType: this.#linkType }));
+    const [interfaceIndex, linkType] = [this.#interfaceIndex, this.#linkType];
+    this.#put(enhancedPacket({ seconds, nanos, originalBytes, octets, interfaceIndex, linkType }));
     if (this.#bytes >= PIECE_BYTES) this.flush();
   }
 

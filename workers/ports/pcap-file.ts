@@ -43,7 +43,7 @@ export class PcapFilePort implements Port {
       if (!isWhole) this.counters.rxDropped++;
       return isWhole;
     });
-    this.#file = options.write === undefined ? null : new CaptureFile(options.write, 'urnic');
+    this.#file = options.write === undefined ? null : new CaptureFile({ file: options.write }, 'urnic');
   }
 
   receive(burst: ReceiveBurst): number {

@@ -9,9 +9,6 @@ import { eventually } from '../support/eventually.ts';
 import { lacks } from '../support/skip.ts';
 import { conforms, forgets } from './conformance.ts';
 
-const post = (etcd: Etcd, path: string, body: object): Promise<Response> =>
-  fetch(`${etcd.url}${path}`, { method: 'POST', body: JSON.stringify(body) });
-
 /** `hold`: awaited whenever something has changed. */
 async function mirrorOf(t: Test, store: EtcdStore, hold: () => Promise<void> = async () => {}) {
   const batches: Batch[] = [];
@@ -54,7 +51,7 @@ t.test('etcd', { skip: lacks('etcd'), timeout: 240_000 }, async (t) => {
     await holder.close();
     t.ok(await eventually(async () => (await other.get('mine')) === undefined));
     const short = await holder.lease(2);
-    await post(etcd, '/v3/lease/revoke', { ID: short.id });
+    await etcd.ask('/v3/lease/revoke', { ID: short.id });
     await short.ended;
     t.pass('a lease that somebody else ended is noticed');
   });
@@ -92,7 +89,7 @@ t.test('etcd', { skip: lacks('etcd'), timeout: 240_000 }, async (t) => {
     const direct = newStore(t, `test-${made - 1}/`);
     await direct.commit([{ key: 'changed', value: 'new' }, { key: 'deleted' }]);
     const last = (await direct.commit([{ key: 'changed', value: 'newest' }]))!;
-    await post(etcd, '/v3/kv/compaction', { revision: String(last) });
+    await etcd.ask('/v3/kv/compaction', { revision: String(last) });
     await forgets(t, direct, 1);
     wake();
     await mirror.until(last);

@@ -4,50 +4,43 @@ import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { eventually } from './eventually.ts';
-import { Background, type Namespace, type Teardown } from './netns.ts';
+import { Background, must, type Namespace, type Teardown } from './netns.ts';
 
 export class Etcd {
+  /** For those who are to use it. */
   readonly url: string;
-  readonly #start: () => Background;
+  readonly #namespace: Namespace | null;
+  readonly #command: readonly string[];
   #process: Background;
 
-  private constructor(url: string, start: () => Background) {
+  private constructor(url: string, namespace: Namespace | null, command: readonly string[]) {
     this.url = url;
-    this.#start = start;
-    this.#process = start();
+    this.#namespace = namespace;
+    this.#command = namespace ? namespace.command(command) : command;
+    this.#process = new Background(this.#command);
   }
 
-  /** Listens at `address` and loopback's 2379 and 2380 there. */
-  static async inNamespace(t: Teardown, namespace: Namespace, address: string): Promise<Etcd> {
-    return Etcd.#begin(
-      t,
-      address,
-      2379,
-      2380,
-      (command) => namespace.command(command),
-      async (url) => (await namespace.run(['curl', '-sf', `${url}/health`])).code === 0,
-    );
+  static inNamespace(t: Teardown, namespace: Namespace, address: string): Promise<Etcd> {
+    return Etcd.#start(t, namespace, address, 2379, 2380);
   }
 
   static async here(t: Teardown): Promise<Etcd> {
-    const [port, peerPort] = [await freePort(), await freePort()];
-    return Etcd.#begin(t, '127.0.0.1', port, peerPort, (command) => [...command], isHealthy);
+    return Etcd.#start(t, null, '127.0.0.1', await freePort(), await freePort());
   }
 
-  static async #begin(
+  static async #start(
     t: Teardown,
+    namespace: Namespace | null,
     address: string,
     port: number,
     peerPort: number,
-    inPlace: (command: readonly string[]) => string[],
-    isUp: (url: string) => Promise<boolean>,
   ): Promise<Etcd> {
     const folder = mkdtempSync(join(tmpdir(), 'urnic-etcd-'));
     const url = `http://${address}:${port}`;
     const peers = `http://127.0.0.1:${peerPort}`;
-    const command = `etcd --name t --data-dir ${folder} --listen-client-urls ${url} --advertise-client-urls ${url} --listen-peer-urls ${peers} --initial-advertise-peer-urls ${peers} --initial-cluster t=${peers}`;
-    const etcd = new Etcd(url, () => new Background(inPlace(command.split(' '))));
-    etcd.#isUp = () => isUp(url);
+    const flags = `--listen-client-urls ${url} --advertise-client-urls ${url} --listen-peer-urls ${peers} --initial-advertise-peer-urls ${peers} --initial-cluster t=${peers}`;
+    const command = ['etcd', '--name', 't', '--data-dir', folder, ...flags.split(' ')];
+    const etcd = new Etcd(url, namespace, command);
     t.teardown(async () => {
       await etcd.kill();
       rmSync(folder, { recursive: true, force: true });
@@ -56,8 +49,6 @@ export class Etcd {
     return etcd;
   }
 
-  #isUp: () => Promise<boolean> = async () => false;
-
   async kill(): Promise<void> {
     await this.#process.stop('SIGKILL');
   }
@@ -65,20 +56,26 @@ export class Etcd {
   /** With the data that it had. */
   async restart(): Promise<void> {
     await this.kill();
-    this.#process = this.#start();
+    this.#process = new Background(this.#command);
     await this.#ready();
   }
 
+  /** A request from beside it. */
+  async ask<T>(path: string, body: object): Promise<T> {
+    const program = `fetch('${this.url}${path}', { method: 'POST', body: '${JSON.stringify(body)}' }).then((r) => r.text()).then(console.log)`;
+    const command = [process.execPath, '-e', program];
+    return JSON.parse(await must(...(this.#namespace?.command(command) ?? command))) as T;
+  }
+
   async #ready(): Promise<void> {
-    if (!(await eventually(this.#isUp, 60_000))) throw new Error(`etcd does not answer:\n${this.#process.output}`);
+    const isUp = (): Promise<boolean> =>
+      this.ask<{ version?: string }>('/v3/maintenance/status', {}).then(
+        ({ version }) => version !== undefined,
+        () => false,
+      );
+    if (!(await eventually(isUp, 60_000))) throw new Error(`etcd does not answer:\n${this.#process.output}`);
   }
 }
-
-const isHealthy = (url: string): Promise<boolean> =>
-  fetch(`${url}/health`).then(
-    (response) => response.ok,
-    () => false,
-  );
 
 async function freePort(): Promise<number> {
   const server = createServer();

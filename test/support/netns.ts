@@ -195,6 +195,27 @@ export class Namespace {
     await a.#up('eth0', addressA, mtu);
     await b.#up('eth0', addressB, mtu);
   }
+
+  /** `eth0` of ours is a port of another namespace's bridge. */
+  async plugInto(hub: Namespace, bridge: string, port: string, address: string, mtu: number): Promise<void> {
+    await must(
+      'ip',
+      'link',
+      'add',
+      'eth0',
+      'netns',
+      this.name,
+      'type',
+      'veth',
+      'peer',
+      'name',
+      port,
+      'netns',
+      hub.name,
+    );
+    await hub.ip('link', 'set', port, 'mtu', String(mtu), 'master', bridge, 'up');
+    await this.#up('eth0', address, mtu);
+  }
 }
 
 /** Two hosts on one wire: 192.0.2.1 and 192.0.2.2, both `eth0`. */
@@ -203,4 +224,19 @@ export async function twoHosts(t: Teardown, mtu = 9000): Promise<[Namespace, Nam
   const b = await Namespace.create(t, 'b');
   await Namespace.join(a, '192.0.2.1/24', b, '192.0.2.2/24', mtu);
   return [a, b];
+}
+
+/** Hosts on one switch: 192.0.2.1 and on, each `eth0`; the switch's own namespace has 192.0.2.254 on `br0`. */
+export async function hostsOnSwitch(t: Teardown, count: number, mtu = 9000): Promise<[Namespace, ...Namespace[]]> {
+  const hub = await Namespace.create(t, 'switch');
+  await hub.ip('link', 'add', 'br0', 'type', 'bridge');
+  await hub.ip('link', 'set', 'br0', 'mtu', String(mtu), 'up');
+  await hub.ip('addr', 'add', '192.0.2.254/24', 'dev', 'br0');
+  const hosts: Namespace[] = [];
+  for (let i = 1; i <= count; i++) {
+    const host = await Namespace.create(t, `h${i}`);
+    await host.plugInto(hub, 'br0', `port${i}`, `192.0.2.${i}/24`, mtu);
+    hosts.push(host);
+  }
+  return [hub, ...hosts];
 }

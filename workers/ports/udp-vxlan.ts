@@ -15,6 +15,7 @@ import { MessageBatch } from '../linux/message-batch.ts';
 import { isMappedIpv4 } from '../linux/netdev.ts';
 import * as Socket from '../linux/socket.ts';
 import type { Port } from '../port.ts';
+import { FlowSockets, flowOf } from './flow-sockets.ts';
 import { newPortCounters } from './port-counters.ts';
 import { segmentCount } from './super-frame.ts';
 
@@ -71,6 +72,9 @@ export class UdpVxlanPort implements Port {
   /** By a hash of the address; equal hashes in a row. */
   readonly #known = new Map<number, Vtep[]>();
   #fd: number;
+  readonly #flows: FlowSockets;
+  /** Of the messages that are laid out. */
+  #outFd = -1;
   #in = new MessageBatch(1, 0, NAME_BYTES, CONTROL_BYTES);
   #slotBytes = 0;
   /** Of the message that is looked at. */
@@ -94,6 +98,7 @@ export class UdpVxlanPort implements Port {
       const local = this.#isIpv4 ? options.local.subarray(12) : options.local;
       Socket.bindInet(fd, local, options.udpPort ?? VXLAN_PORT);
     });
+    this.#flows = new FlowSockets(this.#isIpv4 ? options.local.slice(12) : options.local, BUFFER_BYTES, this.#fd);
     this.udpPort = Socket.boundPort(this.#fd);
     this.name = `udp_vxlan:${this.udpPort}`;
   }
@@ -147,7 +152,7 @@ export class UdpVxlanPort implements Port {
       const asked = this.#fill(burst);
       if (asked === 0) continue;
       this.counters.txCalls++;
-      const taken = this.#out.send(this.#fd, asked, Linux.MSG_DONTWAIT);
+      const taken = this.#out.send(this.#outFd, asked, Linux.MSG_DONTWAIT);
       for (let i = 0; i < taken; i++) this.#passOver(burst);
       if (taken <= 0 && this.#mustWait(burst)) return false;
     }
@@ -158,8 +163,10 @@ export class UdpVxlanPort implements Port {
 
   close(): void {
     if (this.#fd < 0) return;
+    this.#flows.close();
     closeOwned(this.#fd);
     this.#fd = -1;
+    this.#outFd = -1;
     this.#receiving = null;
     this.#sending = null;
   }
@@ -236,7 +243,7 @@ export class UdpVxlanPort implements Port {
     return STRANGER;
   }
 
-  /** Lays out messages up to the first frame for nobody, which is passed over. */
+  /** Lays out messages up to the first frame of another socket, or for nobody, which is passed over. */
   #fill(burst: TransmitBurst): number {
     let asked = 0;
     let copies = this.#copies;
@@ -246,6 +253,10 @@ export class UdpVxlanPort implements Port {
         if (asked === 0) this.#skip(burst);
         return asked;
       }
+      const from = burst.at[frame]!;
+      const fd = this.#flows.socketFor(flowOf(burst.view, from, from + burst.frameBytes[frame]!));
+      if (asked === 0) this.#outFd = fd;
+      else if (fd !== this.#outFd) return asked;
       for (; copies < targets.length; copies++) {
         if (asked === SEND_BATCH) return asked;
         this.#layOut(burst, frame, asked++, targets[copies]!);

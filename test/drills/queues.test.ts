@@ -1,5 +1,6 @@
 /** Drills: work requests, completions and the queues between. SPEC-CHECKLIST §2.6. */
 import { Cqe } from '../../rnic/queue/layout.ts';
+import { openRing } from '../support/sim/work.ts';
 import { type Drill, drill, LOCAL, REMOTE } from './language/drill.ts';
 import { ack, nak, type Packet } from './language/packet.ts';
 
@@ -397,4 +398,17 @@ drill('R-179: SGEs that an earlier work request left in the queue mean nothing',
   d.expect.packet(nak('INVALID_REQUEST', 4));
   d.expect.completion({ status: 'LOC_LEN_ERR' });
   d.expect.event('QP_REQ_ERR');
+});
+
+drill('R-157: a CQ that is resized keeps what waits in it, in order, and goes on; too small a one is refused', (d) => {
+  const cq = d.cq(7);
+  d.qp('rc', { sendCq: cq });
+  for (let i = 0; i < 5; i++) d.post.write();
+  d.sent();
+  d.inject(ack(2));
+  d.expect.completion({ wrId: 1 });
+  d.expect.refused('EINVAL', { op: 'resizeCq', cq: cq.handle, cqe: 1 });
+  cq.ring = openRing(d.execute({ op: 'resizeCq', cq: cq.handle, cqe: 30 }).queue);
+  d.inject(ack(4));
+  for (const wrId of [2, 3, 4, 5]) d.expect.completion({ wrId, status: 'SUCCESS' });
 });

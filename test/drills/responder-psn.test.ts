@@ -280,3 +280,38 @@ drill('R-061: after RESET nothing is left of what was', (d) => {
   d.expect.packet(nak('PSN_SEQUENCE_ERROR', 501));
   d.expect.memory(REMOTE, filled(500, 8));
 });
+
+drill(
+  'R-037: so many packets ahead are held as the window says, and run when the gap closes',
+  { reorderWindow: 4 },
+  (d) => {
+    d.qp('rc');
+    for (const psn of [1, 4, 5]) d.inject(write(psn, { va: REMOTE + 64 * psn }));
+    d.expect.packet(nak('PSN_SEQUENCE_ERROR', 0));
+    d.expect.counter('reorder_held', 2);
+    d.expect.counter('reorder_full', 1);
+    d.expect.that(d.memory.isUntouched, true, 'nothing is written early');
+    d.inject(write(0));
+    d.expect.packet(nak('PSN_SEQUENCE_ERROR', 2));
+    d.expect.memory(REMOTE + 64, filled(1, 8));
+    d.expect.untouched(REMOTE + 256, 8);
+    d.inject(write(2), write(3));
+    d.expect.packet(ack(4, { msn: 5 }));
+    d.expect.memory(REMOTE + 256, filled(4, 8));
+  },
+);
+
+drill(
+  'R-037: of all QPs together so many packets are held as the vRNIC has room for',
+  { limits: { reorderPackets: 2 } },
+  (d) => {
+    for (let i = 0; i < 3; i++) {
+      d.qp('rc');
+      d.inject(write(1));
+      d.expect.packet(nak('PSN_SEQUENCE_ERROR', 0));
+    }
+    d.expect.counter('reorder_held', 2);
+    d.expect.counter('reorder_full', 1);
+    d.modify('RESET');
+  },
+);

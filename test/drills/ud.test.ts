@@ -211,3 +211,15 @@ drill('R-140: only a UD QP joins a group, and only a multicast GID is one', (d) 
   const ud = d.qp('ud');
   d.expect.refused('EINVAL', { op: 'attachMcast', qp: ud.handle, gid: new Uint8Array(16) });
 });
+
+drill('R-140: what a member sends comes back to the others on this host, not to itself', (d) => {
+  const cq = d.cq();
+  const [sender, other] = [d.qp('ud', { sendCq: cq }), d.qp('ud', { sendCq: cq })];
+  for (const qp of [sender, other]) {
+    d.use(qp);
+    d.post.recv({ wrId: qp.qpn });
+    d.execute({ op: 'attachMcast', qp: qp.handle, gid: GROUP });
+  }
+  d.injectLocal({ ...TO_GROUP, srcQp: sender.qpn });
+  d.expect.completion({ wrId: other.qpn, status: 'SUCCESS', srcQp: sender.qpn });
+});

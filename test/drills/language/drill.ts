@@ -234,6 +234,12 @@ export class Drill {
   /** Packets from the peer. Several come in one burst: the engine answers behind the last one. */
   readonly inject = (...packets: readonly Packet[]): void => this.#receive(packets, false);
 
+  /** Packets by another way than that of the drill's QPs: one of translated connections, where nothing else travels. */
+  readonly injectTranslated = (...packets: readonly Packet[]): void => {
+    for (const packet of packets) this.#port.receiveTranslated(frameOf(packet, this.#defaults()), this.engine.now);
+    this.#turn();
+  };
+
   /** Packets from another vRNIC of this host: they never left its memory, and their ICRC was left out. */
   readonly injectLocal = (...packets: readonly Packet[]): void => this.#receive(packets, true);
 

@@ -31,7 +31,7 @@ export class Admitter {
     if (end - at < ETHERNET_AT + Ethernet.BYTES + Ipv4.BYTES) return Admission.SHORT;
     if (!Vxlan.hasVni(frame, at) || Vxlan.vni(frame, at) !== this.#views[0]!.vni) return Admission.VNI;
     const ethernetAt = at + ETHERNET_AT;
-    if (macAt(frame, ethernetAt) !== this.#mac && !Ethernet.isMulticast(frame, ethernetAt)) return Admission.NOT_OURS;
+    if (macAt(frame, ethernetAt) !== this.#mac && !isForGroup(frame, ethernetAt, end)) return Admission.NOT_OURS;
     const peers = this.#viewOf(frame, ethernetAt, end).withMac(macAt(frame, ethernetAt + Ethernet.MAC_BYTES));
     if (peers === undefined || !isSame(peers[0]!.endpoint.host, vtep)) return Admission.SPOOFED;
     for (const peer of peers)
@@ -52,6 +52,15 @@ export class Admitter {
 function isSame(a: Uint8Array, b: Uint8Array): boolean {
   for (let i = 0; i < 16; i++) if (a[i] !== b[i]) return false;
   return true;
+}
+
+/** Whether a frame is for a group by both its addresses: one that only its MAC sends to everybody is for nobody. */
+function isForGroup(frame: DataView, ethernetAt: number, end: number): boolean {
+  if (!Ethernet.isMulticast(frame, ethernetAt)) return false;
+  const isIpv6 = frame.getUint16(ethernetAt + 12) === Ethernet.ETHER_TYPE_IPV6;
+  const at = ethernetAt + Ethernet.BYTES + (isIpv6 ? 24 : 16);
+  if (at >= end) return false;
+  return isIpv6 ? frame.getUint8(at) === 0xff : frame.getUint8(at) >> 4 === 0xe;
 }
 
 /** Whether the inner packet's source or destination is the address. */

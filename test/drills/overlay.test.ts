@@ -1,5 +1,6 @@
 /** Drills: what a tenant's vRNIC takes from the overlay, frame by frame. SPEC-CHECKLIST §2.8. */
 import t from 'tap';
+import { mtuOf } from '../../daemon/tenants.ts';
 import { Admission, Admitter } from '../../vswitch/admit.ts';
 import { macOf } from '../../vswitch/model.ts';
 import { Outcome, PortPipeline } from '../../vswitch/port-pipeline.ts';
@@ -8,7 +9,8 @@ import { CE, ecnOf, innerClass, outerClass, outerClassOf, setCongested } from '.
 import { underlayOf } from '../../vswitch/underlay.ts';
 import * as Icrc from '../../wire/icrc.ts';
 import * as Ipv4 from '../../wire/ipv4.ts';
-import { toGid } from '../../workers/linux/netdev.ts';
+import { readNetdev, toGid } from '../../workers/linux/netdev.ts';
+import { flowOf } from '../../workers/ports/flow-sockets.ts';
 import { OURS, THEIRS } from '../support/engine.ts';
 import { drill, IP_AT } from './language/drill.ts';
 import { frameOf as roceFrame } from './language/packet.ts';
@@ -78,6 +80,33 @@ t.test(
     t.not(Icrc.compute(view, octets, IP_AT, octets.length - 4), icrc, 'what is broken is not healed');
   },
 );
+
+t.test('R-186: a flow has one outer source port, flows and tenants have different ones', async (t) => {
+  const kindOf = (vni: number, sourcePort: number): number => {
+    const view = new DataView(new ArrayBuffer(128));
+    new Uint8Array(view.buffer).set(new Uint8Array(frameOf({ vni }).buffer));
+    view.setUint16(42, sourcePort);
+    view.setUint16(44, 4791);
+    return flowOf(view, 0, view.byteLength);
+  };
+  t.equal(kindOf(VNI, 0xc001), kindOf(VNI, 0xc001));
+  const ports = Array.from({ length: 32 }, (_, i) => kindOf(VNI, 0xc000 + i));
+  t.ok(new Set(ports).size > 1, 'flows of one tenant are spread');
+  const others = Array.from({ length: 32 }, (_, i) => kindOf(VNI + 1, 0xc000 + i));
+  t.notOk(
+    others.some((kind) => ports.includes(kind)),
+    'tenants share none',
+  );
+});
+
+t.test('R-186: a tenant’s packets fit into its link with the tunnel’s headers; more is refused', async (t) => {
+  const tenant = { name: 'blue', vni: VNI, endpoints: [], rules: [] };
+  const { mtu } = readNetdev('lo');
+  t.equal(mtuOf(tenant, VTEP, 'lo'), mtu - 50);
+  t.equal(mtuOf(tenant, toGid('fd00::1'), 'lo'), mtu - 70);
+  t.equal(mtuOf({ ...tenant, mtu: 1400 }, VTEP, 'lo'), 1400);
+  t.throws(() => mtuOf({ ...tenant, mtu: mtu - 49 }, VTEP, 'lo'), /MTU/);
+});
 
 /** RFC 6040, §4.2: what comes out, by inner and outer ECN; null: dropped. */
 const DECAPSULATED = [

@@ -42,7 +42,7 @@ t.test('rules: each has a drill, or stands among those that have none', async (t
   const without = all.filter((rule) => !drills.has(rule));
   const count = all.filter((rule) => tested.has(rule)).length;
   t.comment(
-    `${drills.size} of ${RULES} rules have a drill, ${count} a test of some kind; without a drill: ${without.map(number).join(' ')}`,
+    `${drills.size} of ${RULES} rules have a drill, ${count} a test of some kind; without a drill: ${without.map(number).join(' ') || 'none'}`,
   );
   t.strictSame(without.filter((rule) => !excused.has(rule)).map(number), [], 'neither');
   t.strictSame(all.filter((rule) => drills.has(rule) && excused.has(rule)).map(number), [], 'both');

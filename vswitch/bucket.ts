@@ -5,7 +5,7 @@
 import type { Micros } from '../wire/types.ts';
 
 /** What a limit without a `burst` lets through at once: so much time's worth, for whoever sleeps between two sends wakes late. */
-const BURST_MICROS: Micros = 4000;
+const BURST_MICROS: Micros = 10_000;
 /** But a few packets of the largest MTU in any case. */
 const BURST_BYTES_MIN = 16_384;
 /** Enough for one system call to be worth it: a super-frame. */
@@ -38,7 +38,7 @@ export class Bucket {
    * @param meter shared by all who spend from it; `index` of its buckets.
    */
   constructor(rate: number, burst: number, now: Micros, meter = newMeter(), index = 0) {
-    this.quantum = Math.min(QUANTUM_BYTES, burst / 2);
+    this.quantum = Math.min(QUANTUM_BYTES, burst / 4);
     this.#microsPerByte = 8e6 / rate;
     this.#burstMicros = Math.ceil(burst * this.#microsPerByte);
     this.#cells = new Int32Array(meter, index * CELLS_BYTES, 2);

@@ -5,6 +5,7 @@ const LIST = [
   ['answered', 'ARP requests and neighbour solicitations answered from the endpoint table'],
   ['flooded', 'frames that went to all hosts of the tenant'],
   ['learned', 'MACs that are no endpoint’s, learned with the host that they are behind'],
+  ['limited_micros', 'microseconds for which frames waited because of a rate limit'],
   ['drop_short', 'dropped: shorter than its headers'],
   ['drop_too_long', 'dropped: longer than the MTU of the tenant'],
   ['drop_tagged', 'dropped: a VLAN tag hides who sent it'],
@@ -31,8 +32,8 @@ export const PortCounter = Object.fromEntries(LIST.map(([name], index) => [name,
 export class PortCounters {
   readonly #values = new Float64Array(LIST.length + 1);
 
-  add(counter: number): void {
-    this.#values[counter]!++;
+  add(counter: number, count = 1): void {
+    this.#values[counter]! += count;
   }
 
   toObject(): Record<PortCounterName, number> {

@@ -149,7 +149,7 @@ export class Supervisor {
     this.#ports.add(config.name);
     worker.names.add(config.name);
     try {
-      await worker.call({ kind: 'startPort', config });
+      await worker.call({ kind: 'startPort', config: this.#metered(config) });
     } catch (error) {
       await this.#forget(config.name);
       throw error;
@@ -219,8 +219,8 @@ export class Supervisor {
     this.#bridges.delete(name);
   }
 
-  /** vRNICs of a tenant share its limit, in whichever workers they are. */
-  #metered(config: VrnicConfig): VrnicConfig {
+  /** vRNICs and switch ports of a tenant share its limit, in whichever workers they are. */
+  #metered<T extends { readonly tenant?: Tenant }>(config: T): T {
     if (!config.tenant) return config;
     const { name } = config.tenant;
     const meter = this.#meters.get(name) ?? newMeter();

@@ -182,7 +182,7 @@ function addLimit(limit: Command): void {
   common(limit.command('set').argument('<tenant>').argument('[endpoint]'))
     .description('limit an endpoint, or all vRNICs of a tenant on each host together; what is not named is not limited')
     .option('--rate <rate>', 'at most so many bits a second, as 100mbit or 10gbit', rateArgument)
-    .option('--burst <size>', 'so much at once after a pause, as 64kb; 4 ms by default', sizeArgument)
+    .option('--burst <size>', 'so much at once after a pause, as 64kb; 10 ms by default', sizeArgument)
     .option('--guarantee <rate>', 'so much before others have anything', rateArgument)
     .action((tenant: string, key: string | undefined, { socket, json, ...limit }: LimitFlags) =>
       change({ socket, ...(json && { json }) }, { op: 'setLimit', tenant, key: key ?? '', limit }),

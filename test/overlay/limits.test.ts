@@ -78,7 +78,7 @@ t.test('limits', { skip: lacks('root', 'gcc', 'ib_write_bw'), timeout: 600_000 }
     const { most, got } = await look(10e6);
     t.ok(got > 0 && got <= most, `${got} octets, at most ${most}`);
     t.match(await control('limit', 'show'), {
-      output: /blue rate 10mbit burst 32768b\nblue 10\.0\.0\.2 rate 40mbit burst 20000b\n/,
+      output: /blue rate 10mbit burst 32768b\nblue 10\.0\.0\.2 rate 40mbit burst 50000b\n/,
     });
   });
 

@@ -125,6 +125,24 @@ t.test(
       t.match(await ping(at('blue1'), '10.0.0.2', '-s', String(MTU - 28)), { code: 0 });
     });
 
+    await t.test('a limit holds a container, too', async (t) => {
+      const [rate, octets, atOnce] = [20e6, 4 << 20, 256 << 10];
+      const control = (...args: string[]) => a.urnic(...args, '--socket', a.socket);
+      t.match(await control('limit', 'set', 'blue', '10.0.0.1', '--rate', '20mbit'), { code: 0 });
+      const server = at('blue2').spawn(t, ['iperf3', '-s', '-1']);
+      await eventually(async () => (await at('blue2').run(['ss', '-Hltn'])).output.includes(':5201'));
+      const since = performance.now();
+      const client = await at('blue1').run(['iperf3', '-c', '10.0.0.2', '-n', String(octets)], {
+        timeoutMillis: LIMIT_MILLIS,
+      });
+      const millis = performance.now() - since;
+      t.equal(client.code, 0, client.output.slice(-1000));
+      t.equal(await server.end(LIMIT_MILLIS), 0);
+      t.ok(millis >= ((octets - atOnce) * 8000) / rate, `${millis} ms`);
+      t.ok((await counters(a, 'blue/blue1')).limited_micros! > 0);
+      t.match(await control('limit', 'del', 'blue', '10.0.0.1'), { code: 0 });
+    });
+
     await t.test('a rule cuts what flows, and lets it flow again', async (t) => {
       const control = (...args: string[]) => a.urnic(...args, '--socket', a.socket);
       t.match(await control('rule', 'add', 'red', 'wall', '--action', 'deny', '--destination', '10.0.0.2'), {

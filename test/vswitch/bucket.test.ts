@@ -74,12 +74,12 @@ t.test('a pacer: who ran out waits for a quantum, then has the lesser of its lim
   t.equal(pacer.allowance(0), 20_000);
   pacer.spend(20_010);
   t.equal(pacer.setWaiting(true, 0), 0);
-  t.equal(pacer.readyAt(0), 10_010);
-  t.equal(pacer.allowance(10_009), 0);
-  t.equal(pacer.setWaiting(true, 10_009), 10_009);
-  t.equal(pacer.allowance(10_010), 10_000);
-  t.equal(pacer.setWaiting(false, 10_011), 2);
-  t.equal(pacer.setWaiting(false, 10_020), 0);
+  t.equal(pacer.readyAt(0), 5010);
+  t.equal(pacer.allowance(5009), 0);
+  t.equal(pacer.setWaiting(true, 5009), 5009);
+  t.equal(pacer.allowance(5010), 5000);
+  t.equal(pacer.setWaiting(false, 5011), 2);
+  t.equal(pacer.setWaiting(false, 5020), 0);
 });
 
 t.test('a guarantee is there when the others have used up the tenant’s limit, and is part of it', async (t) => {

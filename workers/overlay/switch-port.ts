@@ -16,11 +16,14 @@ import { copy } from '../../wire/copy.ts';
 import * as Ethernet from '../../wire/ethernet.ts';
 import type { Micros } from '../../wire/types.ts';
 import * as Vxlan from '../../wire/vxlan.ts';
+import { clock } from '../clock.ts';
 import { addressOf } from '../linux/arena.ts';
 import { bringUp, ensureTap, inNamespace, isolate, removeTap } from '../linux/interfaces.ts';
+import { Pace } from '../pace.ts';
 import type { PortCounters } from '../port.ts';
 import { CaptureFile, type CaptureTarget } from '../ports/capture-file.ts';
 import { NetdevBurst, NetdevPort } from '../ports/netdev-port.ts';
+import { segmentCount } from '../ports/super-frame.ts';
 import type { Sleeper } from '../sleeper.ts';
 import { joinVtep, type VxlanMember } from './vxlan-hub.ts';
 
@@ -38,6 +41,8 @@ export interface SwitchPortConfig {
   readonly local: Uint8Array;
   /** Largest IP packet of the tenant. */
   readonly mtu: number;
+  /** Of the tenant's limits, for all its vRNICs and ports of this host; one of its own by default. */
+  readonly meter?: SharedArrayBuffer;
 }
 
 /** What one burst of the interface may grow to when it is cut into segments with headers of their own. */
@@ -85,6 +90,9 @@ export class SwitchPort {
   readonly #toNetdevAt = new Int32Array(BURST_FRAMES * SUPER_FRAME_SEGMENTS);
   readonly #toNetdevBytes = new Int32Array(BURST_FRAMES * SUPER_FRAME_SEGMENTS);
   #capture: CaptureFile | null = null;
+  readonly #pace: Pace;
+  /** Octets that the machine has sent in this breath, as the tenant sees them. */
+  #sentBytes = 0;
 
   constructor(config: SwitchPortConfig, member: VxlanMember, netdev: NetdevPort, isMade: boolean) {
     this.name = config.name;
@@ -94,6 +102,8 @@ export class SwitchPort {
     this.#isMade = isMade;
     this.#nameHosts(config.tenant);
     const { tenant, address, mtu, local } = config;
+    this.#pace = new Pace(address, config.meter);
+    this.#limit(tenant);
     const hostIndex = (host: Uint8Array): number => member.hub.vtepIndex(host);
     this.#pipeline = new PortPipeline({ tenant, address, mtu, local, hostIndex });
     for (const burst of [this.#fromNetdev, this.#fromNetwork, this.#toNetwork]) registerArena(burst.bytes);
@@ -114,12 +124,15 @@ export class SwitchPort {
   watch(sleeper: Sleeper, now: Micros): Micros {
     const isBlocked = this.#toNetwork.count > 0;
     sleeper.add(this.#member.fileDescriptor, isBlocked);
-    if (!isBlocked) sleeper.add(this.#netdev.fileDescriptor, false);
-    return isBlocked ? now + BLOCKED_MICROS : Number.POSITIVE_INFINITY;
+    if (isBlocked) return now + BLOCKED_MICROS;
+    if (this.#pace.isWaiting) return this.#pace.readyAt(now);
+    sleeper.add(this.#netdev.fileDescriptor, false);
+    return Number.POSITIVE_INFINITY;
   }
 
   setTenant(tenant: Tenant): number {
     this.#nameHosts(tenant);
+    this.#limit(tenant);
     this.#pipeline.update(tenant);
     return 0;
   }
@@ -143,6 +156,11 @@ export class SwitchPort {
     this.#member.close();
     const { namespace, netdev } = this.#config;
     if (this.#isMade) inNamespace(namespace, () => removeTap(netdev));
+  }
+
+  #limit(tenant: Tenant): void {
+    this.#pace.update(tenant, clock());
+    this.#member.dscp = tenant.dscp ?? 0;
   }
 
   #nameHosts({ endpoints }: Tenant): void {
@@ -178,12 +196,18 @@ export class SwitchPort {
   /** What the machine behind the interface sends. */
   #takeFromNetdev(now: Micros): boolean {
     const burst = this.#fromNetdev;
-    const read = this.#netdev.receive(burst);
+    const allowance = this.#pace.allowance(now);
+    // Its frames wait where they are: in the interface's queue, and when that is full they are lost, as on a wire of this rate.
+    const most = allowance > 0 ? 1 + Math.floor(allowance / SUPER_FRAME_BYTES) : 0;
+    const read = most > 0 ? this.#netdev.receive(burst, most) : 0;
+    this.#sentBytes = 0;
     for (let i = 0; i < read; i++) this.#forward(i, now);
     const answers = this.#answers;
     if (answers.count > 0)
       this.#give(answers.bytes, this.#answersAddress, answers.at, answers.frameBytes, answers.count);
     answers.reset();
+    const waited = this.#pace.settle(this.#sentBytes, this.#sentBytes >= allowance, now);
+    if (waited > 0) this.#pipeline.counters.add(PortCounter.limited_micros, waited);
     this.#flush();
     return read > 0;
   }
@@ -257,6 +281,7 @@ export class SwitchPort {
   /** What is laid out at the end of the burst goes out with it, or at once to somebody on this host. */
   #send(at: number, octets: number, segmentBytes: number, destination: number): void {
     const burst = this.#toNetwork;
+    this.#sentBytes += octets - Vxlan.BYTES * segmentCount(octets, segmentBytes, 0);
     if (destination === this.#member.hub.localIndex) {
       const step = segmentBytes || octets;
       for (let from = at; from < at + octets; from += step)

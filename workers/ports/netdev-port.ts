@@ -59,13 +59,13 @@ export class NetdevPort {
     return this.#counters;
   }
 
-  /** Frames that the machine sent. Never blocks. */
-  receive(burst: NetdevBurst): number {
+  /** Frames that the machine sent, so many at most. Never blocks. */
+  receive(burst: NetdevBurst, most = BATCH): number {
     burst.count = 0;
     if (this.#fd < 0) return 0;
     if (burst !== this.#receiving) this.#adopt(burst);
     this.#counters.rxCalls++;
-    const count = this.#in.receive(this.#fd, this.#in.count, Linux.MSG_DONTWAIT);
+    const count = this.#in.receive(this.#fd, Math.min(most, this.#in.count), Linux.MSG_DONTWAIT);
     for (let i = 0; i < count; i++) this.#describe(burst, i);
     return burst.count;
   }

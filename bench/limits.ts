@@ -12,6 +12,10 @@ const RATES = [10e6, 100e6, 1e9, 2e9, 5e9, 10e9];
 const MEASURE_MILLIS = 3000;
 const WARM_MILLIS = 1000;
 const PORT = 18_600;
+const NEIGHBOUR_RATE = 1e9;
+const LATENCY_ROUNDS = 5;
+const LATENCY_COUNT = 2000;
+const LATENCY_MILLIS = 120_000;
 /** Ethernet, IPv4 and UDP before each BTH. */
 const HEADER_BYTES = 42;
 
@@ -77,6 +81,38 @@ async function limits(lab: Lab): Promise<void> {
   await stop();
 }
 
+/** The 99th percentile of a 64-octet WRITE's way of `blue`, microseconds. */
+async function percentile({ a, b, t }: Lab, port: number): Promise<number> {
+  const program = `ib_write_lat -d rxe0 -x 1 -F -s 64 -n ${LATENCY_COUNT} -p ${port}`.split(' ');
+  const server = a.spawn(t, program, 'blue');
+  await server.waits();
+  const { output } = await b.run([...program, '192.0.2.1'], { timeoutMillis: LATENCY_MILLIS }, 'blue');
+  await server.end();
+  // octets, iterations, least, most, typical, average, deviation, 99 %, 99.9 %
+  const found = /^\s*64\s+\d+(?:\s+[\d.]+){5}\s+([\d.]+)/m.exec(output);
+  if (!found) throw new Error(output);
+  return Number(found[1]);
+}
+
+/** Alone, and beside a neighbour that wants all and may have NEIGHBOUR_RATE, in turns; the least of each: other work on the machine only adds. */
+async function neighbours(lab: Lab): Promise<void> {
+  const alone: number[] = [];
+  const beside: number[] = [];
+  await limit(lab.b, 'red', NEIGHBOUR_RATE);
+  for (let round = 0; round < LATENCY_ROUNDS; round++) {
+    const port = PORT + 1 + round * 3;
+    alone.push(await percentile(lab, port));
+    const stop = await flood(lab, 'red', port + 1);
+    await sleep(WARM_MILLIS);
+    beside.push(await percentile(lab, port + 2));
+    await stop();
+  }
+  const [less, more] = [Math.min(...alone), Math.min(...beside)];
+  console.log(
+    `p99 of 64 B WRITE: alone ${less} µs, beside a neighbour of ${rateText(NEIGHBOUR_RATE)} ${more} µs, ${(more / less).toFixed(2)} x`,
+  );
+}
+
 const undo: (() => unknown)[] = [];
 const t: Teardown = { teardown: (one) => undo.unshift(one) };
 try {
@@ -84,6 +120,7 @@ try {
   const a = await UrnicHost.start(t, here, 'eth0', configuration('10.0.0.1'));
   const b = await UrnicHost.start(t, there, 'eth0', configuration('10.0.0.2'));
   await limits({ a, b, t });
+  await neighbours({ a, b, t });
 } finally {
   for (const one of undo) await one();
 }

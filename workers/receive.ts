@@ -90,6 +90,18 @@ export class Receiver {
     else this.#handleFrame(burst.at[i]!, burst.frameBytes[i]!, burst.segmentBytes[i]!, link === 'ip', now);
   }
 
+  /** What this vRNIC sends to itself. */
+  handleOwn(burst: TransmitBurst, portIndex: number, now: Micros): void {
+    const packet = this.#packet;
+    packet.bytes = burst.bytes;
+    packet.view = burst.view;
+    packet.port = portIndex;
+    packet.source = 0;
+    packet.icrcElided = true;
+    for (let i = burst.sent; i < burst.count; i++)
+      this.#handleFrame(burst.at[i]!, burst.frameBytes[i]!, burst.segmentBytes[i]!, false, now);
+  }
+
   /** Frame i of another vRNIC's burst, which never left this worker's memory: the VXLAN header stands once. */
   handleLocal(burst: TransmitBurst, i: number, portIndex: number, now: Micros): void {
     const packet = this.#packet;

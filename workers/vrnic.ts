@@ -12,6 +12,7 @@ import type { ContextResources } from '../rnic/resources.ts';
 import type { Tenant } from '../vswitch/model.ts';
 import { ConnectionQuota, withinQuotas } from '../vswitch/quota.ts';
 import { Transport } from '../vswitch/transport.ts';
+import { chooseCopy } from '../wire/copy.ts';
 import { registerArena } from '../wire/crc32.ts';
 import type { Micros } from '../wire/types.ts';
 import { Application, type ReplySink } from './application.ts';
@@ -32,7 +33,7 @@ import type { Port, PortCounters } from './port.ts';
 import { CapturePort } from './ports/capture.ts';
 import { CaptureFile, type CaptureTarget } from './ports/capture-file.ts';
 import { createPort } from './ports/create-port.ts';
-import { MemoryPort, newLoopback } from './ports/memory.ts';
+import { LoopbackPort } from './ports/loopback.ts';
 import { type QueueAllocator, QueueSlabs } from './queue-slabs.ts';
 import { Receiver } from './receive.ts';
 import type { Sleeper } from './sleeper.ts';
@@ -83,6 +84,7 @@ const newBurst = (port: number): TransmitBurst =>
 
 /** Opens the port and builds the vRNIC around it; nothing is left open when that fails. */
 export function openVrnic(config: VrnicConfig, parts: EngineParts): Vrnic {
+  chooseCopy(clock);
   const identity = identify(config);
   const addresses = identity.gids.map(({ gid }) => gid);
   const { qpnBase: base, qpnCount: count } = config;
@@ -158,7 +160,10 @@ export class Vrnic {
     const { overlay = null, local = null, translation = null } = place ?? {};
     this.#overlay = overlay;
     this.#place = place;
-    this.ports = [wire, new MemoryPort(newLoopback(wire.mtu))];
+    this.ports = [
+      wire,
+      new LoopbackPort(wire.mtu, (burst) => receiver.handleOwn(burst, LOOPBACK_PORT, this.#clock.now)),
+    ];
     if (local) this.ports.push(local);
     if (translation) this.ports.push(translation.port);
     this.#bursts = this.ports.map((_, i) => newBurst(i));
@@ -452,7 +457,7 @@ export class Vrnic {
   #receiveFrom(index: number, now: Micros): boolean {
     const port = this.ports[index]!;
     if (port.receive(this.#receive) === 0) return false;
-    this.#receivers[index]!.handleBurst(this.#receive, port, index, index === LOOPBACK_PORT, now);
+    this.#receivers[index]!.handleBurst(this.#receive, port, index, false, now);
     return true;
   }
 

@@ -2,7 +2,7 @@
 import fc from 'fast-check';
 import t from 'tap';
 import { registerArena } from '../../wire/arena.ts';
-import { copy } from '../../wire/copy.ts';
+import { chooseCopy, copy } from '../../wire/copy.ts';
 
 const BYTES = 8192;
 
@@ -41,4 +41,22 @@ t.test('copy: never leaves either array', async (t) => {
   ] as const) {
     t.throws(() => copy(arena, from, arena, at, length), RangeError);
   }
+});
+
+t.test('copy: is the same by JavaScript, where the C library is found too slow', async (t) => {
+  // A clock on which every first of two copies takes ten times as long.
+  let calls = 0;
+  let time = 0;
+  chooseCopy(() => {
+    time += calls++ % 3 === 1 ? 10 : 1;
+    return time;
+  });
+  t.equal(calls, 24, 'it was tried');
+  const source = new Uint8Array(new SharedArrayBuffer(BYTES)).map((_, i) => i * 37);
+  const [from, to] = [0, 1].map(() => new Uint8Array(new SharedArrayBuffer(BYTES))) as [Uint8Array, Uint8Array];
+  from.set(source);
+  for (const arena of [from, to]) registerArena(arena);
+  copy(from, 100, to, 200, 4000);
+  t.same(to.subarray(200, 4200), source.subarray(100, 4100));
+  t.same(to.subarray(0, 200), new Uint8Array(200));
 });

@@ -84,8 +84,6 @@ export class MemoryPort implements Port {
   readonly #incoming: FrameRing;
   readonly #own: Bell;
   readonly #peer: Bell;
-  /** Both ends are this one: nobody writes while it sleeps. */
-  readonly #isLoopback: boolean;
   #isOpen = true;
   #receiving: ReceiveBurst | null = null;
   #receivingAddress = 0;
@@ -99,7 +97,6 @@ export class MemoryPort implements Port {
     this.framing = end.framing;
     this.#outgoing = new FrameRing(end.outgoing, 'writer');
     this.#incoming = new FrameRing(end.incoming, 'reader');
-    this.#isLoopback = end.incoming === end.outgoing;
     this.#own = new Bell(newBellMemory(), end.sleepFd);
     this.#peer = new Bell(newBellMemory(), end.peerFd);
   }
@@ -146,7 +143,7 @@ export class MemoryPort implements Port {
   onReadable(): void {}
 
   setSleeping(asleep: boolean): boolean {
-    if (!asleep && !this.#isLoopback) this.#own.drain();
+    if (!asleep) this.#own.drain();
     return this.#incoming.setSleeping(asleep);
   }
 

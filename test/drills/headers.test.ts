@@ -402,3 +402,10 @@ drill(
     expect.counter('rx_icrc_encapsulated', 0);
   },
 );
+
+drill('R-027: so it is on UC, once', ({ qp, inject, expect }) => {
+  qp('uc', { state: 'RTR' });
+  inject({ ...WRITE, ackReq: false });
+  expect.event('COMM_EST');
+  inject({ ...WRITE, psn: 1, ackReq: false });
+});

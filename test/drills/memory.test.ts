@@ -296,3 +296,19 @@ drill('R-182: fast registration gives a key out and takes it back, in the order 
   refusedAccess(d, 1);
   d.execute({ op: 'deregMr', mr });
 });
+
+drill('R-174: a window that is bound anew lets its old region go, and holds the new one', (d) => {
+  d.qp('rc');
+  const [first, second] = [d.region({ address: REMOTE }), d.region({ address: REMOTE })];
+  const { rKey } = d.window(1);
+  const range = { address: REMOTE, length: 64, access: WRITES };
+  for (const [i, region] of [first, second].entries()) {
+    d.post.bind({ window: i === 0 ? rKey : nextKey(rKey), region: region.key, newKey: rKey + 1 + i, ...range });
+    d.expect.completion({ status: 'SUCCESS' });
+  }
+  d.execute({ op: 'deregMr', mr: first.mr });
+  d.expect.refused('EBUSY', { op: 'deregMr', mr: second.mr });
+  d.inject(write(nextKey(nextKey(rKey))));
+  d.expect.packet(ack(0));
+  d.expect.that([first.isUntouched, second.isUntouched], [true, false], 'where it was written');
+});

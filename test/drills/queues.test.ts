@@ -123,6 +123,9 @@ drill(
     for (const wrId of [1, 2]) expect.completion({ wrId, status: 'SUCCESS' });
     expect.completion({ wrId: 3, status: 'REM_OP_ERR' });
     for (let wrId = 4; wrId <= 9; wrId++) expect.completion({ wrId, status: 'WR_FLUSH_ERR' });
+    expect.counter('req_cqe_error', 1);
+    expect.counter('req_cqe_flush_error', 3);
+    expect.counter('resp_cqe_flush_error', 3);
   },
 );
 

@@ -1,5 +1,5 @@
 /** Drills: the acknowledgement timer, retries, RNR waits, under a clock that the script moves. SPEC-CHECKLIST §2.4. */
-import { type DrillOptions, drill, type Span } from './language/drill.ts';
+import { type Drill, type DrillOptions, drill, type Span } from './language/drill.ts';
 import { ack, nak, type Packet, rnrNak } from './language/packet.ts';
 
 const STRICT: DrillOptions = { strictTimers: true };
@@ -321,3 +321,23 @@ drill('R-102: the adaptive timer follows the round trip: on a slow path it waits
   d.expect.that(fast >= 20 && fast < 10_000, true, `${fast} µs on the fast path`);
   d.expect.that(slow >= 30_000 && slow < 1_000_000, true, `${slow} µs on the slow path`);
 });
+
+for (const [opcode, post] of [
+  ['SEND_ONLY', (d: Drill) => d.post.send()],
+  ['RDMA_READ_REQUEST', (d: Drill) => d.post.read()],
+  ['FETCH_ADD', (d: Drill) => d.post.fetchAdd({ add: 1n })],
+  ['ATOMIC_WRITE', (d: Drill) => d.post.atomicWrite({ inline: '8 octets' })],
+  ['FLUSH', (d: Drill) => d.post.flush(0x1_8000, 8, 0x77)],
+] as const) {
+  drill(`R-103: a ${opcode} that is not answered is sent again, and ends as any other`, STRICT, (d) => {
+    d.qp('rc', { timeout: 8, retryCnt: 2 });
+    post(d);
+    for (let sent = 0; sent < 3; sent++) {
+      d.expect.packet({ opcode, psn: 0 });
+      d.expect.nothing();
+      d.advance(micros(ackTimeout(8)));
+    }
+    d.expect.completion({ wrId: 1, status: 'RETRY_EXC_ERR' });
+    d.expect.state('ERR');
+  });
+}

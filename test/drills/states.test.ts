@@ -47,6 +47,17 @@ drill(
   },
 );
 
+for (const type of ['rc', 'uc'] as const) {
+  drill(`R-124: each time that ${type} is drained its application hears it`, ({ qp, modify, expect }) => {
+    qp(type);
+    for (let i = 0; i < 2; i++) {
+      modify('SQD', { enSqdAsyncNotify: true });
+      expect.event('SQ_DRAINED');
+      modify('RTS');
+    }
+  });
+}
+
 drill('R-125: in RTR a QP receives, and answers', ({ qp, post, inject, expect }) => {
   qp('rc', { state: 'RTR' });
   post.recv();

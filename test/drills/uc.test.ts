@@ -115,3 +115,13 @@ drill('R-093: UC has no SEND_WITH_INV: it is refused', ({ qp, post, expect }) =>
   post.send({ invalidate: 1 });
   expect.completion({ wrId: 1, status: 'LOC_QP_OP_ERR' });
 });
+
+drill('R-065: a message that began in RTR goes on in RTS', ({ qp, post, inject, modify, expect }) => {
+  qp('uc', { state: 'RTR', rqPsn: 7 });
+  post.recv({ length: 512 });
+  inject({ ...FIRST, psn: 7 });
+  expect.event('COMM_EST');
+  modify('RTS', { sqPsn: 0 });
+  inject({ ...LAST, psn: 8 });
+  expect.completion({ wrId: 1, status: 'SUCCESS', byteLen: 264 });
+});

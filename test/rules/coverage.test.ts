@@ -23,13 +23,18 @@ function namedIn(text: string): Set<number> {
   return named;
 }
 
-/** Numbers before the colon in the name of a drill. */
-function drilled(): Set<number> {
-  const names = filesIn(join(ROOT, 'test/drills')).flatMap((text) => [
-    ...text.matchAll(/\b(?:drill|t\.test)\(\s*['`](R-[^:]*):/g),
-  ]);
-  return namedIn(names.map(([, rules]) => rules).join('\n'));
+/** Rules before the colon in the names of drills, and the files in which they are. */
+function drilled(): Map<number, string[]> {
+  const found = new Map<number, string[]>();
+  for (const file of readdirSync(join(ROOT, 'test/drills')).filter((name) => name.endsWith('.test.ts'))) {
+    const text = readFileSync(join(ROOT, 'test/drills', file), 'utf8');
+    const names = [...text.matchAll(/\b(?:drill|t\.test)\(\s*['`](R-[^:]*):/g)].map(([, rules]) => rules);
+    for (const rule of namedIn(names.join('\n'))) found.set(rule, [...(found.get(rule) ?? []), file]);
+  }
+  return found;
 }
+
+const number = (rule: number): string => `R-${String(rule).padStart(3, '0')}`;
 
 t.test('rules: each has a drill, or stands among those that have none', async (t) => {
   const drills = drilled();
@@ -38,7 +43,6 @@ t.test('rules: each has a drill, or stands among those that have none', async (t
   t.ok(page.includes(HEADING));
   const excused = namedIn(page.slice(page.indexOf(HEADING)));
   const all = Array.from({ length: RULES }, (_, i) => i + 1);
-  const number = (rule: number): string => `R-${String(rule).padStart(3, '0')}`;
   const without = all.filter((rule) => !drills.has(rule));
   const count = all.filter((rule) => tested.has(rule)).length;
   t.comment(
@@ -47,8 +51,21 @@ t.test('rules: each has a drill, or stands among those that have none', async (t
   t.strictSame(without.filter((rule) => !excused.has(rule)).map(number), [], 'neither');
   t.strictSame(all.filter((rule) => drills.has(rule) && excused.has(rule)).map(number), [], 'both');
   t.strictSame(
-    [...drills].filter((rule) => rule > RULES),
+    [...drills.keys()].filter((rule) => rule > RULES),
     [],
     'no such rule',
   );
+});
+
+t.test('rules: the page that lists them names the files of their drills', async (t) => {
+  const page = readFileSync(join(ROOT, 'docs/spec/rules.md'), 'utf8');
+  const listed = page.split('\n').flatMap((line) => {
+    const rule = /^\| (R-\d{3}) \|/.exec(line)?.[1];
+    const files = [...line.matchAll(/test\/drills\/([\w-]+\.test\.ts)\)/g)].map(([, file]) => file!);
+    return rule === undefined ? [] : [[rule, files.sort()]];
+  });
+  const wanted = [...drilled()]
+    .sort(([one], [other]) => one - other)
+    .map(([rule, files]) => [number(rule), files.sort()]);
+  t.strictSame(listed, wanted);
 });

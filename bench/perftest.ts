@@ -1,0 +1,183 @@
+/**
+ * Unmodified perftest over urnic. `node dist/bench/perftest.js [--json FILE] [--sizes 64,4096] [--rounds N] [--vm]`, as root, after `npm run build`.
+ *
+ *     without --vm    two urnic hosts joined by a veth pair, beside ucx_perftest over TCP and iperf3 on the same wire in the same run
+ *     --vm            inside the virtual machine of the interoperability tests: one urnic vRNIC that talks to itself, beside the kernel's rxe that does
+ */
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { parseArgs } from 'node:util';
+import { Namespace, twoHosts } from '../test/support/netns.ts';
+import { ROOT } from '../test/support/root.ts';
+import { lacksPeer, RxePeer } from '../test/support/rxe-peer.ts';
+import { lacks } from '../test/support/skip.ts';
+import { SHIM, UrnicHost } from '../test/uverbs/lab.ts';
+
+const { values: options } = parseArgs({
+  options: {
+    json: { type: 'string' },
+    sizes: { type: 'string', default: '64,4096,65536,1048576' },
+    rounds: { type: 'string', default: '3' },
+    vm: { type: 'boolean', default: false },
+  },
+});
+const SIZES = options.sizes.split(',').map(Number);
+const ROUNDS = Number(options.rounds);
+const BANDWIDTHS = ['ib_write_bw', 'ib_read_bw', 'ib_send_bw'] as const;
+const LATENCIES = ['ib_write_lat', 'ib_send_lat'] as const;
+const SERVER = '192.0.2.1';
+const PATIENCE_MILLIS = 240_000;
+const IPERF_SECONDS = 3;
+
+/** One line of the table: program and size, and what each of those measured needs or moves. */
+interface Row {
+  readonly what: string;
+  readonly [system: string]: string | number;
+}
+
+const isLatency = (program: string): boolean => program.endsWith('_lat');
+
+/** As many messages as take a second or two. */
+function iterations(program: string, bytes: number, bytesUnderWay: number, most: number): number {
+  const count = Math.max(50, Math.min(most, Math.round(bytesUnderWay / bytes)));
+  return isLatency(program) ? Math.min(count, 2000) : count;
+}
+
+/** Gb/s on average, or microseconds of one way (the median); NaN when the program said nothing. */
+function figureOf(output: string, program: string, bytes: number): number {
+  const row = output.split('\n').find((line) => line.trim().startsWith(`${bytes} `));
+  const columns = row?.trim().split(/\s+/) ?? [];
+  return Number(isLatency(program) ? columns[4] : columns[3]);
+}
+
+const perftest = (program: string, bytes: number, count: number): string =>
+  `${program} -d rxe0 -x 1 -m 4096 -F -s ${bytes} -n ${count}${isLatency(program) ? '' : ' --report_gbits'}`;
+
+const median = (values: readonly number[]): number => {
+  const sorted = values.filter((value) => !Number.isNaN(value)).sort((a, b) => a - b);
+  return sorted[sorted.length >> 1] ?? Number.NaN;
+};
+
+async function medianOf(measure: () => Promise<number>): Promise<number> {
+  const found: number[] = [];
+  for (let round = 0; round < ROUNDS; round++) found.push(await measure());
+  return median(found);
+}
+
+interface Scope {
+  teardown(undo: () => unknown): void;
+}
+
+// ── Two hosts ──
+
+async function overUrnic(t: Scope, a: UrnicHost, b: UrnicHost, program: string, bytes: number): Promise<number> {
+  const command = perftest(program, bytes, iterations(program, bytes, 1 << 29, 20_000));
+  const server = a.spawn(t, command.split(' '));
+  await server.waits();
+  const { output } = await b.run([...command.split(' '), SERVER], { timeoutMillis: PATIENCE_MILLIS });
+  await server.stop();
+  return figureOf(output, program, bytes);
+}
+
+const ucxCommand = (...args: string[]): string[] => [
+  ...['env', 'UCX_TLS=tcp', 'UCX_NET_DEVICES=eth0', 'ucx_perftest', ...args],
+];
+
+/** The last line: iterations, p50, average and overall time, average and overall MiB a second, … */
+async function overUcx(t: Scope, a: Namespace, b: Namespace, test: string, bytes: number): Promise<number> {
+  const server = a.spawn(t, ucxCommand());
+  await server.waits();
+  const count = iterations(test, bytes, 1 << 29, 20_000);
+  const args = [SERVER, '-t', test, '-s', String(bytes), '-n', String(count), '-w', '200', '-f'];
+  const { output } = await b.run(ucxCommand(...args), { timeoutMillis: PATIENCE_MILLIS });
+  await server.stop();
+  const figures = output.trim().split('\n').at(-1)!.trim().split(/\s+/).map(Number);
+  return isLatency(test) ? figures[1]! : (figures[5]! * 2 ** 20 * 8) / 1e9;
+}
+
+async function overIperf(t: Scope, a: Namespace, b: Namespace): Promise<number> {
+  const server = a.spawn(t, ['iperf3', '-s', '-1']);
+  await server.waits();
+  const { output } = await b.run(['iperf3', '-J', '-c', SERVER, '-t', String(IPERF_SECONDS)]);
+  await server.stop();
+  const { end } = JSON.parse(output) as { end: { sum_received: { bits_per_second: number } } };
+  return end.sum_received.bits_per_second / 1e9;
+}
+
+async function betweenHosts(t: Scope): Promise<Row[]> {
+  const [here, there] = await twoHosts(t);
+  const a = await UrnicHost.start(t, here);
+  const b = await UrnicHost.start(t, there);
+  const rows: Row[] = [];
+  for (const program of [...BANDWIDTHS, ...LATENCIES]) {
+    for (const bytes of SIZES) {
+      const urnic = await medianOf(() => overUrnic(t, a, b, program, bytes));
+      const ucx = await medianOf(() =>
+        overUcx(t, here, there, isLatency(program) ? 'ucp_put_lat' : 'ucp_put_bw', bytes),
+      );
+      rows.push({ what: `${program} ${bytes}`, urnic, ucx, ratio: urnic / ucx });
+      console.error(JSON.stringify(rows.at(-1)));
+    }
+  }
+  rows.push({ what: 'iperf3', iperf3: await medianOf(() => overIperf(t, here, there)) });
+  return rows;
+}
+
+// ── Beside rxe, in the virtual machine ──
+
+const VRNIC = '/tmp/run/vrnics/v';
+const UP = [
+  'ip link set lo up',
+  'ip link add v0 type veth peer name v1',
+  'ip addr add 192.0.2.9/24 dev v0',
+  'ip link set v0 mtu 9000 up && ip link set v1 mtu 9000 up',
+  'mkdir -p /tmp/run',
+  String.raw`printf "vrnics:\n  - name: v\n    netdev: v0\n" > /tmp/urnic.yaml`,
+  `exec ${process.execPath} ${join(ROOT, 'dist/daemon/cli.js')} up -c /tmp/urnic.yaml --socket /tmp/run/control.sock`,
+].join(' && ');
+
+/** Both ends in the machine; `prefix` says how a program there comes to its device. */
+async function loopback(peer: RxePeer, prefix: string, to: string, program: string, bytes: number): Promise<number> {
+  const command = `${prefix} ${perftest(program, bytes, iterations(program, bytes, 24 << 20, 2000))}`;
+  const script = `${command} >/dev/null 2>&1 & sleep 2; ${command} ${to}; kill $! 2>/dev/null; wait`;
+  const { output } = await peer.exec(script, { timeoutMillis: PATIENCE_MILLIS });
+  return figureOf(output, program, bytes);
+}
+
+async function besideRxe(t: Scope): Promise<Row[]> {
+  const namespace = await Namespace.create(t, 'perftest-vm');
+  await namespace.addTap('tap0', '192.0.2.1/24', 9000);
+  const peer = await RxePeer.start(t, namespace, { address: '192.0.2.2/24', memoryMib: 2048 });
+  const start = `setsid unshare -n sh -c '${UP}' > /tmp/up.log 2>&1 & echo $!`;
+  const pid = (await peer.must(start)).trim();
+  const wait = `for i in $(seq 100); do [ -S ${VRNIC}/uverbs ] && exit 0; sleep 0.5; done; cat /tmp/up.log; exit 1`;
+  await peer.must(wait, { timeoutMillis: PATIENCE_MILLIS });
+  const urnicPrefix = `nsenter -t ${pid} -n env LD_PRELOAD=${SHIM} URNIC_VRNIC=${VRNIC}`;
+  const rows: Row[] = [];
+  for (const program of [...BANDWIDTHS, ...LATENCIES]) {
+    for (const bytes of SIZES) {
+      await loopback(peer, urnicPrefix, '127.0.0.1', program, bytes); // compilation takes seconds under emulation
+      const urnic = await medianOf(() => loopback(peer, urnicPrefix, '127.0.0.1', program, bytes));
+      const rxe = await medianOf(() => loopback(peer, '', '192.0.2.2', program, bytes));
+      rows.push({ what: `${program} ${bytes}`, urnic, rxe, ratio: urnic / rxe });
+      console.error(JSON.stringify(rows.at(-1)));
+    }
+  }
+  return rows;
+}
+
+async function main(): Promise<void> {
+  const lacking = options.vm ? lacksPeer() : lacks('root', 'ib_write_bw', 'ucx_perftest', 'iperf3');
+  if (lacking) throw new Error(lacking);
+  const undo: (() => unknown)[] = [];
+  const scope = { teardown: (step: () => unknown) => void undo.unshift(step) };
+  try {
+    const rows = await (options.vm ? besideRxe(scope) : betweenHosts(scope));
+    console.table(rows);
+    if (options.json !== undefined) writeFileSync(options.json, `${JSON.stringify(rows, null, 2)}\n`);
+  } finally {
+    for (const step of undo) await step();
+  }
+}
+
+await main();

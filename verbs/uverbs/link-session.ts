@@ -31,10 +31,13 @@ export class LinkSession implements Session {
 
   receive(request: Request): void {
     if (++this.#calls > CALLS_MAX) return this.#connection.destroy();
-    void this.#answer(request).then((answer) => {
-      this.#calls--;
-      this.#connection.push(encodeRequest(NoticeOp.ANSWER, request.argument, encode(answer)));
-    });
+    this.#answer(request).then(
+      (answer) => {
+        this.#calls--;
+        this.#connection.push(encodeRequest(NoticeOp.ANSWER, request.argument, encode(answer)));
+      },
+      () => this.#connection.destroy(), // no descriptor is left for an event pipe
+    );
   }
 
   close(): void {

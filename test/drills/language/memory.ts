@@ -20,11 +20,11 @@ export class DrillMemory {
   readonly key: number;
   readonly bytes: Uint8Array;
   readonly view: DataView;
-  readonly #base: bigint;
+  readonly address: bigint;
 
   constructor(engine: TestEngine, { bytes = 4096, address = 0x10_0000, access = ALL_RIGHTS, pd }: RegionOptions) {
-    this.#base = BigInt(address);
-    const { mr, key, bytes: octets } = engine.registerMemory(pd, bytes, access, this.#base);
+    this.address = BigInt(address);
+    const { mr, key, bytes: octets } = engine.registerMemory(pd, bytes, access, this.address);
     this.mr = mr;
     this.key = key;
     this.bytes = octets;
@@ -58,6 +58,6 @@ export class DrillMemory {
   }
 
   #offset(address: number | bigint): number {
-    return Number(BigInt(address) - this.#base);
+    return Number(BigInt(address) - this.address);
   }
 }

@@ -119,6 +119,7 @@ class PolledDevice implements LocalDevice, Driver {
     this.#isOpen = false;
     this.#vrnic.close(clock());
     this.#runQueue.close();
+    this.#sleeper.close();
   }
 
   #background(): void {

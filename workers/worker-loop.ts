@@ -89,6 +89,7 @@ export class WorkerLoop {
     this.#control.close();
     this.#bell.close();
     this.#runQueue.close();
+    this.#sleeper.close();
   }
 
   /** Breathes and sleeps until the event loop is due. */

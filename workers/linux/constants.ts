@@ -85,6 +85,11 @@ export const IFF_NO_PI = 0x1000;
 export const POLLIN = 1;
 export const POLLOUT = 4;
 
+// <sys/timerfd.h>
+export const CLOCK_MONOTONIC = 1;
+export const TFD_NONBLOCK = 0o4000;
+export const TFD_CLOEXEC = 0o2000000;
+
 // <sys/eventfd.h>, <fcntl.h>, <sched.h>
 export const EFD_NONBLOCK = 0o4000;
 export const EFD_CLOEXEC = 0o2000000;

@@ -29,6 +29,10 @@ export const recvmmsg = bind('recvmmsg', 'int', 'int', 'uint64_t', 'uint32_t', '
 export const sendmmsg = bind('sendmmsg', 'int', 'int', 'uint64_t', 'uint32_t', 'int');
 /** (pollfd *, count, timespec *, sigset *) */
 export const ppoll = bind('ppoll', 'int', 'uint64_t', 'uint64_t', 'uint64_t', 'uint64_t');
+/** (clock, flags) */
+export const timerfdCreate = bind('timerfd_create', 'int', 'int', 'int');
+/** (fd, flags, itimerspec *, 0) */
+export const timerfdSettime = bind('timerfd_settime', 'int', 'int', 'int', 'uint64_t', 'uint64_t');
 export const schedYield = bind('sched_yield', 'int');
 /** (0 = this thread, policy, sched_param *) */
 export const schedSetscheduler = bind('sched_setscheduler', 'int', 'int', 'int', 'uint64_t');

@@ -2,19 +2,17 @@
  * Drills from what Linux rxe did (test/golden): our engine takes the place of one end, hears what that end heard, and says what it said. First as responder, packet by
  * packet; then as requester, with the work that the packets tell of.
  */
-import * as Ipv4 from '../../wire/ipv4.ts';
 import { capture } from '../wire/golden-captures.ts';
 import { type Drill, drill, IP_AT, LOCAL } from './language/drill.ts';
 import type { DrillMemory } from './language/memory.ts';
 import { type Packet, packetOf } from './language/packet.ts';
 import type { Work } from './language/post.ts';
 
-const SERVER = 0xc000_0202;
-const CLIENT = 0xc000_0203;
+type End = 'server' | 'client';
 const PAGE = 4096n;
 
 interface Heard {
-  readonly from: number;
+  readonly from: End;
   readonly packet: Packet;
 }
 
@@ -22,13 +20,15 @@ const isResponse = ({ opcode }: Packet): boolean => /RESPONSE|ACKNOWLEDGE/.test(
 const isManagement = ({ dest }: Packet): boolean => dest === 1;
 const octetsIn = ({ payload }: Packet): Uint8Array => payload as Uint8Array;
 
-/** RoCE packets of a capture, those of connection management left out; the other way round in time order. */
+/** RoCE packets of a capture, those of connection management left out. The client speaks first. */
 function heardIn(name: string): Heard[] {
+  let client = '';
   return capture(`${name}.pcap`).frames.flatMap((frame) => {
-    const view = new DataView(frame.buffer, frame.byteOffset, frame.byteLength);
-    if (view.getUint16(12) !== 0x0800) return [];
+    const isIpv6 = frame[12] === 0x86;
     const packet = packetOf(frame);
-    return isManagement(packet) ? [] : [{ from: Ipv4.source(view, IP_AT) >>> 0, packet }];
+    const source = frame.subarray(IP_AT + (isIpv6 ? 8 : 12), IP_AT + (isIpv6 ? 24 : 16)).join('.');
+    client ||= source;
+    return isManagement(packet) ? [] : [{ from: source === client ? 'client' : 'server', packet } as const];
   });
 }
 
@@ -75,9 +75,9 @@ function recall(request: Packet, responses: readonly Packet[], memory: DrillMemo
   } else if (answer[0]?.original !== undefined) memory.view.setBigUint64(at, answer[0].original, true);
 }
 
-function asResponder(name: string, place: number, mtu: 256 | 1024 | 4096): void {
-  const who = place === SERVER ? 'server' : 'client';
-  drill(`Linux: ${name}: as the ${who}, each request gets the answer that rxe gave`, (d) => {
+function asResponder(name: string, place: End, mtu: 256 | 1024 | 4096): void {
+  const isIpv6 = name.includes('ipv6');
+  drill(`Linux: ${name}: as the ${place}, each request gets the answer that rxe gave`, { isIpv6 }, (d) => {
     const heard = heardIn(name);
     const requests = heard
       .filter(({ from, packet }) => from !== place && !isResponse(packet))
@@ -102,17 +102,19 @@ function asResponder(name: string, place: number, mtu: 256 | 1024 | 4096): void 
   });
 }
 
-asResponder('send_bw_1_byte', SERVER, 1024);
-asResponder('atomic_cs', SERVER, 1024);
-asResponder('write_lat', SERVER, 1024);
-asResponder('write_lat', CLIENT, 1024);
-asResponder('write_bw_mtu1024', SERVER, 1024);
-asResponder('write_bw_mtu4096', SERVER, 4096);
-asResponder('read_bw_9000', SERVER, 1024);
-asResponder('rc_pingpong', SERVER, 1024);
-asResponder('rc_pingpong', CLIENT, 1024);
-asResponder('rping', SERVER, 1024);
-asResponder('rping', CLIENT, 1024);
+asResponder('send_bw_1_byte', 'server', 1024);
+asResponder('atomic_cs', 'server', 1024);
+asResponder('write_lat', 'server', 1024);
+asResponder('write_lat', 'client', 1024);
+asResponder('write_bw_mtu1024', 'server', 1024);
+asResponder('write_bw_mtu4096', 'server', 4096);
+asResponder('read_bw_9000', 'server', 1024);
+asResponder('rc_pingpong', 'server', 1024);
+asResponder('rc_pingpong', 'client', 1024);
+asResponder('rc_pingpong_ipv6ll', 'server', 1024);
+asResponder('rc_pingpong_ipv6ll', 'client', 1024);
+asResponder('rping', 'server', 1024);
+asResponder('rping', 'client', 1024);
 
 // ── As requester ──
 
@@ -161,9 +163,9 @@ function post(d: Drill, { kind, first, last, payload }: Message, at: number): vo
     });
 }
 
-function asRequester(name: string, type: 'rc' | 'uc', place: number, mtu: 256 | 1024 | 4096): void {
-  const who = place === SERVER ? 'server' : 'client';
-  drill(`Linux: ${name}: as the ${who}, the same work makes the packets that rxe sent`, (d) => {
+function asRequester(name: string, type: 'rc' | 'uc', place: End, mtu: 256 | 1024 | 4096): void {
+  const isIpv6 = name.includes('ipv6');
+  drill(`Linux: ${name}: as the ${place}, the same work makes the packets that rxe sent`, { isIpv6 }, (d) => {
     const heard = heardIn(name);
     const requests = heard
       .filter(({ from, packet }) => from === place && !isResponse(packet))
@@ -190,7 +192,7 @@ function asRequester(name: string, type: 'rc' | 'uc', place: number, mtu: 256 | 
   });
 }
 
-const answersTo = ({ first, last }: Message, heard: readonly Heard[], place: number): Packet[] =>
+const answersTo = ({ first, last }: Message, heard: readonly Heard[], place: End): Packet[] =>
   heard
     .filter(({ from, packet }) => from !== place && isResponse(packet))
     .map(({ packet }) => packet)
@@ -199,16 +201,18 @@ const answersTo = ({ first, last }: Message, heard: readonly Heard[], place: num
         psn! >= first.psn! && psn! <= Math.max(last.psn!, first.psn! + Math.ceil((first.length ?? 1) / 1024) - 1),
     );
 
-asRequester('send_bw_1_byte', 'rc', CLIENT, 1024);
-asRequester('atomic_cs', 'rc', CLIENT, 1024);
-asRequester('write_lat', 'rc', CLIENT, 1024);
-asRequester('write_bw_mtu1024', 'rc', CLIENT, 1024);
-asRequester('write_bw_mtu4096', 'rc', CLIENT, 4096);
-asRequester('read_bw_9000', 'rc', CLIENT, 1024);
-asRequester('rc_pingpong', 'rc', CLIENT, 1024);
-asRequester('rc_pingpong', 'rc', SERVER, 1024);
-asRequester('rping', 'rc', CLIENT, 1024);
-asRequester('rping', 'rc', SERVER, 1024);
-asRequester('uc_pingpong', 'uc', CLIENT, 1024);
-asRequester('send_uc', 'uc', CLIENT, 1024);
-asRequester('write_uc', 'uc', CLIENT, 1024);
+asRequester('send_bw_1_byte', 'rc', 'client', 1024);
+asRequester('atomic_cs', 'rc', 'client', 1024);
+asRequester('write_lat', 'rc', 'client', 1024);
+asRequester('write_bw_mtu1024', 'rc', 'client', 1024);
+asRequester('write_bw_mtu4096', 'rc', 'client', 4096);
+asRequester('read_bw_9000', 'rc', 'client', 1024);
+asRequester('rc_pingpong', 'rc', 'client', 1024);
+asRequester('rc_pingpong', 'rc', 'server', 1024);
+asRequester('rc_pingpong_ipv6ll', 'rc', 'client', 1024);
+asRequester('rc_pingpong_ipv6ll', 'rc', 'server', 1024);
+asRequester('rping', 'rc', 'client', 1024);
+asRequester('rping', 'rc', 'server', 1024);
+asRequester('uc_pingpong', 'uc', 'client', 1024);
+asRequester('send_uc', 'uc', 'client', 1024);
+asRequester('write_uc', 'uc', 'client', 1024);

@@ -478,3 +478,21 @@ drill('R-044: copies of one NAK are acted upon once', ({ qp, post, inject, advan
     'later it is a new one',
   );
 });
+
+drill('R-028: notifications slow the sender down: less is in flight', (d) => {
+  const inFlight = (notifications: number): number => {
+    d.qp('rc', { mtu: 1024 });
+    d.post.write();
+    d.sent();
+    for (let i = 0; i < notifications; i++) {
+      d.advance('60us');
+      d.inject({ opcode: 'CNP', becn: true });
+    }
+    d.inject(ack(0));
+    d.expect.completion({ status: 'SUCCESS' });
+    for (let i = 0; i < 8; i++) d.post.write({ length: 65_536 });
+    return d.sent().length;
+  };
+  const [free, slowed] = [inFlight(0), inFlight(8)];
+  d.expect.that(slowed < free / 2 && slowed > 0, true, `${free} packets, then ${slowed}`);
+});

@@ -1,6 +1,6 @@
 /** Drills: UC, where nothing is answered and half a message is none. SPEC-CHECKLIST R-064 …. */
 import { Access } from '../../rnic/constants.ts';
-import { drill, LOCAL, REMOTE } from './language/drill.ts';
+import { drill, LOCAL, PEER, REMOTE } from './language/drill.ts';
 import { filled, type Packet } from './language/packet.ts';
 
 const FIRST: Packet = { opcode: 'SEND_FIRST', payload: 256 };
@@ -124,4 +124,33 @@ drill('R-065: a message that began in RTR goes on in RTS', ({ qp, post, inject, 
   modify('RTS', { sqPsn: 0 });
   inject({ ...LAST, psn: 8 });
   expect.completion({ wrId: 1, status: 'SUCCESS', byteLen: 264 });
+});
+
+drill(
+  'R-065: a message with a packet of a wrong length in its middle never completes',
+  ({ qp, post, inject, expect }) => {
+    qp('uc');
+    post.recv({ length: 1024 });
+    inject({ ...FIRST, psn: 0 }, { opcode: 'SEND_MIDDLE', psn: 1, payload: 252 }, { ...LAST, psn: 2 });
+    expect.nothing();
+    expect.counter('drop_payload_length', 1);
+    expect.counter('drop_uc_sequence', 1);
+  },
+);
+
+drill('R-078: over UC a wrong key writes nothing, and what goes on behind it is dropped too', (d) => {
+  d.qp('uc');
+  d.inject({ opcode: 'RDMA_WRITE_FIRST', psn: 0, length: 512, payload: 256, rKey: 1 });
+  d.inject({ opcode: 'RDMA_WRITE_LAST', psn: 1, payload: 256 });
+  d.expect.nothing();
+  d.expect.counter('drop_access', 1);
+  d.expect.that(d.memory.isUntouched, true, 'memory');
+});
+
+drill('R-029: a marked UC packet is told of by a notification, the only packet that a UC receiver sends', (d) => {
+  d.qp('uc');
+  d.inject({ opcode: 'RDMA_WRITE_ONLY', psn: 0, payload: 8, trafficClass: 3 });
+  d.expect.packet({ opcode: 'CNP', psn: 0, becn: true, dest: PEER });
+  d.inject({ opcode: 'RDMA_WRITE_ONLY', psn: 1, payload: 8, trafficClass: 3 });
+  d.expect.nothing();
 });

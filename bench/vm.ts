@@ -14,8 +14,8 @@ const SIZES = [4096, 65_536, 1_048_576];
 const UNDER_WAY_BYTES = 24 << 20;
 const PATIENCE_MILLIS = 240_000;
 /** Of each figure of a vRNIC that talks to itself, and before it, for V8 compiles slowly in there. */
-const SECONDS = 3;
-const WARM_UP_SECONDS = 8;
+const SECONDS = 2;
+const WARM_UP_SECONDS = 5;
 
 /** MB/s of perftest between two processes in the machine; NaN when it says nothing. */
 async function rxeBandwidth(peer: RxePeer, program: string, bytes: number): Promise<number> {
@@ -56,7 +56,9 @@ async function main(): Promise<void> {
       for (const bytes of SIZES) rxe[`${verb} ${bytes}`] = await rxeBandwidth(peer, program, bytes);
     }
     rxe['WRITE 64, one way, µs'] = await rxeLatency(peer);
+    console.error('rxe', rxe);
     const itself = await urnic(peer, `itself.js ${SECONDS} ${WARM_UP_SECONDS}`);
+    console.error('urnic, to itself', itself);
     const veth = await urnic(peer, 'vm-lines.js');
     const rows = Object.keys(itself).map((what) => ({
       what,

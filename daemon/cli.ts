@@ -12,6 +12,7 @@ import { addRun } from './commands/run.ts';
 import { addSim } from './commands/sim.ts';
 import { addTenant } from './commands/tenant.ts';
 import { addUp } from './commands/up.ts';
+import { addVrnic } from './commands/vrnic.ts';
 
 const { version } = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as {
   version: string;
@@ -29,6 +30,7 @@ addDevice(program);
 addDecode(program);
 addRping(program);
 addTenant(program);
+addVrnic(program);
 addRun(program);
 addSim(program);
 

@@ -123,7 +123,12 @@ export const VrnicText = z.strictObject({
   address: address.optional(),
   /** The VTEP of this host; by default what the tenant's endpoint says, else the first address of `netdev`. */
   host: address.optional(),
+  /** `use`: it is made when a program comes, and costs next to nothing before. */
+  start: z.enum(['boot', 'use']).optional(),
+  /** Seconds without a program after which one that starts by `use` ends, until the next comes; for ever by default. */
+  idle: z.number().min(1).max(1e6).optional(),
 });
+export type VrnicText = z.infer<typeof VrnicText>;
 
 const StoreText = z
   .strictObject({

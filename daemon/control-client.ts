@@ -20,6 +20,7 @@ export interface ControlRequest {
         | 'tenants'
         | 'connections'
       )
+    | ('vrnics' | 'wake' | 'addVrnic' | 'deleteVrnic')
     | TenantOp;
   readonly tenant?: string;
   readonly settings?: Record<string, unknown>;
@@ -28,6 +29,8 @@ export interface ControlRequest {
   readonly limit?: object;
   readonly key?: string;
   readonly vrnic?: string;
+  readonly definition?: object;
+  readonly take?: boolean;
   readonly file?: string;
 }
 

@@ -12,7 +12,15 @@ import { gidText, isLinkLocal, readNetdev } from '../workers/linux/netdev.ts';
 import { beginShared, type CaptureTarget } from '../workers/ports/capture-file.ts';
 import { Supervisor } from '../workers/supervisor.ts';
 import type { PortConfig, VrnicConfig } from '../workers/vrnic-config.ts';
-import { type Configuration, EndpointText, LimitText, NameText, RuleText, type TenantText } from './configuration.ts';
+import {
+  type Configuration,
+  EndpointText,
+  LimitText,
+  NameText,
+  RuleText,
+  type TenantText,
+  VrnicText,
+} from './configuration.ts';
 import { describeDevice, toJson } from './describe-device.ts';
 import { openStore } from './open-store.ts';
 import { type Claim, Presence } from './presence.ts';
@@ -22,7 +30,7 @@ import { SwitchPorts } from './switch-ports.ts';
 import { TenantDirectory } from './tenant-directory.ts';
 import { TENANT_OPS, type TenantOp } from './tenant-edits.ts';
 import { connectionText, describeTenant, placeIn } from './tenants.ts';
-import { Vrnics } from './vrnics.ts';
+import { type Definition, Vrnics } from './vrnics.ts';
 
 const Request = z.strictObject({
   op: z.enum([
@@ -38,6 +46,7 @@ const Request = z.strictObject({
       'tenants',
       'connections',
     ] as const),
+    ...(['vrnics', 'wake', 'addVrnic', 'deleteVrnic'] as const),
     ...TENANT_OPS,
   ]),
   tenant: NameText.optional(),
@@ -50,6 +59,9 @@ const Request = z.strictObject({
   /** What is deleted, or limited: a rule's id, an endpoint's address. */
   key: z.string().optional(),
   vrnic: z.string().optional(),
+  /** Of a vRNIC, as in urnic.yaml; and whether its endpoint moves here. */
+  definition: VrnicText.optional(),
+  take: z.boolean().optional(),
   file: z.string().optional(),
 });
 type Request = z.infer<typeof Request>;
@@ -59,8 +71,6 @@ const REQUEST_BYTES_MAX = 65_536;
 const CLIENTS_MAX = 64;
 const CLIENT_MILLIS = 10_000;
 
-type VrnicText = Configuration['vrnics'][number];
-
 export class Daemon {
   readonly #supervisor: Supervisor;
   readonly #configuration: Configuration;
@@ -69,6 +79,8 @@ export class Daemon {
   #tenants: TenantDirectory | null = null;
   #presence: Presence | null = null;
   readonly #qpns = new QpnRanges();
+  /** By commands, by name. */
+  readonly #added = new Map<string, VrnicText>();
   readonly #ports: SwitchPorts;
   readonly #server: Server;
   readonly #socketPath: string;
@@ -135,7 +147,7 @@ export class Daemon {
     await this.#openStore();
     const { vrnics } = this.#configuration;
     await this.#claim(vrnics);
-    for (const vrnic of vrnics) await this.#vrnics.start(this.#toVrnicConfig(vrnic), vrnic.user);
+    for (const vrnic of vrnics) await this.#vrnics.define(this.#definitionOf(vrnic));
     await this.#ports.start(() => this.#directory.tenants);
     this.#log.info({ socket: this.#socketPath, vrnics: this.#vrnics.count }, 'ready');
   }
@@ -234,14 +246,21 @@ export class Daemon {
 
   async #execute(request: Request): Promise<unknown> {
     if (request.op === 'list') return this.#vrnics.running;
+    if (request.op === 'vrnics') return this.#vrnics.list();
+    if (request.op === 'addVrnic' && request.definition)
+      return this.#addVrnic(request.definition, request.take ?? false);
     if (request.op === 'captureTenant') return this.#captureTenant(request);
     if (request.op === 'switchPorts') return this.#ports.names;
     if (request.op === 'tenants' || isTenantOp(request.op)) return this.#executeTenant(request);
     const name = request.vrnic ?? '';
     if (this.#ports.has(name)) return this.#executePort(request, name);
-    if (!this.#vrnics.running.includes(name)) throw new Error(`no vRNIC named ${JSON.stringify(name)} runs here`);
-    if (request.op === 'capture') return this.#supervisor.capture(name, targetOf(request));
+    if (request.op === 'deleteVrnic') return this.#deleteVrnic(name);
+    if (!this.#vrnics.isDefined(name)) throw new Error(`no vRNIC named ${JSON.stringify(name)} runs here`);
+    if (request.op === 'wake') return this.#vrnics.wake(name);
     if (request.op === 'device' || request.op === 'port') return this.#describe(name);
+    if (!this.#vrnics.running.includes(name))
+      throw new Error(`vRNIC ${name} does not run: it starts when a program comes`);
+    if (request.op === 'capture') return this.#supervisor.capture(name, targetOf(request));
     const { counters, ports, resources, connections } = await this.#supervisor.statistics(name);
     if (request.op === 'connections') return connections.map(connectionText);
     if (request.op === 'statistics') return { counters, ports };
@@ -283,17 +302,60 @@ export class Daemon {
     return this.#tenants;
   }
 
-  #toVrnicConfig(vrnic: VrnicText): VrnicConfig {
-    const { name, netdev, port, namespace, tenant, address } = vrnic;
-    const place = namespace !== undefined && { namespace };
+  #definitionOf(vrnic: VrnicText): Definition {
+    const { name, netdev, namespace, tenant, user, start, idle } = vrnic;
     const range = this.#qpns.allot(name, `${namespace ?? ''}/${netdev}`, tenant !== undefined);
+    const place = (): VrnicConfig => ({
+      ...this.#placeOf(vrnic),
+      ...(namespace !== undefined && { namespace }),
+      ...range,
+    });
+    return { name, netdev, tenant, user, idle, isLazy: start === 'use', place };
+  }
+
+  #placeOf(vrnic: VrnicText): VrnicConfig {
+    const { name, netdev, port, tenant, address } = vrnic;
     if (tenant === undefined) {
       const kind = port === 'raw-socket' ? 'raw_socket' : port;
-      return { name, port: { kind, netdev } as PortConfig, ...place, ...range };
+      return { name, port: { kind, netdev } as PortConfig };
     }
     const found = this.#directory.find(tenant);
-    if (!found) throw new Error(`vRNIC ${name}: no tenant named ${tenant}: urnic tenant add, or in the configuration`);
-    return { name, ...placeIn(found, address!, netdev, this.#vtepOf(vrnic)), ...place, ...range };
+    if (!found) throw new Error(`no tenant named ${tenant}: urnic tenant add, or in the configuration`);
+    return { name, ...placeIn(found, address!, netdev, this.#vtepOf(vrnic)) };
+  }
+
+  /** @param isTaken Its endpoint moves here from wherever it is. */
+  async #addVrnic(vrnic: VrnicText, isTaken: boolean): Promise<void> {
+    const { name, tenant, address } = vrnic;
+    if (this.#vrnics.isDefined(name)) throw new Error(`there is a vRNIC named ${name} already`);
+    const claim = this.#claimOf(vrnic);
+    const all = [...this.#configuration.vrnics, ...this.#added.values()];
+    if (claim && all.some((one) => one.tenant === tenant && one.address === address))
+      throw new Error(`endpoint ${address} of tenant ${tenant} has a vRNIC on this host already`);
+    if (claim && isTaken && this.#directory.hostOf(claim.tenant, claim.address) !== undefined) {
+      const endpoint = { address: claim.address, host: claim.host };
+      await this.#directory.change(claim.tenant, 'moveEndpoint', { endpoint });
+    }
+    await this.#claim([vrnic]);
+    await this.#vrnics.define(this.#definitionOf(vrnic)).catch(async (error: Error) => {
+      await this.#removeVrnic(name, vrnic);
+      throw error;
+    });
+    this.#added.set(name, vrnic);
+  }
+
+  async #deleteVrnic(name: string): Promise<void> {
+    const vrnic = this.#added.get(name);
+    if (!vrnic) throw new Error(`no vRNIC named ${JSON.stringify(name)} was added by command`);
+    await this.#removeVrnic(name, vrnic);
+  }
+
+  async #removeVrnic(name: string, vrnic: VrnicText): Promise<void> {
+    this.#added.delete(name);
+    await this.#vrnics.remove(name);
+    this.#qpns.release(name);
+    const claim = this.#claimOf(vrnic);
+    if (claim) await this.#presence?.release(claim);
   }
 
   async #describe(name: string): Promise<unknown> {

@@ -5,7 +5,7 @@ import { type EndpointText, type LimitText, type RuleText, TenantText } from './
 
 export const TENANT_OPS = [
   ...(['addTenant', 'setTenant', 'deleteTenant'] as const),
-  ...(['addRule', 'deleteRule', 'addEndpoint', 'deleteEndpoint', 'setLimit'] as const),
+  ...(['addRule', 'deleteRule', 'addEndpoint', 'deleteEndpoint', 'moveEndpoint', 'setLimit'] as const),
 ] as const;
 export type TenantOp = (typeof TENANT_OPS)[number];
 
@@ -68,6 +68,7 @@ function editedEndpoints(
   }
   if (!endpoint) throw new Error(`${op} lacks the endpoint`);
   const before = endpoints.find(({ address }) => address === endpoint.address);
+  if (op === 'moveEndpoint' && !before) throw new Error(`tenant ${name} has no endpoint ${endpoint.address}`);
   return [...endpoints.filter((one) => one !== before), { ...before, ...endpoint }];
 }
 

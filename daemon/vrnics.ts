@@ -16,20 +16,41 @@ export interface VrnicsOptions {
   othersEnded(names: readonly string[]): void;
 }
 
+export interface Definition {
+  readonly name: string;
+  readonly netdev: string;
+  /** Its tenant's name. */
+  readonly tenant?: string | undefined;
+  /** See UverbsServerOptions. */
+  readonly user?: number | undefined;
+  /** It runs from the first use on; else at once. */
+  readonly isLazy: boolean;
+  /** Seconds without a program after which a lazy one ends, until it is used again. */
+  readonly idle?: number | undefined;
+  /** What it is to be, asked whenever it starts. @throws Error: that cannot be. */
+  place(): VrnicConfig;
+}
+
 interface Defined {
-  config: VrnicConfig;
+  readonly definition: Definition;
   server: UverbsServer | null;
+  /** It is starting or ending: what comes waits for that. */
+  change: Promise<void> | null;
+  idleSince: number;
 }
 
 const RESTART_MILLIS = 1000;
+const IDLE_LOOK_MILLIS = 1000;
 
 export class Vrnics {
   readonly #options: VrnicsOptions;
   readonly #defined = new Map<string, Defined>();
+  readonly #idleTimer: NodeJS.Timeout;
   #isStopping = false;
 
   constructor(options: VrnicsOptions) {
     this.#options = options;
+    this.#idleTimer = setInterval(() => this.#endIdle().catch(() => {}), IDLE_LOOK_MILLIS).unref();
     options.supervisor.onFailure = (names, error) => this.#handleFailure(names, error);
   }
 
@@ -40,7 +61,7 @@ export class Vrnics {
 
   /** Those of a tenant that run. */
   runningOf(tenant: string): string[] {
-    return this.running.filter((name) => this.#defined.get(name)?.config.tenant?.name === tenant);
+    return this.running.filter((name) => this.#defined.get(name)?.definition.tenant === tenant);
   }
 
   get count(): number {
@@ -51,19 +72,17 @@ export class Vrnics {
     return this.#defined.has(name);
   }
 
-  /** Runs from now on. @param user See UverbsServerOptions. @throws Error that says which vRNIC cannot run, and why. */
-  async start(config: VrnicConfig, user: number | undefined): Promise<void> {
-    const { name, port } = config;
+  /** @throws Error that says which vRNIC cannot run, and why. */
+  async define(definition: Definition): Promise<void> {
+    const { name, netdev, user, isLazy } = definition;
     if (this.#defined.has(name)) throw new Error(`there is a vRNIC named ${name} already`);
-    const defined: Defined = { config, server: null };
+    const defined: Defined = { definition, server: null, change: null, idleSince: 0 };
     this.#defined.set(name, defined);
     try {
-      await this.#options.supervisor.startVrnic(config).catch((error: Error) => {
-        throw new Error(`vRNIC ${name}: ${error.message}`);
-      });
       defined.server = await UverbsServer.start({
         directory: join(this.#options.directory, name),
-        netdev: ('netdev' in port && port.netdev) || name,
+        netdev,
+        isLazy,
         endpoint: () => this.endpoint(name),
         ...(user !== undefined && { user }),
       });
@@ -71,20 +90,85 @@ export class Vrnics {
       await this.remove(name);
       throw error;
     }
-    this.#options.log.info({ vrnic: name }, 'started');
   }
 
   /** Its programs' commands fail from then on. */
   async remove(name: string): Promise<void> {
     const defined = this.#defined.get(name);
+    if (!defined) return;
     this.#defined.delete(name);
-    await defined?.server?.stop();
+    await defined.server?.stop();
+    await defined.change?.catch(() => {});
     if (this.running.includes(name)) await this.#options.supervisor.stopVrnic(name);
   }
 
+  /** It runs, and programs find it. @throws Error that says why it cannot run. */
+  async wake(name: string): Promise<void> {
+    await this.#ensure(name);
+    await this.#named(name).server?.wake();
+  }
+
   /** A new way to it. */
-  endpoint(name: string): Promise<LinkEndpoint> {
+  async endpoint(name: string): Promise<LinkEndpoint> {
+    await this.#ensure(name);
     return this.#options.supervisor.endpoint(name);
+  }
+
+  list(): { name: string; isRunning: boolean; netdev: string; tenant?: string | undefined }[] {
+    const running = new Set(this.running);
+    return [...this.#defined.values()].map(({ definition: { name, netdev, tenant } }) => ({
+      name,
+      isRunning: running.has(name),
+      netdev,
+      ...(tenant !== undefined && { tenant }),
+    }));
+  }
+
+  #named(name: string): Defined {
+    const defined = this.#defined.get(name);
+    if (!defined) throw new Error(`no vRNIC named ${JSON.stringify(name)}`);
+    return defined;
+  }
+
+  async #ensure(name: string): Promise<void> {
+    const defined = this.#named(name);
+    defined.idleSince = performance.now();
+    await defined.change?.catch(() => {});
+    if (this.#options.supervisor.runs(name)) return;
+    if (this.#isStopping) throw new Error('the daemon is stopping');
+    defined.change ??= this.#start(defined).finally(() => {
+      defined.change = null;
+    });
+    await defined.change;
+  }
+
+  async #start({ definition: { name, place } }: Defined): Promise<void> {
+    const { supervisor, log } = this.#options;
+    const begin = performance.now();
+    try {
+      await supervisor.startVrnic(place());
+    } catch (error) {
+      throw new Error(`vRNIC ${name}: ${(error as Error).message}`);
+    }
+    log.info({ vrnic: name, millis: Math.round((performance.now() - begin) * 10) / 10 }, 'started');
+  }
+
+  /** Lazy ones that no program has used for as long as they may rest. */
+  async #endIdle(): Promise<void> {
+    const { supervisor, log } = this.#options;
+    const now = performance.now();
+    for (const defined of this.#defined.values()) {
+      const { name, isLazy, idle } = defined.definition;
+      if (!isLazy || idle === undefined || defined.change || !supervisor.runs(name)) continue;
+      const { resources } = await supervisor.statistics(name);
+      if (resources.length > 0) defined.idleSince = now;
+      if (now - defined.idleSince < idle * 1000 || defined.change) continue;
+      defined.change = supervisor.stopVrnic(name).finally(() => {
+        defined.change = null;
+      });
+      await defined.change;
+      log.info({ vrnic: name }, 'rests');
+    }
   }
 
   programsOf(name: string): AttachedProgram[] {
@@ -96,11 +180,9 @@ export class Vrnics {
     const { supervisor, log } = this.#options;
     const byName = new Map(tenants.map((tenant) => [tenant.name, tenant]));
     const running = new Set(this.running);
-    const answers = [...this.#defined].map(async ([name, defined]) => {
-      const tenant = byName.get(defined.config.tenant?.name ?? '');
-      if (!tenant) return 0;
-      defined.config = { ...defined.config, tenant };
-      return running.has(name) ? Number(await supervisor.setTenant(name, tenant)) : 0;
+    const answers = [...this.#defined].map(async ([name, { definition }]) => {
+      const tenant = byName.get(definition.tenant ?? '');
+      return tenant && running.has(name) ? Number(await supervisor.setTenant(name, tenant)) : 0;
     });
     let ended = 0;
     for (const answer of await Promise.allSettled(answers)) {
@@ -112,22 +194,22 @@ export class Vrnics {
 
   async stop(): Promise<void> {
     this.#isStopping = true;
+    clearInterval(this.#idleTimer);
     await Promise.all([...this.#defined.values()].map(({ server }) => server?.stop()));
     await this.#options.supervisor.stop();
   }
 
   #handleFailure(names: string[], error: Error): void {
-    const { supervisor, log } = this.#options;
+    const { log } = this.#options;
     log.error({ vrnics: names, error: error.message }, 'a worker ended; its vRNICs start again');
     setTimeout(() => {
       if (this.#isStopping) return;
       this.#options.othersEnded(names.filter((name) => !this.#defined.has(name)));
       for (const name of names) {
-        const defined = this.#defined.get(name);
-        if (!defined) continue;
-        supervisor
-          .startVrnic(defined.config)
-          .catch((failure: Error) => log.error({ vrnic: name, error: failure.message }, 'did not start again'));
+        if (this.#defined.get(name)?.definition.isLazy ?? true) continue;
+        this.#ensure(name).catch(({ message }: Error) =>
+          log.error({ vrnic: name, error: message }, 'did not start again'),
+        );
       }
     }, RESTART_MILLIS);
   }

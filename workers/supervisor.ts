@@ -124,6 +124,10 @@ export class Supervisor {
     return [...this.#homes.keys()].filter((name) => !this.#ports.has(name));
   }
 
+  runs(name: string): boolean {
+    return this.#homes.has(name);
+  }
+
   /** @throws Error that says why the vRNIC cannot run: interface, rights, name taken. */
   async startVrnic(config: VrnicConfig): Promise<void> {
     if (this.#isStopping) throw new Error('the supervisor is stopping');

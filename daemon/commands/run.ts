@@ -5,6 +5,7 @@ import { constants as system } from 'node:os';
 import { delimiter, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { type Command, Option } from 'commander';
+import { wake } from '../../verbs/uverbs/greeting.ts';
 import { ask, DEFAULT_SOCKET } from '../control-client.ts';
 import { vrnicDirectory } from '../daemon.ts';
 import { overlaid } from '../sandbox/overlay.ts';
@@ -40,14 +41,23 @@ export function addRun(program: Command): void {
     .argument('<program...>', 'the program and its arguments')
     .passThroughOptions()
     .action(async ([name, ...args]: string[], flags: RunFlags) => {
-      const directory = flags.directory ?? vrnicDirectory(flags.socket, await chooseVrnic(flags));
+      const directory = flags.directory ?? (await awaken(flags));
+      if (!existsSync(join(directory, 'sys'))) await wake(directory);
       process.exitCode = await run(findProgram(name!), args, directory, flags.sandbox);
     });
 }
 
+/** The vRNIC runs: one that waits for its first use has it now. @throws Error that says why it cannot. */
+async function awaken(flags: RunFlags): Promise<string> {
+  const vrnic = await chooseVrnic(flags);
+  const directory = vrnicDirectory(flags.socket, vrnic);
+  if (!existsSync(join(directory, 'sys'))) await ask(flags.socket, { op: 'wake', vrnic });
+  return directory;
+}
+
 async function chooseVrnic({ vrnic, socket }: RunFlags): Promise<string> {
   if (vrnic !== undefined) return vrnic;
-  const names = (await ask(socket, { op: 'list' })) as string[];
+  const names = ((await ask(socket, { op: 'vrnics' })) as { name: string }[]).map(({ name }) => name);
   if (names.length === 1) return names[0]!;
   throw new Error(`which vRNIC? --vrnic ${names.join('|')}`);
 }

@@ -123,6 +123,13 @@ function addEndpoint(endpoint: Command): void {
         { op: 'addEndpoint', tenant, endpoint: { address, ...endpoint, ...(also && { also: also.split(',') }) } },
       ),
     );
+  common(
+    endpoint.command('move').argument('<tenant>').argument('<address>').requiredOption('--host <vtep>', 'its new host'),
+  )
+    .description('move an endpoint to another host: its connections end, and are made anew to the same address')
+    .action((tenant: string, address: string, { host, ...flags }: Flags & { host: string }) =>
+      change(flags, { op: 'moveEndpoint', tenant, endpoint: { address, host } }),
+    );
   common(endpoint.command('del').argument('<tenant>').argument('<address>')).action(
     (tenant: string, key: string, flags: Flags) => change(flags, { op: 'deleteEndpoint', tenant, key }),
   );

@@ -28,6 +28,36 @@ const LOOK_MILLIS = 2;
 
 /** @throws Error that says that nobody serves the directory, or why the daemon refused. */
 export async function greet(directory: string): Promise<Greeted> {
+  const socket = await dial(directory);
+  try {
+    // Where Yama restricts ptrace, the daemon may reach our registered memory all the same.
+    Libc.prctl(Linux.PR_SET_PTRACER, peerCredentials(descriptorOf(socket)).pid, 0, 0, 0);
+    socket.write(encodeRequest(RequestOp.HELLO, BigInt(Role.LINK)));
+    const { slots, fds } = await replyOf(socket, directory);
+    const [queueFd, wakeFd, completionFd, asyncFd] = fds;
+    if (queueFd === undefined || wakeFd === undefined || completionFd === undefined || asyncFd === undefined) {
+      for (const fd of fds) Libc.close(fd);
+      throw new Error(`the daemon of ${directory} is of another version`);
+    }
+    return { name: basename(directory), socket, slots, queueFd, wakeFd, completionFd, asyncFd };
+  } catch (error) {
+    socket.destroy();
+    throw error;
+  }
+}
+
+/** Sees to it that the vRNIC runs and that its files are there. @throws as greet. */
+export async function wake(directory: string): Promise<void> {
+  const socket = await dial(directory);
+  try {
+    socket.write(encodeRequest(RequestOp.HELLO, BigInt(Role.WAKE)));
+    await replyOf(socket, directory);
+  } finally {
+    socket.destroy();
+  }
+}
+
+async function dial(directory: string): Promise<Socket> {
   const socket = connect(join(directory, 'uverbs'));
   socket.pause(); // Node's own reading would lose the descriptors
   try {
@@ -35,15 +65,7 @@ export async function greet(directory: string): Promise<Greeted> {
   } catch (error) {
     throw new Error(`no vRNIC at ${directory}: is its daemon up? (${(error as NodeJS.ErrnoException).code})`);
   }
-  try {
-    // Where Yama restricts ptrace, the daemon may reach our registered memory all the same.
-    Libc.prctl(Linux.PR_SET_PTRACER, peerCredentials(descriptorOf(socket)).pid, 0, 0, 0);
-    socket.write(encodeRequest(RequestOp.HELLO, BigInt(Role.LINK)));
-    return { name: basename(directory), socket, ...(await replyOf(socket, directory)) };
-  } catch (error) {
-    socket.destroy();
-    throw error;
-  }
+  return socket;
 }
 
 const descriptorOf = (socket: Socket): number => {
@@ -51,7 +73,7 @@ const descriptorOf = (socket: Socket): number => {
   return _handle?.fd ?? -1;
 };
 
-async function replyOf(socket: Socket, directory: string): Promise<Omit<Greeted, 'name' | 'socket'>> {
+async function replyOf(socket: Socket, directory: string): Promise<{ slots: number; fds: number[] }> {
   for (const deadline = Date.now() + REPLY_MILLIS; Date.now() < deadline; await sleep(LOOK_MILLIS)) {
     const found = receiveDescriptors(descriptorOf(socket));
     if (!found) continue;
@@ -59,12 +81,7 @@ async function replyOf(socket: Socket, directory: string): Promise<Omit<Greeted,
     if (octets.length === 0) break;
     const { result, actions } = decodeReply(octets);
     if (result < 0) throw new SystemError(`opening ${directory}`, -result);
-    const [queueFd, wakeFd, completionFd, asyncFd] = fds;
-    if (queueFd === undefined || wakeFd === undefined || completionFd === undefined || asyncFd === undefined) {
-      for (const fd of fds) Libc.close(fd);
-      throw new Error(`the daemon of ${directory} is of another version`);
-    }
-    return { slots: Number(actions[0]!.argument), queueFd, wakeFd, completionFd, asyncFd };
+    return { slots: Number(actions[0]?.argument ?? 0), fds: [...fds] };
   }
   throw new Error(`the daemon of ${directory} did not answer`);
 }

@@ -7,7 +7,7 @@
  *     action   { u32 type, u32 length, u64 address, u64 argument } payload, padded to 8 octets
  */
 export const RequestOp = { HELLO: 1, WRITE: 2, REQUEUE: 3, CLOSE_CHANNEL: 4, CALL: 5, LEAVE: 6 } as const;
-export const Role = { CONTEXT: 1, ATTACH: 2, CM: 3, CM_ATTACH: 4, LINK: 5 } as const;
+export const Role = { CONTEXT: 1, ATTACH: 2, CM: 3, CM_ATTACH: 4, LINK: 5, WAKE: 6 } as const;
 /** What the daemon says to a TypeScript program after the hello: the same shape as a request. ANSWER's argument is that of its CALL or LEAVE. */
 export const NoticeOp = { ANSWER: 1, EVENT: 2 } as const;
 export const ActionType = {

@@ -44,6 +44,8 @@ export interface UverbsServerOptions {
   endpoint(): Promise<LinkEndpoint>;
   /** The only user, besides root, who may use it; without one, everybody who can reach the directory. */
   readonly user?: number;
+  /** Nobody asks for the vRNIC, and nothing but the socket is there, until a program says hello. */
+  readonly isLazy?: boolean;
 }
 
 /** What `urnic res` shows of one attached program. */
@@ -65,6 +67,8 @@ export class UverbsServer {
   readonly #contexts = new Map<string, UverbsContext>();
   #cm: Promise<CmService> | null = null;
   #gids = '';
+  /** What programs see is there. */
+  #tree: Promise<void> | null = null;
   #timer: NodeJS.Timeout | undefined;
 
   /** @throws Error of the directory or the socket. */
@@ -103,21 +107,35 @@ export class UverbsServer {
   }
 
   async #begin(): Promise<void> {
-    const { directory, netdev, user } = this.#options;
+    const { directory, user } = this.#options;
     rmSync(directory, { recursive: true, force: true });
     mkdirSync(directory, { recursive: true, mode: user === undefined ? 0o755 : 0o700 });
     if (user !== undefined) chownSync(directory, user, -1);
-    const link = await connect(await this.#options.endpoint());
-    const tree = { ...(await describe(link)), netdev };
-    await link.close();
-    writeTree(directory, tree);
-    this.#gids = tree.gids.join();
+    if (!this.#options.isLazy) await this.wake();
     const socket = join(directory, 'uverbs');
     this.#server.listen(socket);
     await once(this.#server, 'listening');
     chmodSync(socket, 0o666);
     this.#timer = setInterval(() => void this.#refreshGids().catch(() => {}), GID_MILLIS);
     this.#timer.unref();
+  }
+
+  /** The vRNIC runs, and its files are there. @throws Error of the vRNIC. */
+  wake(): Promise<void> {
+    this.#tree ??= this.#describe().catch((error: Error) => {
+      this.#tree = null;
+      throw error;
+    });
+    return this.#tree;
+  }
+
+  async #describe(): Promise<void> {
+    const { directory, netdev } = this.#options;
+    const link = await connect(await this.#options.endpoint());
+    const tree = { ...(await describe(link)), netdev };
+    await link.close();
+    writeTree(directory, tree);
+    this.#gids = tree.gids.join();
   }
 
   /** Addresses come and go; nobody is asked while no program looks. */
@@ -142,6 +160,9 @@ export class UverbsServer {
 
   async #greet(connection: Connection, { op, argument, payload }: Request, reply: Reply): Promise<Session> {
     if (op !== RequestOp.HELLO) throw invalid('a connection begins with a hello');
+    await this.wake().catch((error: Error) => {
+      throw new CommandError(Errno.ENODEV, error.message);
+    });
     switch (Number(argument)) {
       case Role.CONTEXT:
         return this.#joinNew(connection, await this.#open(connection, reply));
@@ -152,6 +173,8 @@ export class UverbsServer {
       }
       case Role.LINK:
         return this.#openLink(connection, reply);
+      case Role.WAKE:
+        return { close: () => {} };
       case Role.CM: {
         const channel = (await this.#cmService()).newChannel();
         channel.openPipe(reply);

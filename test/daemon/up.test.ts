@@ -44,7 +44,7 @@ t.test(
       `vrnics:\n  - name: blue\n    netdev: eth0\n  - name: green\n    netdev: eth0\n    namespace: /var/run/netns/${there.name}\n`,
     );
     const daemon = here.spawn(t, urnic('up', '-c', config, '--socket', socket));
-    await daemon.matches(/"ready"/);
+    await daemon.matches(/"ready"/, 90_000);
     const ask = async (...args: string[]) => {
       const { code, output } = await run(urnic(...args, '--socket', socket));
       if (code !== 0) throw new Error(output);

@@ -89,7 +89,7 @@ export class Background {
   }
 
   /** Waits until what it printed matches; throws when it ends or the time runs out before. */
-  async matches(pattern: RegExp, timeoutMillis = 15_000): Promise<RegExpExecArray> {
+  async matches(pattern: RegExp, timeoutMillis = 60_000): Promise<RegExpExecArray> {
     const deadline = Date.now() + timeoutMillis;
     for (;;) {
       const found = pattern.exec(this.output);

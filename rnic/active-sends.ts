@@ -62,7 +62,13 @@ export class ActiveSends {
     const { window, congestion } = this;
     if (index === work.packets - 1 || index % ACK_REQUEST_PACKETS === ACK_REQUEST_PACKETS - 1) return true;
     if (congestion.admits(this.underWay + window.cost(work, index, 1))) return false;
-    return window.asked === -1 || PsnMath.difference(window.asked as Psn, window.una) < 0;
+    return !this.hasAsked;
+  }
+
+  /** The peer owes an acknowledgement. */
+  get hasAsked(): boolean {
+    const { window } = this;
+    return window.asked !== -1 && PsnMath.difference(window.asked as Psn, window.una) >= 0;
   }
 
   /** Responses that the next request asks for: of a READ up to the next cut, of others one. */

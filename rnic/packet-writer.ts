@@ -67,7 +67,7 @@ export class PacketWriter {
   allowance = Number.POSITIVE_INFINITY;
   /** Octets that they took. Whoever polls clears it. */
   meteredBytes = 0;
-  /** A packet was refused for want of allowance. Whoever polls clears it. */
+  /** A packet was refused for want of allowance; answers and other ports may go on. Whoever polls clears it. */
   isPaced = false;
   readonly #ports: PortState[];
   #port: PortState;
@@ -95,14 +95,15 @@ export class PacketWriter {
 
   /**
    * Begins a packet of `headerBytes` (BTH and extension headers) and `payloadBytes`; pad and ICRC are added. False when the burst of the path's port has no
-   * room for it: the caller stops, and comes back when the burst has been sent.
+   * room for it: the caller stops, and comes back when the burst has been sent. So for want of allowance, but for short answers (`isAnswer`): they count, and do not
+   * wait, or the peer would repeat what it sent.
    */
-  begin(path: Path, headerBytes: number, payloadBytes: number): boolean {
+  begin(path: Path, headerBytes: number, payloadBytes: number, isAnswer = false): boolean {
     const port = this.#ports[path.port]!;
     const { burst } = port;
-    if (this.meteredBytes >= this.allowance && port.isMetered) {
+    if (this.meteredBytes >= this.allowance && port.isMetered && !isAnswer) {
       this.isPaced = true;
-      return this.#refuse();
+      return false;
     }
     const packetBytes = headerBytes + payloadBytes + (-payloadBytes & 3) + Icrc.BYTES;
     const joins = port.joins(path, packetBytes);

@@ -38,6 +38,8 @@ export class RcSender implements Sender, Timer, RoomWaiter {
   #hasStarted = false;
   /** nothing is sent until the timer ends the wait. */
   #isWaitingRnr = false;
+  /** Its next packet waits for a rate limit. */
+  #isHeld = false;
   #drainReported = false;
   readonly #share = new InFlightShare();
 
@@ -101,6 +103,12 @@ export class RcSender implements Sender, Timer, RoomWaiter {
       this.#isWaitingRnr = false;
       active.recovery.start(now);
       this.#goBack(active, now);
+      return;
+    }
+    // What has left has asked for nothing, and the rest of it waits for a rate limit: the peer owes no answer.
+    if (this.#isHeld && !active.hasAsked && active.awaited.count === 0) {
+      active.recovery.start(now);
+      this.#arm(active, now);
       return;
     }
     this.#core.counters.add(Counter.local_ack_timeout_err);
@@ -250,6 +258,7 @@ export class RcSender implements Sender, Timer, RoomWaiter {
     const index = window.indexOf(work, psn);
     const ackRequest = active.asksForAck(work, index);
     const put = Requests.putSegment(out, this.#qp, this.#core, Opcode.RC, work, index, ackRequest, psn);
+    this.#isHeld = put === Requests.Put.FULL && out.isPaced;
     if (put === Requests.Put.FULL) return Step.FULL;
     if (put === Requests.Put.PROTECTION) return this.#refuseSource(active, work);
     if (ackRequest) window.asked = psn;

@@ -16,7 +16,7 @@ const POSITIVE = Aeth.ackSyndrome(Aeth.UNLIMITED_CREDITS);
 
 /** An ACK, NAK or RNR NAK. Octets, or Put.FULL. */
 export function putAcknowledge(out: PacketWriter, qp: Qp, psn: Psn, syndrome: number, msn: number): number {
-  if (!out.begin(qp.path!, Bth.BYTES + Aeth.BYTES, 0)) return Put.FULL;
+  if (!out.begin(qp.path!, Bth.BYTES + Aeth.BYTES, 0, true)) return Put.FULL;
   const { view, bthAt } = out;
   Bth.write(view, bthAt, Opcode.RC_ACKNOWLEDGE, Bth.MIG_REQ, DEFAULT_PKEY, qp.destQpn as Qpn, false, psn);
   Aeth.write(view, bthAt + Bth.BYTES, syndrome, msn);
@@ -59,7 +59,7 @@ export function putReadResponse(out: PacketWriter, qp: Qp, answer: Answer): numb
 export function putShortResponse(out: PacketWriter, qp: Qp, response: Response): number {
   const isAtomic = response.kind === ResponseKind.ATOMIC;
   const opcode = isAtomic ? Opcode.RC_ATOMIC_ACKNOWLEDGE : Opcode.RC_RDMA_READ_RESPONSE_ONLY;
-  if (!out.begin(qp.path!, Opcode.headerBytes(opcode), 0)) return Put.FULL;
+  if (!out.begin(qp.path!, Opcode.headerBytes(opcode), 0, true)) return Put.FULL;
   const { view, bthAt } = out;
   Bth.write(view, bthAt, opcode, Bth.MIG_REQ, DEFAULT_PKEY, qp.destQpn as Qpn, false, response.psn);
   Aeth.write(view, bthAt + Bth.BYTES, POSITIVE, response.msn);
@@ -70,7 +70,7 @@ export function putShortResponse(out: PacketWriter, qp: Qp, response: Response):
 
 /** */
 export function putCnp(out: PacketWriter, qp: Qp): number {
-  if (!out.begin(qp.path!, Cnp.BYTES, 0)) return Put.FULL;
+  if (!out.begin(qp.path!, Cnp.BYTES, 0, true)) return Put.FULL;
   Cnp.write(out.view, out.bthAt, DEFAULT_PKEY, qp.destQpn as Qpn);
   return out.end();
 }

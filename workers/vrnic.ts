@@ -510,7 +510,7 @@ export class Vrnic {
     const hasMore = this.engine.pollTransmit(writer, now);
     const waited = pace.settle(writer.meteredBytes, writer.isPaced, now);
     if (waited > 0) this.engine.counters.add(Counter.limited_micros, waited);
-    this.#hasMore = hasMore && !writer.isPaced;
+    this.#hasMore = hasMore && (!writer.isPaced || writer.isFull);
   }
 
   /** True when every port has taken everything. */

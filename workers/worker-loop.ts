@@ -13,6 +13,7 @@ import { preferThisThread, RunQueue } from './linux/scheduling.ts';
 import type { ControlAnswer, ControlMessage, HostedProgram, LinkMessage } from './messages.ts';
 import { openSwitchPort, type SwitchPort, type SwitchPortConfig } from './overlay/switch-port.ts';
 import { Sleeper } from './sleeper.ts';
+import { Turns } from './turns.ts';
 import { openVrnic, type Vrnic } from './vrnic.ts';
 import { type Spin, type VrnicConfig, YIELD_MICROS } from './vrnic-config.ts';
 
@@ -38,8 +39,6 @@ interface Attachment {
 export const TURN_MICROS = 500_000;
 /** Messages of one application in one breath: the data path waits for no control flood. */
 const MESSAGE_COUNT_MAX = 32;
-/** So many, and a vRNIC without a guarantee has its turn. */
-const HELD_BREATHS_MAX = 16;
 
 export class WorkerLoop {
   readonly #control: MessagePort;
@@ -56,11 +55,7 @@ export class WorkerLoop {
   #isStopped = false;
   #busyAt: Micros = 0;
   #namespace: string | undefined;
-  /** Who breathes first: whoever its limit stopped goes to the end of the line. */
-  #first = 0;
-  #hasGuarantees = false;
-  /** Breaths in a row in which some had to let others send. */
-  #heldBreaths = 0;
+  readonly #turns = new Turns();
 
   constructor(task: WorkerTask, parts: EngineParts) {
     useLedger(task.ledger);
@@ -121,25 +116,9 @@ export class WorkerLoop {
   #breathe(now: Micros): boolean {
     let isBusy = this.#bell.takeMail();
     if (isBusy) this.#readMail(now);
-    const holdsBack = this.#hasGuarantees && this.#isSomeOwed(now);
-    const count = this.#vrnics.length;
-    let next = this.#first;
-    for (let i = 0; i < count; i++) {
-      const index = (this.#first + i) % count;
-      const vrnic = this.#vrnics[index]!;
-      if (vrnic.breathe(now, !holdsBack || vrnic.isOwed(now))) isBusy = true;
-      if (vrnic.hasRunOut) next = index + 1;
-    }
-    this.#first = next;
+    if (this.#turns.breathe(this.#vrnics, now)) isBusy = true;
     for (const port of this.#ports) if (port.breathe(now)) isBusy = true;
     return isBusy;
-  }
-
-  /** Someone waits for what it is guaranteed. Now and then the others have their turn all the same. */
-  #isSomeOwed(now: Micros): boolean {
-    if (this.#heldBreaths++ >= HELD_BREATHS_MAX) this.#heldBreaths = 0;
-    else for (const vrnic of this.#vrnics) if (vrnic.isOwed(now)) return true;
-    return false;
   }
 
   #sleep(now: Micros, until: Micros): void {
@@ -225,7 +204,7 @@ export class WorkerLoop {
   #handleControl(message: ControlMessage, now: Micros): void {
     try {
       const value = this.#obey(message, now);
-      this.#hasGuarantees = this.#vrnics.some(({ hasGuarantee }) => hasGuarantee);
+      this.#turns.hasGuarantees = this.#vrnics.some(({ hasGuarantee }) => hasGuarantee);
       this.#answer({ id: message.id, ok: true, value });
     } catch (error) {
       this.#answer({ id: message.id, ok: false, reason: error instanceof Error ? error.message : String(error) });

@@ -415,3 +415,17 @@ drill('R-157: a CQ that is resized keeps what waits in it, in order, and goes on
   d.inject(ack(4));
   for (const wrId of [2, 3, 4, 5]) d.expect.completion({ wrId, status: 'SUCCESS' });
 });
+
+drill('R-150: all 64 bits of a wr_id come back', ({ qp, post, inject, modify, expect }) => {
+  const wide = 2 ** 45 + 7;
+  qp('rc');
+  post.recv({ wrId: wide });
+  post.recv({ wrId: wide + 1 });
+  post.write({ wrId: wide + 2 });
+  post.write({ wrId: wide + 3 });
+  expect.packet(write(0), write(1));
+  inject(SEND, ack(0));
+  expect.completion({ wrId: wide, status: 'SUCCESS' }, { wrId: wide + 2, status: 'SUCCESS' });
+  modify('ERR');
+  expect.completion({ wrId: wide + 3, status: 'WR_FLUSH_ERR' }, { wrId: wide + 1, status: 'WR_FLUSH_ERR' });
+});

@@ -13,6 +13,7 @@ import type { ControlAnswer, ControlMessage } from './messages.ts';
 import type { SwitchPortConfig } from './overlay/switch-port.ts';
 import type { CaptureTarget } from './ports/capture-file.ts';
 import { SPIN_MICROS, type Spin, type VrnicConfig } from './vrnic-config.ts';
+import { VtepSeats } from './vtep-seats.ts';
 import { TURN_MICROS, type WorkerTask } from './worker-loop.ts';
 
 export interface SupervisorOptions {
@@ -32,6 +33,10 @@ export interface SupervisorOptions {
 const PATIENCE_MILLIS = 5000;
 
 type Body<M> = M extends { id: number } ? Omit<M, 'id'> : never;
+
+/** A VTEP in the supervisor's own network namespace, on the usual UDP port: it opens the sockets. */
+const isShared = ({ port, namespace }: VrnicConfig): boolean =>
+  port.kind === 'vxlan' && namespace === undefined && port.udpPort === undefined;
 
 /** A worker thread as the supervisor sees it. */
 class WorkerHandle {
@@ -99,7 +104,9 @@ export class Supervisor {
   /** Those of them that are ports of tenants' switches. */
   readonly #ports = new Set<string>();
   readonly #bridges = new Map<string, Bridge>();
+  /** Of VTEPs whose sockets are the worker's to open: all their tenants are in one. */
   readonly #vteps = new Map<string, WorkerHandle>();
+  readonly #seats = new VtepSeats<WorkerHandle>();
   /** By tenant. */
   readonly #meters = new Map<string, SharedArrayBuffer>();
   #isStopping = false;
@@ -137,7 +144,7 @@ export class Supervisor {
     this.#homes.set(config.name, worker);
     worker.names.add(config.name);
     try {
-      await worker.call({ kind: 'start', config: this.#metered(plain) });
+      await worker.call({ kind: 'start', config: this.#metered(this.#seated(plain, worker)) });
     } catch (error) {
       await this.#forget(config.name);
       throw error;
@@ -148,12 +155,14 @@ export class Supervisor {
   async startPort(config: SwitchPortConfig): Promise<void> {
     if (this.#isStopping) throw new Error('the supervisor is stopping');
     if (this.#homes.has(config.name)) throw new Error(`there is a port named ${config.name} already`);
-    const worker = this.#workerOfVtep(config.local);
+    const { name, local, tenant } = config;
+    const worker = this.#seats.workerOf(local, tenant.vni) ?? this.#roomiest();
     this.#homes.set(config.name, worker);
     this.#ports.add(config.name);
     worker.names.add(config.name);
     try {
-      await worker.call({ kind: 'startPort', config: this.#metered(config) });
+      const descriptor = this.#seats.sit(name, local, tenant.vni, worker);
+      await worker.call({ kind: 'startPort', config: this.#metered({ ...config, descriptor }) });
     } catch (error) {
       await this.#forget(config.name);
       throw error;
@@ -232,18 +241,24 @@ export class Supervisor {
     return { ...config, meter };
   }
 
-  /** vRNICs of one VTEP share its socket, so they share a worker. */
-  #homeOfVtep({ port }: VrnicConfig): WorkerHandle | undefined {
-    return port.kind === 'vxlan' ? this.#workerOfVtep(port.local) : undefined;
-  }
-
-  #workerOfVtep(local: Uint8Array): WorkerHandle {
-    const key = local.join('.');
+  /** vRNICs of a tenant on one VTEP share a worker; where the worker opens the VTEP's socket, those of all tenants do. */
+  #homeOfVtep(config: VrnicConfig): WorkerHandle | undefined {
+    const { port, tenant } = config;
+    if (port.kind !== 'vxlan' || !tenant) return undefined;
+    if (isShared(config)) return this.#seats.workerOf(port.local, tenant.vni) ?? undefined;
+    const key = port.local.join('.');
     const home = this.#vteps.get(key);
     if (home && this.#workers.has(home)) return home;
     const worker = this.#roomiest();
     this.#vteps.set(key, worker);
     return worker;
+  }
+
+  #seated(config: VrnicConfig, worker: WorkerHandle): VrnicConfig {
+    const { name, port, tenant } = config;
+    if (port.kind !== 'vxlan' || !tenant || !isShared(config)) return config;
+    const descriptor = this.#seats.sit(name, port.local, tenant.vni, worker);
+    return { ...config, port: { ...port, descriptor } };
   }
 
   /** A new worker while there may be one, else the one with the fewest vRNICs. */
@@ -261,6 +276,7 @@ export class Supervisor {
 
   #handleEnd(worker: WorkerHandle, error: Error | null): void {
     this.#workers.delete(worker);
+    this.#seats.workerEnded(worker, worker.names);
     for (const name of worker.names) {
       this.#homes.delete(name);
       this.#ports.delete(name);
@@ -280,6 +296,7 @@ export class Supervisor {
     const worker = this.#homes.get(name);
     this.#homes.delete(name);
     this.#ports.delete(name);
+    this.#seats.rise(name);
     worker?.names.delete(name);
     this.#closeBridge(name);
     if (worker && worker.names.size === 0) await this.#shutDown(worker);

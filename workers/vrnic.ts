@@ -27,6 +27,7 @@ import { Neighbours } from './neighbours.ts';
 import { type Connection, LOCAL_PORT, type Overlay } from './overlay/overlay.ts';
 import { type TenantPlace, takePlace } from './overlay/place.ts';
 import { TRANSLATED_PORT } from './overlay/translation.ts';
+import { dropSocket } from './overlay/vxlan-hub.ts';
 import { Pace } from './pace.ts';
 import { LOOPBACK_PORT, PathResolver, WIRE_PORT } from './path-resolver.ts';
 import type { Port, PortCounters } from './port.ts';
@@ -82,10 +83,19 @@ const newBurst = (port: number): TransmitBurst =>
     ? new TransmitBurst(LOOPBACK_BURST_BYTES)
     : new TransmitBurst(BURST_BYTES, BURST_FRAMES, FRAME_HEADROOM);
 
+function identified(config: VrnicConfig): Identity {
+  try {
+    return identify(config);
+  } catch (error) {
+    if (config.port.kind === 'vxlan') dropSocket(config.port);
+    throw error;
+  }
+}
+
 /** Opens the port and builds the vRNIC around it; nothing is left open when that fails. */
 export function openVrnic(config: VrnicConfig, parts: EngineParts): Vrnic {
   chooseCopy(clock);
-  const identity = identify(config);
+  const identity = identified(config);
   const addresses = identity.gids.map(({ gid }) => gid);
   const { qpnBase: base, qpnCount: count } = config;
   const qpns = base !== undefined && count !== undefined ? { qpns: [{ base, count }] } : {};

@@ -1,5 +1,6 @@
 /** Endpoints of two tenants with the same addresses, all on one host: unmodified programs whose packets see no wire. */
 import t, { type Test } from 'tap';
+import { ask } from '../../daemon/control-client.ts';
 import { Namespace } from '../support/netns.ts';
 import { lacks } from '../support/skip.ts';
 import { UrnicHost } from '../uverbs/lab.ts';
@@ -38,8 +39,7 @@ t.test('endpoints of one host', { skip: lacks('root', 'gcc', 'ibv_rc_pingpong', 
   const host = await UrnicHost.start(t, namespace, 'eth0', CONFIGURATION);
 
   async function statistics(vrnic: string): Promise<Statistics> {
-    const { output } = await host.urnic('stat', vrnic, '--json', '--socket', host.socket);
-    return (JSON.parse(output) as Record<string, Statistics>)[vrnic]!;
+    return (await ask(host.socket, { op: 'statistics', vrnic })) as Statistics;
   }
 
   /** Frames that left: by memory, by the socket. */
@@ -94,7 +94,7 @@ t.test('endpoints of one host', { skip: lacks('root', 'gcc', 'ibv_rc_pingpong', 
       host.spawn(t, [...command, HOST], 'red2');
       let found: object[] = [];
       for (const end = Date.now() + LIMIT_MILLIS; found.length === 0 && Date.now() < end; await pause(100))
-        found = JSON.parse((await control('conn', 'list', 'red1', '--json')).output);
+        found = (await ask(host.socket, { op: 'connections', vrnic: 'red1' })) as object[];
       t.match(found, [{ local: '10.0.0.1', remote: '10.0.0.2', underlay: 'local' }]);
       t.match(await control('rule', 'add', 'red', 'cut', '--action', 'deny'), { output: /2 connections ended/ });
       t.not(await server.end(LIMIT_MILLIS), 0);

@@ -1,5 +1,6 @@
 /** Two tenants with the same addresses on the same two hosts, their connections translated: plain RoCEv2 between the hosts on the wire, told apart by QPN. */
 import t, { type Test } from 'tap';
+import { ask } from '../../daemon/control-client.ts';
 import { twoHosts } from '../support/netns.ts';
 import { lacks } from '../support/skip.ts';
 import { UrnicHost } from '../uverbs/lab.ts';
@@ -28,8 +29,7 @@ interface Statistics {
 }
 
 async function statistics(host: UrnicHost, vrnic: string): Promise<Statistics> {
-  const { output } = await host.urnic('stat', vrnic, '--json', '--socket', host.socket);
-  return (JSON.parse(output) as Record<string, Statistics>)[vrnic]!;
+  return (await ask(host.socket, { op: 'statistics', vrnic })) as Statistics;
 }
 
 /** Frames that left: translated, encapsulated. */

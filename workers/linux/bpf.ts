@@ -13,6 +13,7 @@ export const LOAD_HALF_X = 0x48;
 export const LOAD_X_IHL = 0xb1;
 export const AND = 0x54;
 export const SUBTRACT = 0x14;
+export const SHIFT_RIGHT = 0x74;
 export const JUMP = 0x05;
 export const JUMP_EQUAL = 0x15;
 export const JUMP_GREATER_EQUAL = 0x35;
@@ -76,19 +77,23 @@ export class Filter {
     return this.op(RETURN, 0);
   }
 
+  /** Ends with a number: which socket of a reuse-port group it shall be. */
+  answer(value: number): this {
+    return this.op(RETURN, value);
+  }
+
   get length(): number {
     return this.#code.length;
   }
 
-  /** Puts the filter on a socket, in place of the one it had. @throws SystemError */
-  attach(fd: number): void {
+  /** Puts the filter on a socket, in place of the one it had. @param option what it is to the socket. @throws SystemError */
+  attach(fd: number, option = Linux.SO_ATTACH_FILTER): void {
     if (this.#code.length > INSTRUCTION_COUNT_MAX) throw new RangeError('the packet filter is too long');
     const memory = new Arena(16 + this.#code.length * INSTRUCTION_BYTES);
     memory.view.setUint16(0, this.#code.length, true);
     memory.setPointer(8, memory.address + 16);
     for (let i = 0; i < this.#code.length; i++) this.#encode(memory.view, 16 + i * INSTRUCTION_BYTES, i);
-    const refused = Libc.setsockopt(fd, Linux.SOL_SOCKET, Linux.SO_ATTACH_FILTER, memory.address, 16);
-    Libc.check(refused, 'SO_ATTACH_FILTER');
+    Libc.check(Libc.setsockopt(fd, Linux.SOL_SOCKET, option, memory.address, 16), 'attach a packet filter');
   }
 
   #push(code: number, k: number, ifTrue: string, ifFalse: string): this {

@@ -15,6 +15,7 @@ export const SO_RCVBUF = 8;
 export const SO_REUSEPORT = 15;
 export const SO_PEERCRED = 17;
 export const SO_ATTACH_FILTER = 26;
+export const SO_ATTACH_REUSEPORT_CBPF = 51;
 export const SO_SNDBUFFORCE = 32;
 export const SO_RCVBUFFORCE = 33;
 export const SO_RXQ_OVFL = 40;

@@ -21,6 +21,18 @@ export function openSocket(family: number, type: number, protocol: number, prepa
   return fd;
 }
 
+/** Prepares a socket that somebody else has opened, and owns it from here on, also if that throws: then it is closed. */
+export function adoptSocket(fd: number, prepare: (fd: number) => void): number {
+  own(fd);
+  try {
+    prepare(fd);
+  } catch (error) {
+    closeOwned(fd);
+    throw error;
+  }
+  return fd;
+}
+
 /** setsockopt with an int. False and errno when refused. */
 export function setOption(fd: number, level: number, option: number, value: number): boolean {
   scratch.view.setInt32(0, value, true);

@@ -25,7 +25,7 @@ import { CaptureFile, type CaptureTarget } from '../ports/capture-file.ts';
 import { NetdevBurst, NetdevPort } from '../ports/netdev-port.ts';
 import { segmentCount } from '../ports/super-frame.ts';
 import type { Sleeper } from '../sleeper.ts';
-import { joinVtep, type VxlanMember } from './vxlan-hub.ts';
+import { dropSocket, joinVtep, type VxlanMember } from './vxlan-hub.ts';
 
 export interface SwitchPortConfig {
   readonly name: string;
@@ -43,6 +43,8 @@ export interface SwitchPortConfig {
   readonly mtu: number;
   /** Of the tenant's limits, for all its vRNICs and ports of this host; one of its own by default. */
   readonly meter?: SharedArrayBuffer;
+  /** The VTEP's socket, where several workers share it. */
+  readonly descriptor?: number;
 }
 
 /** What one burst of the interface may grow to when it is cut into segments with headers of their own. */
@@ -54,10 +56,18 @@ const ALIGNMENT = 16;
 
 /** @throws Error in words: no such endpoint, no such interface, no right to it. */
 export function openSwitchPort(config: SwitchPortConfig): SwitchPort {
-  const { kind, netdev, namespace, mtu, tenant, address } = config;
+  const { kind, netdev, namespace, mtu, tenant, address, descriptor } = config;
   const own = tenant.endpoints.find((endpoint) => endpoint.address.every((octet, i) => octet === address[i]));
-  if (!own) throw new Error(`port ${config.name}: tenant ${tenant.name} has no such endpoint`);
-  const member = joinVtep({ local: config.local, mtu }, tenant.vni, macNumber(own.mac), true);
+  if (!own) {
+    dropSocket(config);
+    throw new Error(`port ${config.name}: tenant ${tenant.name} has no such endpoint`);
+  }
+  const member = joinVtep(
+    { local: config.local, mtu, ...(descriptor !== undefined && { descriptor }) },
+    tenant.vni,
+    macNumber(own.mac),
+    true,
+  );
   try {
     return inNamespace(namespace, () => {
       const isMade = kind === 'tap' && ensureTap(netdev);

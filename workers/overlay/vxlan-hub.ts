@@ -10,6 +10,7 @@ import * as Ipv6 from '../../wire/ipv6.ts';
 import type { Micros } from '../../wire/types.ts';
 import * as Udp from '../../wire/udp.ts';
 import * as Vxlan from '../../wire/vxlan.ts';
+import { closeOwned } from '../linux/descriptors.ts';
 import { gidText } from '../linux/netdev.ts';
 import type { Port } from '../port.ts';
 import { newPortCounters } from '../ports/port-counters.ts';
@@ -23,6 +24,8 @@ export interface VxlanPortConfig {
   /** Largest inner IP packet. */
   readonly mtu: number;
   readonly udpPort?: number;
+  /** The socket, where several workers share the VTEP: the worker's to close. */
+  readonly descriptor?: number;
 }
 
 /** Frames that go to all hosts of a tenant have a number from here on. */
@@ -34,9 +37,16 @@ const hubs = new Map<string, VxlanHub>();
 /** Joins the VTEP's socket, opening it for the first. @throws SystemError: address not ours, port taken. */
 export function joinVtep(config: VxlanPortConfig, vni: number, mac: number, isSwitch = false): VxlanMember {
   const key = `${gidText(config.local)} ${config.udpPort ?? ''}`;
-  const hub = hubs.get(key) ?? new VxlanHub(config, () => hubs.delete(key));
+  const known = hubs.get(key);
+  if (known) dropSocket(config);
+  const hub = known ?? new VxlanHub(config, () => hubs.delete(key));
   hubs.set(key, hub);
   return hub.join({ vni, mac, isSwitch, mtu: config.mtu });
+}
+
+/** Nobody joins: what was sent for it is given back. */
+export function dropSocket({ descriptor }: { readonly descriptor?: number }): void {
+  if (descriptor !== undefined) closeOwned(descriptor);
 }
 
 /** What a hub knows of one VNI. */

@@ -26,8 +26,8 @@ export interface UdpVxlanOptions {
   readonly udpPort?: number;
   /** Largest inner IP packet. */
   readonly mtu: number;
-  /** Several sockets share the port; the kernel or a filter spreads what arrives. */
-  readonly reusePort?: boolean;
+  /** A socket that is bound already: one of several that share the port (workers/vtep-group.ts). The port's to close. */
+  readonly descriptor?: number;
   readonly receiveBufferBytes?: number;
 }
 
@@ -89,16 +89,15 @@ export class UdpVxlanPort implements Port {
   constructor(options: UdpVxlanOptions) {
     this.#isIpv4 = isMappedIpv4(options.local);
     this.mtu = options.mtu;
-    this.#fd = Socket.openSocket(this.#isIpv4 ? Linux.AF_INET : Linux.AF_INET6, Linux.SOCK_DGRAM, 0, (fd) => {
-      if (options.reusePort) Socket.requireOption(fd, Linux.SOL_SOCKET, Linux.SO_REUSEPORT, 1, 'SO_REUSEPORT');
-      Socket.setBuffers(fd, options.receiveBufferBytes ?? BUFFER_BYTES, BUFFER_BYTES);
-      Socket.requireOption(fd, Linux.IPPROTO_UDP, Linux.UDP_GRO, 1, 'UDP_GRO');
-      if (this.#isIpv4) Socket.requireOption(fd, Linux.IPPROTO_IP, Linux.IP_RECVTOS, 1, 'IP_RECVTOS');
-      else Socket.requireOption(fd, Linux.IPPROTO_IPV6, Linux.IPV6_RECVTCLASS, 1, 'IPV6_RECVTCLASS');
-      const local = this.#isIpv4 ? options.local.subarray(12) : options.local;
-      Socket.bindInet(fd, local, options.udpPort ?? VXLAN_PORT);
-    });
-    this.#flows = new FlowSockets(this.#isIpv4 ? options.local.slice(12) : options.local, BUFFER_BYTES, this.#fd);
+    const local = this.#isIpv4 ? options.local.slice(12) : options.local;
+    const prepare = (fd: number): void => this.#prepare(fd, options);
+    if (options.descriptor === undefined) {
+      this.#fd = Socket.openSocket(this.#isIpv4 ? Linux.AF_INET : Linux.AF_INET6, Linux.SOCK_DGRAM, 0, (fd) => {
+        prepare(fd);
+        Socket.bindInet(fd, local, options.udpPort ?? VXLAN_PORT);
+      });
+    } else this.#fd = Socket.adoptSocket(options.descriptor, prepare);
+    this.#flows = new FlowSockets(local, BUFFER_BYTES, this.#fd);
     this.udpPort = Socket.boundPort(this.#fd);
     this.name = `udp_vxlan:${this.udpPort}`;
   }
@@ -169,6 +168,13 @@ export class UdpVxlanPort implements Port {
     this.#outFd = -1;
     this.#receiving = null;
     this.#sending = null;
+  }
+
+  #prepare(fd: number, { receiveBufferBytes = BUFFER_BYTES }: UdpVxlanOptions): void {
+    Socket.setBuffers(fd, receiveBufferBytes, BUFFER_BYTES);
+    Socket.requireOption(fd, Linux.IPPROTO_UDP, Linux.UDP_GRO, 1, 'UDP_GRO');
+    if (this.#isIpv4) Socket.requireOption(fd, Linux.IPPROTO_IP, Linux.IP_RECVTOS, 1, 'IP_RECVTOS');
+    else Socket.requireOption(fd, Linux.IPPROTO_IPV6, Linux.IPV6_RECVTCLASS, 1, 'IPV6_RECVTCLASS');
   }
 
   #forget(index: number): void {

@@ -38,7 +38,11 @@ async function write(t: Test, from: RcApp, to: RcApp, seed: number): Promise<voi
   for (let i = 0; i < BYTES; i++) from.memory[i] = (i * 31 + seed) & 0xff;
   from.write(0, BYTES, to.rKey, 0);
   let status = -1;
-  t.ok(await eventually(() => (status = from.pollCq()) >= 0));
+  const hasCompleted = (): boolean => {
+    status = from.pollCq();
+    return status >= 0;
+  };
+  t.ok(await eventually(hasCompleted));
   t.equal(status, WcStatus.SUCCESS);
   t.equal(Buffer.compare(to.memory, from.memory), 0, 'arrives whole');
 }

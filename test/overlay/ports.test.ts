@@ -109,6 +109,22 @@ t.test(
       t.equal((await counters(a, 'blue/blue1')).drop_offload, 0);
     });
 
+    await t.test('a limit holds a port, and counts for how long', async (t) => {
+      const limited = (...args: string[]) => a.urnic('limit', ...args, '--socket', a.socket);
+      t.match(await limited('set', 'blue', '10.0.0.1', '--rate', '20mbit'), { code: 0 });
+      const server = at('blue2').spawn(t, ['iperf3', '-s', '-1']);
+      await eventually(async () => (await at('blue2').run(['ss', '-Hltn'])).output.includes(':5201'));
+      const client = await at('blue1').run(['iperf3', '-c', '10.0.0.2', '-n', '5M', '-J'], {
+        timeoutMillis: LIMIT_MILLIS,
+      });
+      t.equal(client.code, 0, client.output.slice(-1000));
+      await server.end(LIMIT_MILLIS);
+      const { end } = JSON.parse(client.output) as { end: { sum_received: { bits_per_second: number } } };
+      t.ok(end.sum_received.bits_per_second < 22e6, `${end.sum_received.bits_per_second}`);
+      t.ok((await counters(a, 'blue/blue1')).limited_micros! > 0);
+      t.match(await limited('del', 'blue', '10.0.0.1'), { code: 0 });
+    });
+
     await t.test('an address that is not the container’s is dropped as spoofed', async (t) => {
       const before = (await counters(a, 'blue/blue1')).drop_spoofed!;
       await at('blue1').ip('addr', 'add', '10.0.0.9/24', 'dev', 'eth0');

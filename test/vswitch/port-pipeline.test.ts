@@ -233,6 +233,21 @@ t.test('rules: what they deny is dropped, in the direction and of the transport 
     'link-local addresses are no way around',
   );
   t.equal(bench.port(`${ether(TWO, ONE, '88b5')} 0000`), 'drop_rule', 'nor is what has no address');
+  t.equal(bench.port(ping4(ONE, TWO, '10.0.0.1', '10.0.0.77')), 'drop_rule', 'nor is a strange address with its MAC');
+});
+
+t.test('whoever hears a flood or multicast is asked whether the sender may', async (t) => {
+  const bench = new Bench(
+    tenantWith([
+      deny({
+        source: { address: toGid('10.0.0.2'), bits: 128 },
+        destination: { address: toGid('10.0.0.1'), bits: 128 },
+      }),
+    ]),
+  );
+  t.equal(bench.network(ping4(TWO, NOBODY, '10.0.0.2', '10.0.0.77')), 'drop_rule');
+  t.equal(bench.network(ping4(TWO, '01005e000001', '10.0.0.2', '224.0.0.1')), 'drop_rule');
+  t.equal(bench.network(ping4(THREE, '01005e000001', '10.0.0.3', '224.0.0.1'), HERE), 'deliver');
 });
 
 t.test('a rule counts from the moment that it is there, and no longer than it is', async (t) => {

@@ -1,6 +1,6 @@
 /** Fourth stage: groups and rules, judged once for each flow (two MACs' addresses and a transport) and remembered until the tenant changes. */
 import { type Direction, judge } from '../judge.ts';
-import type { Endpoint, Tenant } from '../model.ts';
+import { addressesOf, type Endpoint, type Tenant } from '../model.ts';
 import { transportOf } from '../transport.ts';
 import type { Frame } from './classify.ts';
 
@@ -71,7 +71,12 @@ export class RuleStage {
     const source = this.#name(frame, frame.sourceAt, isOut ? this.#own : peer, this.#source);
     const destination = this.#name(frame, frame.destinationAt, isOut ? peer : this.#own, this.#destination);
     const transport = transportOf(frame.view, frame.at, frame.end);
-    return judge(this.#tenant.rules, source, destination, direction, transport).isAllowed;
+    const { rules } = this.#tenant;
+    if (!judge(rules, source, destination, direction, transport).isAllowed) return false;
+    // Who gets it counts, too, whatever address it bears: a flood, multicast, a packet for somebody behind.
+    const receiver = isOut ? peer : this.#own;
+    if (receiver === undefined || isOf(receiver, destination)) return true;
+    return judge(rules, source, receiver.address, direction, transport).isAllowed;
   }
 
   #name({ view, addressBytes }: Frame, at: number, endpoint: Endpoint | undefined, into: Uint8Array): Uint8Array {
@@ -83,6 +88,9 @@ export class RuleStage {
     return endpoint !== undefined && (isLinkLocal || isNone) ? endpoint.address : into;
   }
 }
+
+const isOf = (endpoint: Endpoint, address: Uint8Array): boolean =>
+  addressesOf(endpoint).some((own) => own.every((octet, i) => octet === address[i]));
 
 function putAddress(key: Int32Array, word: number, view: DataView, at: number, bytes: number): void {
   const isIpv4 = bytes === 4;

@@ -26,6 +26,9 @@ export function placeResponse(
   const headerBytes = Opcode.headerBytes(Bth.opcode(view, bthAt));
   const payloadBytes = packet.end - Icrc.BYTES - Bth.padCount(view, bthAt) - bthAt - headerBytes;
   const isRead = (flags & Opcode.IS_READ) !== 0;
+  // A refusal comes as an ACKNOWLEDGE: a response that says it is one is none.
+  const hasSyndrome = (flags & Opcode.HAS_AETH) !== 0;
+  if (hasSyndrome && !Aeth.isAck(Aeth.syndrome(view, bthAt + Bth.BYTES))) return WcStatus.BAD_RESP_ERR;
   switch (work.kind) {
     case WorkKind.READ: {
       const isLast = index === work.packets - 1;

@@ -496,3 +496,23 @@ drill('R-028: notifications slow the sender down: less is in flight', (d) => {
   const [free, slowed] = [inFlight(0), inFlight(8)];
   d.expect.that(slowed < free / 2 && slowed > 0, true, `${free} packets, then ${slowed}`);
 });
+
+for (const syndrome of ['REMOTE_ACCESS_ERROR', 'RNR_NAK', 0x40] as const) {
+  drill(`R-112: a READ response whose AETH is no acknowledgement (${syndrome}) is BAD_RESP_ERR`, (d) => {
+    d.qp('rc');
+    d.post.read();
+    d.expect.packet(read(0));
+    d.inject({ ...only(0), syndrome });
+    d.expect.completion({ wrId: 1, status: 'BAD_RESP_ERR' });
+    d.expect.state('ERR');
+    d.expect.that(d.memory.isUntouched, true, 'memory');
+  });
+  drill(`R-112: so is an atomic’s answer (${syndrome})`, (d) => {
+    d.qp('rc');
+    d.post.fetchAdd({ add: 1n });
+    d.expect.packet({ opcode: 'FETCH_ADD', psn: 0 });
+    d.inject({ opcode: 'ATOMIC_ACKNOWLEDGE', psn: 0, syndrome });
+    d.expect.completion({ wrId: 1, status: 'BAD_RESP_ERR' });
+    d.expect.that(d.memory.isUntouched, true, 'memory');
+  });
+}

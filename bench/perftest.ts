@@ -1,5 +1,5 @@
 /**
- * Unmodified perftest over urnic. `node dist/bench/perftest.js [--json FILE] [--sizes 64,4096] [--rounds N] [--vm]`, as root, after `npm run build`.
+ * Unmodified perftest over urnic. `node dist/bench/perftest.js [--json FILE] [--sizes 64,4096] [--only ib_write_bw,ib_write_lat] [--rounds N] [--vm]`, as root, after `npm run build`.
  *
  *     without --vm    two urnic hosts joined by a veth pair, beside ucx_perftest over TCP and iperf3 on the same wire in the same run
  *     --vm            inside the virtual machine of the interoperability tests: one urnic vRNIC that talks to itself, beside the kernel's rxe that does
@@ -17,14 +17,15 @@ const { values: options } = parseArgs({
   options: {
     json: { type: 'string' },
     sizes: { type: 'string', default: '64,4096,65536,1048576' },
+    only: { type: 'string' },
     rounds: { type: 'string', default: '3' },
     vm: { type: 'boolean', default: false },
   },
 });
 const SIZES = options.sizes.split(',').map(Number);
 const ROUNDS = Number(options.rounds);
-const BANDWIDTHS = ['ib_write_bw', 'ib_read_bw', 'ib_send_bw'] as const;
-const LATENCIES = ['ib_write_lat', 'ib_send_lat'] as const;
+const ALL = ['ib_write_bw', 'ib_read_bw', 'ib_send_bw', 'ib_write_lat', 'ib_send_lat'];
+const PROGRAMS = options.only?.split(',') ?? ALL;
 const SERVER = '192.0.2.1';
 const PATIENCE_MILLIS = 240_000;
 const IPERF_SECONDS = 3;
@@ -109,7 +110,7 @@ async function betweenHosts(t: Scope): Promise<Row[]> {
   const a = await UrnicHost.start(t, here);
   const b = await UrnicHost.start(t, there);
   const rows: Row[] = [];
-  for (const program of [...BANDWIDTHS, ...LATENCIES]) {
+  for (const program of PROGRAMS) {
     for (const bytes of SIZES) {
       const urnic = await medianOf(() => overUrnic(t, a, b, program, bytes));
       const ucx = await medianOf(() =>
@@ -154,7 +155,7 @@ async function besideRxe(t: Scope): Promise<Row[]> {
   await peer.must(wait, { timeoutMillis: PATIENCE_MILLIS });
   const urnicPrefix = `nsenter -t ${pid} -n env LD_PRELOAD=${SHIM} URNIC_VRNIC=${VRNIC}`;
   const rows: Row[] = [];
-  for (const program of [...BANDWIDTHS, ...LATENCIES]) {
+  for (const program of PROGRAMS) {
     for (const bytes of SIZES) {
       await loopback(peer, urnicPrefix, '127.0.0.1', program, bytes); // compilation takes seconds under emulation
       const urnic = await medianOf(() => loopback(peer, urnicPrefix, '127.0.0.1', program, bytes));

@@ -22,6 +22,8 @@ interface TenantView {
     host: string;
     mac: string;
     group?: string;
+    kind?: string;
+    netdev?: string;
     limit?: Limit;
   }[];
   readonly rules: readonly {
@@ -100,14 +102,18 @@ interface EndpointFlags extends Flags {
   readonly host: string;
   readonly also?: string;
   readonly group?: string;
+  readonly kind?: string;
+  readonly netdev?: string;
+  readonly namespace?: string;
+  readonly mac?: string;
 }
 
 function addEndpoint(endpoint: Command): void {
   common(endpoint.command('list')).action((flags: Flags) =>
     list(flags, ({ name, endpoints }) =>
       endpoints.map(
-        ({ address, also = [], host, mac, group }) =>
-          `${name} ${[address, ...also].join(',')} host ${host} mac ${mac}${group === undefined ? '' : ` group ${group}`}`,
+        ({ address, also = [], host, mac, group, kind = 'vrnic', netdev }) =>
+          `${name} ${[address, ...also].join(',')} host ${host} mac ${mac}${kind === 'vrnic' ? '' : ` ${kind} ${netdev}`}${group === undefined ? '' : ` group ${group}`}`,
       ),
     ),
   );
@@ -115,6 +121,10 @@ function addEndpoint(endpoint: Command): void {
     .description('add an endpoint, or move one to another host or group')
     .option('--also <addresses>', 'more addresses of it, with commas between')
     .option('--group <name>', 'it talks to endpoints of this group alone')
+    .option('--kind <kind>', 'vrnic, tap or veth: what is there')
+    .option('--netdev <name>', 'the interface of its host that is a tap or veth')
+    .option('--namespace <path>', 'the network namespace of its host that the interface is in')
+    .option('--mac <mac>', 'its MAC; made of VNI and address otherwise')
     .option('--translates', 'its host offers translation')
     .option('--no-translates', 'it does not')
     .action((tenant: string, address: string, { also, socket, json, ...endpoint }: EndpointFlags) =>

@@ -95,6 +95,14 @@ t.test('tenants over VXLAN', { skip: lacks('root', 'gcc', 'ibv_rc_pingpong'), ti
     await converse(t, lab, 'red', 'rc', 18_522);
   });
 
+  await t.test('a rule against connection management: rdma_resolve_addr says so at once', async (t) => {
+    await control(...'rule add red mute --action deny --transport cm'.split(' '));
+    const { code, output } = await a.run(['rping', '-c', '-a', '10.0.0.2', '-C', '1', '-v'], {}, 'red');
+    t.not(code, 0);
+    t.match(output, /RDMA_CM_EVENT_ADDR_ERROR, error -13/, 'EACCES');
+    t.match(await control('rule', 'del', 'red', 'mute'), { code: 0 });
+  });
+
   await t.test('a rule cuts a live connection of its tenant, and no other', async (t) => {
     const long = (tenant: string, port: number) => {
       const server = a.spawn(t, pingpong('rc', port, 1_000_000), tenant);

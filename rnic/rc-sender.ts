@@ -9,7 +9,7 @@ import { type Awaited, EARLY_PACKETS } from './awaited-responses.ts';
 import { AsyncEvent, QpState, SendFlag, WcStatus } from './constants.ts';
 import type { EngineCore, Qp, Sender } from './core.ts';
 import { Counter } from './counters.ts';
-import { fatalNak } from './fatal-nak.ts';
+import { endByNak } from './fatal-nak.ts';
 import { InFlightShare, type RoomWaiter } from './in-flight.ts';
 import { runLocalWork } from './local-work.ts';
 import type { ReceivedPacket } from './packet.ts';
@@ -71,7 +71,8 @@ export class RcSender implements Sender, Timer, RoomWaiter {
     const active = this.#active;
     const opcode = Bth.opcode(packet.view, packet.bthAt);
     if (opcode === Opcode.ROCE_CNP) {
-      this.#handleCnp(now);
+      this.#core.counters.add(Counter.rp_cnp_handled);
+      active?.congestion.handleCnp(now);
       return;
     }
     const psn = Bth.psn(packet.view, packet.bthAt);
@@ -386,7 +387,7 @@ export class RcSender implements Sender, Timer, RoomWaiter {
     if (syndrome === Aeth.NAK_PSN_SEQUENCE_ERROR) this.#handleSequenceNak(active, psn, now);
     // responses before the refused request were lost on the way; it is asked for again in its turn.
     else if (active.window.una !== psn) this.#retry(active, active.window.una, false, now);
-    else this.#handleFatalNak(syndrome);
+    else endByNak(this.#qp, this.#core, syndrome);
   }
 
   #handleSequenceNak(active: ActiveSends, psn: Psn, now: Micros): void {
@@ -396,13 +397,6 @@ export class RcSender implements Sender, Timer, RoomWaiter {
     if (isOld || this.#isWaitingRnr || active.recovery.isRepeated(psn, now)) return;
     active.awaited.loseBefore(psn, active.recovery.answeredBy(now));
     this.#retry(active, psn, true, now);
-  }
-
-  /** */
-  #handleFatalNak(syndrome: number): void {
-    const { counter, status } = fatalNak(syndrome);
-    this.#core.counters.add(counter);
-    if (status !== WcStatus.SUCCESS) this.#core.fail(this.#qp, status, -1);
   }
 
   /** R-107 … R-109. */
@@ -587,11 +581,6 @@ export class RcSender implements Sender, Timer, RoomWaiter {
     const deadline = recovery.deadline(this.#qp, this.#core.config.strictTimers, isRepair, now);
     if (deadline === Number.POSITIVE_INFINITY) this.#core.timers.disarm(this);
     else this.#core.timers.arm(this, deadline);
-  }
-
-  #handleCnp(now: Micros): void {
-    this.#core.counters.add(Counter.rp_cnp_handled);
-    this.#active?.congestion.handleCnp(now);
   }
 
   /** */

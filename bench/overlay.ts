@@ -94,7 +94,9 @@ for (let round = 1; round <= rounds; round++) {
     for (const way of [...WIRED, 'local'] as Way[])
       for (const count of pairs) {
         await quiet();
-        note(`${way}, ${count} pairs (Gb/s)`, await crowd(way, count, ends, SECONDS));
+        const { gigabits, gigabitsPerCpuSecond } = await crowd(way, count, ends, SECONDS);
+        note(`${way}, ${count} pairs (Gb/s)`, gigabits);
+        note(`${way}, ${count} pairs (Gb per CPU second)`, gigabitsPerCpuSecond);
       }
   } finally {
     ends.remove();

@@ -78,10 +78,14 @@ function identify(config: VrnicConfig): Identity {
 const received = new ReceiveBurst();
 registerArena(received.bytes);
 
-const newBurst = (port: number): TransmitBurst =>
-  port === LOOPBACK_PORT || port === LOCAL_PORT
-    ? new TransmitBurst(LOOPBACK_BURST_BYTES)
-    : new TransmitBurst(BURST_BYTES, BURST_FRAMES, FRAME_HEADROOM);
+/** And one for what they send each other: it is read before the breath goes on. */
+const handed = new TransmitBurst(LOOPBACK_BURST_BYTES);
+
+function newBurst(port: number): TransmitBurst {
+  if (port === LOCAL_PORT) return handed;
+  if (port === LOOPBACK_PORT) return new TransmitBurst(LOOPBACK_BURST_BYTES);
+  return new TransmitBurst(BURST_BYTES, BURST_FRAMES, FRAME_HEADROOM);
+}
 
 function identified(config: VrnicConfig): Identity {
   try {

@@ -31,6 +31,8 @@ export interface HostMemberOptions {
 
 /** By interface and address. One thread's alone. */
 const hubs = new Map<string, HostHub>();
+/** What many vRNICs' windows may bring before one read. */
+const RECEIVE_BYTES = 64 << 20;
 /** No RoCE: for all. */
 const EVERYBODY = -1;
 
@@ -43,7 +45,8 @@ class HostHub {
 
   /** @throws what opening throws. */
   constructor(first: HostMember, { netdev, local, qpns }: HostMemberOptions, onEmpty: () => void) {
-    this.port = new AfPacketPort({ netdev, addresses: [local], qpns: [qpns], connectedOnly: true });
+    const options = { netdev, addresses: [local], qpns: [qpns], connectedOnly: true };
+    this.port = new AfPacketPort({ ...options, receiveBufferBytes: RECEIVE_BYTES });
     this.#members.push(first);
     this.#onEmpty = onEmpty;
   }

@@ -31,6 +31,9 @@ export interface VxlanPortConfig {
 /** Frames that go to all hosts of a tenant have a number from here on. */
 const GROUPS_AT = VTEP_COUNT_MAX;
 
+/** What many vRNICs' windows may bring before one read. */
+const RECEIVE_BYTES = 64 << 20;
+
 /** By VTEP address and UDP port. One thread's alone. */
 const hubs = new Map<string, VxlanHub>();
 
@@ -92,7 +95,7 @@ export class VxlanHub {
   localIndex = NOWHERE;
 
   constructor(config: VxlanPortConfig, onClose: () => void) {
-    this.port = new UdpVxlanPort(config);
+    this.port = new UdpVxlanPort({ ...config, receiveBufferBytes: RECEIVE_BYTES });
     this.#vteps = new VtepTable(this.port);
     this.local = config.local;
     this.#onClose = onClose;

@@ -21,13 +21,13 @@ import type { Engine, EngineParts } from './engine.ts';
 import { gidTable, isUnused, sameGid } from './gid-table.ts';
 import type { BreathClock } from './hosted/process.ts';
 import { Program } from './hosted/program.ts';
-import { addressesOf, type Netdev, readNetdev } from './linux/netdev.ts';
+import { type Identity, identified } from './identity.ts';
+import { addressesOf, type Netdev } from './linux/netdev.ts';
 import type { HostedProgram } from './messages.ts';
 import { Neighbours } from './neighbours.ts';
 import { type Connection, LOCAL_PORT, type Overlay } from './overlay/overlay.ts';
 import { type TenantPlace, takePlace } from './overlay/place.ts';
 import { TRANSLATED_PORT } from './overlay/translation.ts';
-import { dropSocket } from './overlay/vxlan-hub.ts';
 import { Pace } from './pace.ts';
 import { LOOPBACK_PORT, PathResolver, WIRE_PORT } from './path-resolver.ts';
 import type { Port, PortCounters } from './port.ts';
@@ -50,28 +50,12 @@ const TIMERS_PUT_OFF_MAX = 16;
 /** Frames wait for room that no descriptor announces (a full qdisc). */
 const BLOCKED_MICROS: Micros = 500;
 
-/** Octets that a vRNIC's own address needs, and where they come from when the configuration leaves them out. */
-interface Identity {
-  readonly mac: Uint8Array;
-  readonly gids: GidEntry[];
-  readonly netdev: Netdev | null;
-}
-
 /** Neighbours, and the port that asks for them. */
 interface Link {
   readonly neighbours: Neighbours;
   readonly port: number;
   /** The last change of theirs that waiting commands were told of. */
   changes: number;
-}
-
-function identify(config: VrnicConfig): Identity {
-  const netdev = 'netdev' in config.port && config.port.netdev ? readNetdev(config.port.netdev) : null;
-  const addresses = config.gids ?? netdev?.addresses;
-  const mac = config.mac ?? netdev?.mac;
-  if (!mac || !addresses)
-    throw new Error(`vRNIC ${config.name}: mac and gids are needed with a port that has no netdev`);
-  return { mac, gids: (config.gids ?? gidTable([], addresses, mac)).map((gid) => ({ gid })), netdev };
 }
 
 /** One for all vRNICs of a thread: nothing stays in it from one poll to the next. */
@@ -85,15 +69,6 @@ function newBurst(port: number): TransmitBurst {
   if (port === LOCAL_PORT) return handed;
   if (port === LOOPBACK_PORT) return new TransmitBurst(LOOPBACK_BURST_BYTES);
   return new TransmitBurst(BURST_BYTES, BURST_FRAMES, FRAME_HEADROOM);
-}
-
-function identified(config: VrnicConfig): Identity {
-  try {
-    return identify(config);
-  } catch (error) {
-    if (config.port.kind === 'vxlan') dropSocket(config.port);
-    throw error;
-  }
 }
 
 /** Opens the port and builds the vRNIC around it; nothing is left open when that fails. */

@@ -135,6 +135,7 @@ export class Daemon {
       rmSync(this.#socketPath, { force: true });
     }
     await this.#presence?.stop();
+    this.#ports.stop();
     await this.#vrnics.stop();
     await this.#tenants?.close();
     await this.#store?.close();

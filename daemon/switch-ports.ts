@@ -7,6 +7,8 @@ import type { SwitchPortConfig } from '../workers/overlay/switch-port.ts';
 import type { Supervisor } from '../workers/supervisor.ts';
 import { mtuOf } from './tenants.ts';
 
+const RETRY_MILLIS = 1000;
+
 /** A port's name: the tenant's and the interface's. */
 const nameOf = (tenant: Tenant, { netdev }: Endpoint): string => `${tenant.name}/${netdev}`;
 
@@ -50,6 +52,9 @@ export class SwitchPorts {
   readonly #configs = new Map<string, SwitchPortConfig>();
   /** Nothing until the daemon has started. */
   #tenants: () => readonly Tenant[] = () => [];
+  /** What could not be opened, as it was said last. */
+  #complaints: ReadonlySet<string> = new Set();
+  #retry: NodeJS.Timeout | undefined;
   /** One change after the other. */
   #last: Promise<unknown> = Promise.resolve();
 
@@ -77,9 +82,22 @@ export class SwitchPorts {
     if (failure !== undefined) throw new Error(failure);
   }
 
-  /** The tenants have changed. What cannot be opened is said in the log; everything else is as they want it. */
+  /** The tenants have changed. What cannot be opened is said in the log, once, and tried again: a container may come later than its endpoint. */
   async follow(): Promise<void> {
-    for (const failure of await this.#next()) this.#log.warn(failure);
+    const failures = await this.#next();
+    for (const failure of failures) if (!this.#complaints.has(failure)) this.#log.warn(failure);
+    this.#complaints = new Set(failures);
+    if (failures.length > 0) this.#retryLater();
+  }
+
+  stop(): void {
+    this.#tenants = () => [];
+    clearTimeout(this.#retry);
+  }
+
+  #retryLater(): void {
+    clearTimeout(this.#retry);
+    this.#retry = setTimeout(() => void this.follow(), RETRY_MILLIS).unref();
   }
 
   /** Their worker has ended. */

@@ -72,6 +72,7 @@ export class WorkerLoop {
     while (!this.#isStopped) {
       this.#spin();
       for (const vrnic of this.#vrnics) vrnic.refreshGids();
+      for (const port of this.#ports) port.refresh();
       await nextTurn();
     }
   }

@@ -19,6 +19,7 @@ import * as Vxlan from '../../wire/vxlan.ts';
 import { clock } from '../clock.ts';
 import { addressOf } from '../linux/arena.ts';
 import { bringUp, ensureTap, inNamespace, isolate, removeTap } from '../linux/interfaces.ts';
+import { ifNameToIndex } from '../linux/libc.ts';
 import { Pace } from '../pace.ts';
 import type { PortCounters } from '../port.ts';
 import { CaptureFile, type CaptureTarget } from '../ports/capture-file.ts';
@@ -71,9 +72,7 @@ export function openSwitchPort(config: SwitchPortConfig): SwitchPort {
   try {
     return inNamespace(namespace, () => {
       const isMade = kind === 'tap' && ensureTap(netdev);
-      bringUp(netdev, kind === 'tap' ? mtu : VETH_MTU);
-      isolate(netdev);
-      return new SwitchPort(config, member, new NetdevPort(netdev), isMade);
+      return new SwitchPort(config, member, openNetdev(config), isMade);
     });
   } catch (error) {
     member.close();
@@ -81,11 +80,17 @@ export function openSwitchPort(config: SwitchPortConfig): SwitchPort {
   }
 }
 
+function openNetdev({ kind, netdev, mtu }: SwitchPortConfig): NetdevPort {
+  bringUp(netdev, kind === 'tap' ? mtu : VETH_MTU);
+  isolate(netdev);
+  return new NetdevPort(netdev);
+}
+
 export class SwitchPort {
   readonly name: string;
   readonly #config: SwitchPortConfig;
   readonly #member: VxlanMember;
-  readonly #netdev: NetdevPort;
+  #netdev: NetdevPort;
   /** Whether the tap was made here, and goes with us. */
   readonly #isMade: boolean;
   readonly #pipeline: PortPipeline;
@@ -140,6 +145,19 @@ export class SwitchPort {
     return Number.POSITIVE_INFINITY;
   }
 
+  /** A container that was started again has a new interface of the old name. */
+  refresh(): void {
+    const { namespace, netdev } = this.#config;
+    try {
+      inNamespace(namespace, () => {
+        const index = ifNameToIndex(netdev);
+        if (index !== 0 && index !== this.#netdev.index) this.#exchange(openNetdev(this.#config));
+      });
+    } catch {
+      // It is being made, or has gone again: the next look tells.
+    }
+  }
+
   setTenant(tenant: Tenant): number {
     this.#nameHosts(tenant);
     this.#limit(tenant);
@@ -166,6 +184,11 @@ export class SwitchPort {
     this.#member.close();
     const { namespace, netdev } = this.#config;
     if (this.#isMade) inNamespace(namespace, () => removeTap(netdev));
+  }
+
+  #exchange(netdev: NetdevPort): void {
+    this.#netdev.close();
+    this.#netdev = netdev;
   }
 
   #limit(tenant: Tenant): void {

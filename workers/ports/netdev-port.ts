@@ -30,6 +30,8 @@ export class NetdevBurst extends ReceiveBurst {
 
 export class NetdevPort {
   readonly name: string;
+  /** Of the interface, as the kernel numbers them: another one of the same name has another. */
+  readonly index: number;
   readonly #counters = newPortCounters();
   readonly #out = new MessageBatch(BATCH, VIRTIO_BYTES, 0, 0);
   #fd: number;
@@ -39,6 +41,7 @@ export class NetdevPort {
   /** @throws Error: no such interface; SystemError: no CAP_NET_RAW. */
   constructor(netdev: string) {
     const { index } = readNetdev(netdev);
+    this.index = index;
     this.name = `netdev:${netdev}`;
     this.#fd = Socket.openSocket(Linux.AF_PACKET, Linux.SOCK_RAW, 0, (fd) => {
       new Filter().op(LOAD_BYTE, VLAN_TAG_PRESENT).require(JUMP_EQUAL, 0).accept().attach(fd);

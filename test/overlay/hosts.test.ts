@@ -167,6 +167,40 @@ t.test(
       await untilAll(t, all, ['1@1', '2@2', '3@3']);
     });
 
+    await t.test('an endpoint moves to another host: peers find it at the same address', async (t) => {
+      const on = (host: UrnicHost, ...args: string[]) => host.urnic(...args, '--socket', host.socket);
+      const place = ['--netdev', 'eth0', '--tenant', 'blue', '--address', '10.0.0.2'];
+      t.match(await on(three, 'vrnic', 'add', 'w', ...place), { code: 0 });
+      t.match(await on(three, 'endpoint', 'move', 'blue', '10.0.0.7', '--host', '192.0.2.3'), {
+        code: 1,
+        output: /no endpoint 10\.0\.0\.7/,
+      });
+      await untilAll(t, all, ['1@1', '2@2', '3@3']);
+      await talksOn(t, one, programs);
+      t.match(await on(one, 'endpoint', 'move', 'blue', '10.0.0.2', '--host', '192.0.2.3'), { code: 0 });
+      await untilAll(t, all, ['1@1', '2@3', '3@3']);
+      for (const program of programs) t.not(await program.end(), 0, 'its connection has ended');
+
+      const pingpong = 'ibv_rc_pingpong -d rxe0 -g 1 -n 100 -p 18601'.split(' ');
+      const server = one.spawn(t, pingpong, 'v');
+      await server.waits();
+      const client = await three.run([...pingpong, '192.0.2.1'], { timeoutMillis: 120_000 }, 'w');
+      t.equal(client.code, 0, client.output);
+      t.equal(await server.end(), 0, server.output);
+
+      t.equal(await two.daemon.stop(), 0);
+      await two.restart();
+      await untilAll(t, all, ['1@1', '2@3', '3@3']);
+      t.match(await on(three, 'vrnic', 'delete', 'w'), { code: 0 });
+      await untilAll(t, all, ['1@1', '3@3']);
+      t.match(await on(one, 'endpoint', 'add', 'blue', '10.0.0.2', '--host', '192.0.2.2'), { code: 0 });
+      await untilAll(t, all, ['1@1', '2@2', '3@3']);
+      t.ok(
+        await eventually(async () => (await etcdKeys(etcd, true)).includes('endpoints/blue/10.0.0.2')),
+        'under a lease again',
+      );
+    });
+
     await t.test('a host that ends well takes its endpoints along at once', async (t) => {
       t.equal(await three.daemon.stop(), 0);
       t.same(await endpointsOf(one), ['10.0.0.1@192.0.2.1', '10.0.0.2@192.0.2.2']);
@@ -175,11 +209,12 @@ t.test(
 );
 
 /** As etcd itself has them, whoever else can reach it. */
-async function etcdKeys(etcd: Etcd): Promise<string[]> {
-  const { kvs = [] } = await etcd.ask<{ kvs?: { key: string }[] }>('/v3/kv/range', {
+async function etcdKeys(etcd: Etcd, isLeased = false): Promise<string[]> {
+  const { kvs = [] } = await etcd.ask<{ kvs?: { key: string; lease?: string }[] }>('/v3/kv/range', {
     key: Buffer.from('urnic/').toString('base64'),
     range_end: Buffer.from('urnic0').toString('base64'),
     keys_only: true,
   });
-  return kvs.map(({ key }) => Buffer.from(key, 'base64').toString());
+  const wanted = kvs.filter(({ lease }) => !isLeased || lease !== undefined);
+  return wanted.map(({ key }) => Buffer.from(key, 'base64').toString().slice('urnic/'.length));
 }

@@ -8,19 +8,11 @@ import { pino } from 'pino';
 import { z } from 'zod';
 import { Context } from '../verbs/index.ts';
 import { connect } from '../workers/client.ts';
-import { gidText, isLinkLocal, readNetdev } from '../workers/linux/netdev.ts';
 import { beginShared, type CaptureTarget } from '../workers/ports/capture-file.ts';
 import { Supervisor } from '../workers/supervisor.ts';
 import type { PortConfig, VrnicConfig } from '../workers/vrnic-config.ts';
-import {
-  type Configuration,
-  EndpointText,
-  LimitText,
-  NameText,
-  RuleText,
-  type TenantText,
-  VrnicText,
-} from './configuration.ts';
+import { claimOf, portClaims, vtepOf, withoutClaims } from './claims.ts';
+import { type Configuration, EndpointText, LimitText, NameText, RuleText, VrnicText } from './configuration.ts';
 import { describeDevice, toJson } from './describe-device.ts';
 import { openStore } from './open-store.ts';
 import { type Claim, Presence } from './presence.ts';
@@ -145,15 +137,16 @@ export class Daemon {
 
   async #begin(): Promise<void> {
     await this.#listen();
-    await this.#openStore();
-    const { vrnics } = this.#configuration;
-    await this.#claim(vrnics);
+    const { vrnics, tenants } = this.#configuration;
+    const claims = [...vrnics.flatMap((vrnic) => claimOf(tenants, vrnic) ?? []), ...portClaims(tenants)];
+    await this.#openStore(claims);
+    await this.#claim(claims);
     for (const vrnic of vrnics) await this.#vrnics.define(this.#definitionOf(vrnic));
     await this.#ports.start(() => this.#directory.tenants);
     this.#log.info({ socket: this.#socketPath, vrnics: this.#vrnics.count }, 'ready');
   }
 
-  async #openStore(): Promise<void> {
+  async #openStore(claims: readonly Claim[]): Promise<void> {
     const { store: config, tenants } = this.#configuration;
     const { store, host, ttl } = await openStore(config);
     this.#store = store;
@@ -165,46 +158,15 @@ export class Daemon {
       },
       complained,
     });
-    await this.#tenants.declare(host, ttl === undefined ? tenants : this.#withoutOwn(tenants));
+    await this.#tenants.declare(host, ttl === undefined ? tenants : withoutClaims(tenants, claims));
     if (ttl !== undefined)
       this.#presence = await Presence.start(store, this.#tenants, { name: host, ttl, complain: complained });
   }
 
-  /** Endpoints of this host's vRNICs are announced, and go when this host does. */
-  #withoutOwn(tenants: readonly TenantText[]): TenantText[] {
-    const own = new Set(this.#configuration.vrnics.map(({ tenant, address }) => `${tenant} ${address}`));
-    return tenants.map((tenant) => ({
-      ...tenant,
-      endpoints: tenant.endpoints.filter(({ address }) => !own.has(`${tenant.name} ${address}`)),
-    }));
-  }
-
   /** Their endpoints are in the store from now on. */
-  async #claim(vrnics: readonly VrnicText[]): Promise<void> {
-    const claims = vrnics.flatMap((vrnic) => this.#claimOf(vrnic) ?? []);
+  async #claim(claims: readonly Claim[]): Promise<void> {
     if (this.#presence) await this.#presence.claim(claims);
     else await this.#directory.announce(claims, undefined);
-  }
-
-  #claimOf(vrnic: VrnicText): Claim | undefined {
-    const { tenant, address } = vrnic;
-    if (tenant === undefined || address === undefined) return undefined;
-    const declared = this.#declared(vrnic);
-    return { tenant, address, host: this.#vtepOf(vrnic), more: { translates: true, ...declared } };
-  }
-
-  #declared({ tenant, address }: VrnicText): TenantText['endpoints'][number] | undefined {
-    const found = this.#configuration.tenants.find(({ name }) => name === tenant);
-    return found?.endpoints.find((endpoint) => endpoint.address === address);
-  }
-
-  /** @throws Error: the interface has no address. */
-  #vtepOf(vrnic: VrnicText): string {
-    const { name, netdev, host = this.#declared(vrnic)?.host } = vrnic;
-    if (host !== undefined) return host;
-    const [first] = readNetdev(netdev).addresses.filter((one) => !isLinkLocal(one));
-    if (!first) throw new Error(`vRNIC ${name}: ${netdev} has no address: give it one, or the vRNIC a host`);
-    return gidText(first);
   }
 
   /** A socket file that nobody listens on is a dead daemon's: it is replaced. */
@@ -322,14 +284,14 @@ export class Daemon {
     }
     const found = this.#directory.find(tenant);
     if (!found) throw new Error(`no tenant named ${tenant}: urnic tenant add, or in the configuration`);
-    return { name, ...placeIn(found, address!, netdev, this.#vtepOf(vrnic)) };
+    return { name, ...placeIn(found, address!, netdev, vtepOf(this.#configuration.tenants, vrnic)) };
   }
 
   /** @param isTaken Its endpoint moves here from wherever it is. */
   async #addVrnic(vrnic: VrnicText, isTaken: boolean): Promise<void> {
     const { name, tenant, address } = vrnic;
     if (this.#vrnics.isDefined(name)) throw new Error(`there is a vRNIC named ${name} already`);
-    const claim = this.#claimOf(vrnic);
+    const claim = claimOf(this.#configuration.tenants, vrnic);
     const all = [...this.#configuration.vrnics, ...this.#added.values()];
     if (claim && all.some((one) => one.tenant === tenant && one.address === address))
       throw new Error(`endpoint ${address} of tenant ${tenant} has a vRNIC on this host already`);
@@ -337,7 +299,7 @@ export class Daemon {
       const endpoint = { address: claim.address, host: claim.host };
       await this.#directory.change(claim.tenant, 'moveEndpoint', { endpoint });
     }
-    await this.#claim([vrnic]);
+    await this.#claim(claim ? [claim] : []);
     await this.#vrnics.define(this.#definitionOf(vrnic)).catch(async (error: Error) => {
       await this.#removeVrnic(name, vrnic);
       throw error;
@@ -355,7 +317,7 @@ export class Daemon {
     this.#added.delete(name);
     await this.#vrnics.remove(name);
     this.#qpns.release(name);
-    const claim = this.#claimOf(vrnic);
+    const claim = claimOf(this.#configuration.tenants, vrnic);
     if (claim) await this.#presence?.release(claim);
   }
 

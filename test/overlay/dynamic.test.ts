@@ -87,7 +87,7 @@ async function write(a: Awaited<ReturnType<typeof open>>, b: Side, value: number
   return completion!.status === WcStatus.SUCCESS && b.mr.bytes.every((octet) => octet === value);
 }
 
-t.test('a thousand vRNICs', { skip: lacks('root', 'gcc', 'ibv_devinfo'), timeout: 600_000 }, async (t) => {
+t.test('a thousand vRNICs', { skip: lacks('root', 'gcc', 'ibv_devinfo'), timeout: 1_200_000 }, async (t) => {
   await exclusive(t, 'machine');
   const [here, there] = await twoHosts(t);
   const counts = { a: DEFINED, b: PAIRS };

@@ -107,7 +107,7 @@ async function writeAndDie(file: string, millis: number): Promise<number> {
 
 t.test(
   `a writer is killed ${KILLS} times: the file is whole, and holds what was acknowledged`,
-  { timeout: 600_000 },
+  { timeout: 1_200_000 },
   async (t) => {
     const folder = folderOf(t);
     let torn = 0;

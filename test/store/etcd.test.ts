@@ -9,6 +9,8 @@ import { eventually } from '../support/eventually.ts';
 import { lacks } from '../support/skip.ts';
 import { conforms, forgets } from './conformance.ts';
 
+const encode = (text: string): string => Buffer.from(text).toString('base64');
+
 /** `hold`: awaited whenever something has changed. */
 async function mirrorOf(t: Test, store: EtcdStore, hold: () => Promise<void> = async () => {}) {
   const batches: Batch[] = [];
@@ -24,7 +26,7 @@ async function mirrorOf(t: Test, store: EtcdStore, hold: () => Promise<void> = a
   return { mirror, batches, failures };
 }
 
-t.test('etcd', { skip: lacks('etcd'), timeout: 240_000 }, async (t) => {
+t.test('etcd', { skip: lacks('etcd'), timeout: 900_000 }, async (t) => {
   const etcd = await Etcd.here(t);
   let made = 0;
   const newStore = (t: Test, prefix = `test-${made++}/`): EtcdStore => {
@@ -105,5 +107,33 @@ t.test('etcd', { skip: lacks('etcd'), timeout: 240_000 }, async (t) => {
     const second = new EtcdStore({ urls: ['http://127.0.0.1:9', etcd.url], prefix: 'x/' });
     await t.rejects(second.list(''));
     t.same((await second.list('')).entries, [], 'the next request goes to the next member');
+  });
+
+  await t.test('an etcd that wants a password is told it, and again when it has forgotten the token', async (t) => {
+    const range = { key: encode('auth/'), range_end: encode('auth0') };
+    for (const [path, body] of [
+      ['user/add', { name: 'root', password: 'toor' }],
+      ['user/grant', { user: 'root', role: 'root' }],
+      ['user/add', { name: 'urnic', password: 'secret' }],
+      ['role/add', { name: 'tenants' }],
+      ['role/grant', { name: 'tenants', perm: { permType: 'READWRITE', ...range } }],
+      ['user/grant', { user: 'urnic', role: 'tenants' }],
+      ['enable', {}],
+    ] as const)
+      await etcd.ask(`/v3/auth/${path}`, body);
+    const newUser = (password: string, prefix = 'auth/'): EtcdStore => {
+      const store = new EtcdStore({ urls: [etcd.url], prefix, credentials: { name: 'urnic', password } });
+      t.teardown(() => store.close());
+      return store;
+    };
+    await t.rejects(newStore(t).list(''), { message: /etcd at .* refuses: .*user name is empty/ });
+    await t.rejects(newUser('wrong').list(''), { message: /refuses: .*authentication failed/ });
+    await t.rejects(newUser('secret', 'theirs/').list(''), { message: /permission denied/ });
+    const store = newUser('secret');
+    const { mirror } = await mirrorOf(t, store);
+    await mirror.until((await store.commit([{ key: 'a', value: '1', lease: await store.lease(30) }]))!);
+    await etcd.restart();
+    await mirror.until((await store.commit([{ key: 'a', value: '2' }]))!);
+    t.equal(mirror.entries.get('a')?.value, '2');
   });
 });

@@ -5,7 +5,7 @@ import type { Micros } from '../wire/types.ts';
 export const clock = (): Micros => performance.now() * 1000;
 
 /** So many breaths in which nothing happened share one reading, some microseconds in all. */
-const IDLE_BREATHS = 16;
+const IDLE_BREATHS = 48;
 
 /**
  * Readings for breaths. A time is too large for a small integer: each reading that is handed from function to function is an object on the heap, and an idle loop

@@ -11,9 +11,6 @@ import { SUPER_FRAME_BYTES, SUPER_FRAME_SEGMENTS, type TransmitBurst } from './b
 import type { Memory } from './memory/memory.ts';
 import { Framing, type Path } from './path.ts';
 
-/** Up to so many octets a frame costs what its system call costs. */
-const SMALL_BYTES = 1024;
-
 /** What the writer remembers of a port: the frame that the next packet may join. */
 class PortState {
   readonly burst: TransmitBurst;
@@ -87,10 +84,10 @@ export class PacketWriter {
     for (const burst of bursts) registerArena(burst.bytes);
   }
 
-  /** One small packet is all that is laid out for the port of the last one. */
+  /** One packet is all that is laid out for the port of the last one. */
   get isLone(): boolean {
     const { burst } = this.#port;
-    return burst.count === 1 && burst.sent === 0 && burst.segmentBytes[0] === 0 && burst.end <= SMALL_BYTES;
+    return burst.count === 1 && burst.sent === 0 && burst.segmentBytes[0] === 0;
   }
 
   /**

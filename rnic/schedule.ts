@@ -48,7 +48,7 @@ export class Schedule {
   }
 
   /**
-   * Where one small request is all that leaves, somebody waits for it: its acknowledgements come after it has left, while its answer is made. Once: more requests
+   * Where one packet of a request is all that leaves, somebody waits for it: its acknowledgements come after it has left, while its answer is made. Once: more requests
    * do not keep an acknowledgement back.
    */
   #yields(out: PacketWriter): boolean {

@@ -63,6 +63,12 @@ async function rateOf(lab: Lab, vrnic: string): Promise<number> {
   return ((after.bytes - before.bytes) * 8) / ((after.at - before.at) / 1000);
 }
 
+/** Packets that the vRNIC has sent, and those among them that it repeated. */
+async function sentBy(host: UrnicHost, vrnic: string): Promise<[number, number]> {
+  const { counters } = (await ask(host.socket, { op: 'statistics', vrnic })) as { counters: Record<string, number> };
+  return [counters['sent_pkts']!, counters['retransmitted_pkts']!];
+}
+
 const limit = (host: UrnicHost, tenant: string, rate?: number): Promise<unknown> =>
   ask(host.socket, { op: 'setLimit', tenant, key: '10.0.0.2', ...(rate && { limit: { rate } }) });
 
@@ -73,9 +79,12 @@ async function limits(lab: Lab): Promise<void> {
   for (const rate of RATES) {
     await limit(lab.b, 'red', rate);
     await sleep(WARM_MILLIS);
+    const before = await sentBy(lab.b, 'red');
     const measured = await rateOf(lab, 'red');
+    const after = await sentBy(lab.b, 'red');
+    const repeated = (((after[1] - before[1]) / (after[0] - before[0])) * 100).toFixed(2);
     const error = ((measured / rate - 1) * 100).toFixed(2);
-    console.log(`limit ${rateText(rate)}: ${(measured / 1e6).toFixed(2)} Mb/s, ${error} %`);
+    console.log(`limit ${rateText(rate)}: ${(measured / 1e6).toFixed(2)} Mb/s, ${error} %, ${repeated} % repeated`);
   }
   await limit(lab.b, 'red');
   await stop();

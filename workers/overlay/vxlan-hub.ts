@@ -346,12 +346,13 @@ export class VxlanMember implements Port {
   transmit(burst: TransmitBurst): boolean {
     const { counters } = this.hub.port;
     const before = burst.sent;
-    const { txErrors, txBusy } = counters;
+    const { txErrors, txBusy, txBytes } = counters;
     const isAll = this.hub.port.transmit(burst, this.dscp);
     const failed = counters.txErrors - txErrors;
     this.counters.txCalls++;
     this.counters.txErrors += failed;
     this.counters.txBusy += counters.txBusy - txBusy;
+    this.counters.txBytes += counters.txBytes - txBytes;
     this.counters.txFrames += burst.sent - before - failed;
     for (let i = before; i < burst.sent; i++) if (burst.destination[i] === this.group) this.#deliver(burst, i);
     return isAll;

@@ -201,9 +201,10 @@ drill('R-167: CUR_STATE that is so is taken', ({ qp, modify, expect }) => {
 
 drill('R-168: query_qp gives back what was set, and ERR after an error that nobody asked for', (d) => {
   const set = { timeout: 5, retryCnt: 3, rnrRetry: 2, minRnrTimer: 17, maxRdAtomic: 3, maxDestRdAtomic: 5 } as const;
-  const { handle } = d.qp('rc', { ...set, rqPsn: 11, sqPsn: 22, destQpNum: 33, mtu: 1024, qpAccessFlags: 7 });
+  const av = { ...AV, hopLimit: 9, trafficClass: 12 };
+  const { handle } = d.qp('rc', { ...set, av, rqPsn: 11, sqPsn: 22, destQpNum: 33, mtu: 1024, qpAccessFlags: 7 });
   const found = attributesOf(d, handle);
-  const wanted = { ...set, rqPsn: 11, sqPsn: 22, destQpNum: 33, pathMtu: 3, qpAccessFlags: 7 };
+  const wanted = { ...set, av, rqPsn: 11, sqPsn: 22, destQpNum: 33, pathMtu: 3, qpAccessFlags: 7 };
   const named = Object.fromEntries(Object.keys(wanted).map((name) => [name, found[name as keyof typeof found]]));
   d.expect.that(named, wanted, 'attributes');
   d.inject({ opcode: 'SEND_LAST', psn: 11, payload: 4 });

@@ -61,10 +61,10 @@ export function stepTo(type: QpType, options: QpOptions): Step[] {
   const { state = 'RTS', mtu = 256 } = options;
   const [isRc, isUd] = [type === QpType.RC, type === QpType.UD];
   const { qpAccessFlags = ACCESS_ALL | FLUSHES, qKey = 0x1111, rqPsn = 0, sqPsn = 0 } = options;
-  const { destQpNum = PEER_QPN, minRnrTimer = 12, maxDestRdAtomic = 4 } = options;
+  const { av = AV, destQpNum = PEER_QPN, minRnrTimer = 12, maxDestRdAtomic = 4 } = options;
   const { timeout = 14, retryCnt = 7, rnrRetry = 7, maxRdAtomic = 4 } = options;
   const port = { pKeyIndex: 0, portNum: 1 };
-  const toRtr = { av: AV, pathMtu: MTUS[mtu], destQpNum, rqPsn, ...(isRc && { minRnrTimer, maxDestRdAtomic }) };
+  const toRtr = { av, pathMtu: MTUS[mtu], destQpNum, rqPsn, ...(isRc && { minRnrTimer, maxDestRdAtomic }) };
   const steps: Step[] = [
     { state: 'INIT', attributes: { ...port, ...(isUd ? { qKey } : { qpAccessFlags }) } },
     { state: 'RTR', attributes: isUd ? {} : toRtr },

@@ -24,6 +24,7 @@ export interface PresenceOptions {
 }
 
 const RETRY_MILLIS = 1000;
+const PATIENCE_MILLIS = 2000;
 const keyOf = ({ tenant, address }: Claim): string => `${tenant} ${address}`;
 
 export class Presence {
@@ -88,7 +89,8 @@ export class Presence {
   /** Says goodbye: peers need not wait for the lease to end. */
   async stop(): Promise<void> {
     this.#isStopping = true;
-    await this.#last.catch(() => {});
+    // What waits for a store that does not answer waits no longer.
+    await Promise.race([this.#last.catch(() => {}), sleep(PATIENCE_MILLIS, undefined, { ref: false })]);
     try {
       await this.#directory.withdraw([...this.#claims.values()].filter((claim) => this.#held.has(keyOf(claim))));
       await this.#lease?.revoke();

@@ -158,3 +158,33 @@ t.test('writer: inside this host four octets of zero stand for the ICRC', (t) =>
   t.same([...burst.bytes.subarray(padAt, padAt + 3)], [0, 0, 0], 'T-11: pad octets are zero');
   t.end();
 });
+
+t.test(
+  'writer: an allowance counts octets from the link header on; the last packet may pass it, the next waits',
+  async (t) => {
+    const [wire, own] = [new TransmitBurst(), new TransmitBurst()];
+    const path = pathBetween(A, B, { framing: Framing.HEADER_ONCE });
+    const writer = new PacketWriter([wire, own], 0, 1);
+    writer.allowance = 1500;
+    t.ok(put(writer, path, 0, 1024));
+    t.equal(writer.meteredBytes, path.template.length + Bth.BYTES + 1024 + 4);
+    t.ok(put(writer, path, 1, 1024), 'a packet more is owed');
+    t.equal(
+      writer.meteredBytes,
+      2 * (path.template.length + Bth.BYTES + 1024 + 4),
+      'headers that stand once count for each',
+    );
+    t.notOk(put(writer, path, 2, 1024));
+    t.match(writer, { isPaced: true, isFull: false });
+    t.ok(put(writer, { ...path, port: 1 }, 3, 1024), 'the unmetered port');
+    t.ok(writer.begin(path, Bth.BYTES + 4, 0, true), 'a short answer');
+    writer.end();
+    t.equal(
+      writer.meteredBytes,
+      2 * (path.template.length + Bth.BYTES + 1024 + 4) + path.template.length + Bth.BYTES + 8,
+    );
+    writer.meteredBytes = 0;
+    writer.allowance = 0;
+    t.notOk(put(writer, path, 4, 1), 'none');
+  },
+);

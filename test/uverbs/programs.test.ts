@@ -54,7 +54,7 @@ const PAIRS: readonly (readonly [title: string, server: string, client: string])
   ['udaddy', 'udaddy', `udaddy -s ${SERVER}`],
   ['rdma_client and rdma_server', 'rdma_server', `rdma_client -s ${SERVER}`],
   ['mckey', `mckey -m 224.0.1.5 -b ${SERVER}`, `mckey -m 224.0.1.5 -s -b ${CLIENT}`],
-  ['rstream (rsockets)', 'rstream', `rstream -s ${SERVER}`],
+  ['rstream (rsockets)', 'rstream -T b -S 16384 -I 20', `rstream -T b -S 16384 -I 20 -s ${SERVER}`],
 ];
 
 t.test('unmodified programs between two urnic hosts', { skip, timeout: 900_000 }, async (t) => {

@@ -1,5 +1,5 @@
 /**
- * Goodput under random loss each way, in the simulation: one QP, 64 KiB messages, eight under way, 10 Gb/s, path MTU 1024. A table, and JSON with `--json FILE`.
+ * Goodput under random loss each way, in the simulation: one QP, 64 KiB messages, eight under way, 10 Gb/s, path MTU 4096 and 1024. A table, and JSON with `--json FILE`.
  * Virtual time: the same figures on every machine.
  *
  *     node dist/bench/goodput.js [--json FILE] [--ms 100]
@@ -21,6 +21,8 @@ const MEMORY_BYTES = 2 * MESSAGE_BYTES;
 const BYTES_PER_MICRO = 1250;
 const LOSSES = [0, 0.001, 0.01, 0.05, 0.1] as const;
 const ROUND_TRIPS = [20, 100] as const;
+/** By their enum ibv_mtu. */
+const PATH_MTUS = { 4096: 5, 1024: 3 } as const;
 const WORK = { WRITE: WrOpcode.RDMA_WRITE, SEND: WrOpcode.SEND, READ: WrOpcode.RDMA_READ } as const;
 
 /** As bench/plots.ts reads it. */
@@ -32,7 +34,14 @@ interface Goodput {
   readonly share: number;
 }
 
-function hosts(loss: number, roundTrip: number) {
+interface Network {
+  readonly loss: number;
+  readonly roundTrip: number;
+  /** Enum ibv_mtu. */
+  readonly pathMtu: number;
+}
+
+function hosts({ loss, roundTrip, pathMtu }: Network) {
   const random = new Random(7);
   const options = { isIpv6: false, framing: Framing.HEADER_ONCE, memoryBytes: MEMORY_BYTES, mtu: 9000 };
   const engine = { strictTimers: false, reorderWindow: 1024, burstFrames: 256 };
@@ -41,7 +50,7 @@ function hosts(loss: number, roundTrip: number) {
   const faults = { ...NO_FAULTS, loss, delayMicros: roundTrip / 2, bytesPerMicro: BYTES_PER_MICRO };
   const world = new World(a, b, new Wire(random, faults), false);
   const [qpA, qpB] = [a.createQp(QpType.RC, UNDER_WAY, false), b.createQp(QpType.RC, UNDER_WAY, false)];
-  const connection = { ...CONNECTION, timeout: 14, maxRdAtomic: 16, maxDestRdAtomic: 16 };
+  const connection = { ...CONNECTION, timeout: 14, pathMtu, maxRdAtomic: 16, maxDestRdAtomic: 16 };
   b.connect(qpB, QpType.RC, ADDRESS_A, qpA.qpNum, connection.sqPsn, connection);
   a.connect(qpA, QpType.RC, ADDRESS_B, qpB.qpNum, connection.sqPsn, connection);
   return { world, a, b, qpA, qpB };
@@ -57,8 +66,8 @@ function take(ring: SimQp['sendCq']): number {
 }
 
 /** Gb/s of payload that is known to have arrived, over so many microseconds. */
-function goodput(opcode: WrOpcode, loss: number, roundTrip: number, micros: number): number {
-  const { world, a, b, qpA, qpB } = hosts(loss, roundTrip);
+function goodput(opcode: WrOpcode, network: Network, micros: number): number {
+  const { world, a, b, qpA, qpB } = hosts(network);
   const remote = { remoteAddress: MESSAGE_BYTES, rKey: b.key };
   let done = 0;
   const act = (): boolean => {
@@ -75,13 +84,15 @@ function goodput(opcode: WrOpcode, loss: number, roundTrip: number, micros: numb
 
 function measure(micros: number): Goodput[] {
   const rows: Goodput[] = [];
-  for (const [work, opcode] of Object.entries(WORK)) {
-    for (const roundTripMicros of ROUND_TRIPS) {
-      const without = goodput(opcode, 0, roundTripMicros, micros);
-      for (const loss of LOSSES) {
-        const gigabits = loss === 0 ? without : goodput(opcode, loss, roundTripMicros, micros);
-        const series = `${work}, RTT ${roundTripMicros} µs`;
-        rows.push({ series, lossPercent: loss * 100, gigabits, share: gigabits / without });
+  for (const [mtu, pathMtu] of Object.entries(PATH_MTUS)) {
+    for (const [work, opcode] of Object.entries(WORK)) {
+      for (const roundTrip of ROUND_TRIPS) {
+        const without = goodput(opcode, { loss: 0, roundTrip, pathMtu }, micros);
+        for (const loss of LOSSES) {
+          const gigabits = loss === 0 ? without : goodput(opcode, { loss, roundTrip, pathMtu }, micros);
+          const series = `${work}, MTU ${mtu}, RTT ${roundTrip} µs`;
+          rows.push({ series, lossPercent: loss * 100, gigabits, share: gigabits / without });
+        }
       }
     }
   }
@@ -92,6 +103,6 @@ const { values: flags } = parseArgs({ options: { json: { type: 'string' }, ms: {
 const rows = measure(Number(flags.ms) * 1000);
 for (const { series, lossPercent, gigabits, share } of rows) {
   const cells = [`${lossPercent} %`, `${gigabits.toFixed(2)} Gb/s`, `${Math.round(share * 100)} %`];
-  console.log(series.padEnd(18) + cells.map((cell) => cell.padStart(12)).join(''));
+  console.log(series.padEnd(28) + cells.map((cell) => cell.padStart(12)).join(''));
 }
 if (flags.json) writeFileSync(flags.json, `${JSON.stringify(rows, null, 2)}\n`);

@@ -5,7 +5,7 @@ const FIRST_BYTES = 262_144;
 /** Receivers in software hold about this much in their socket. */
 const MOST_BYTES = 1_048_576;
 /** One loss says little on a path that loses at random: the window does not fall below what keeps such a path busy. */
-const LEAST_AFTER_LOSS_BYTES = 65_536;
+const LEAST_AFTER_LOSS_BYTES = 131_072;
 /** After a timeout, or when told to slow down again and again. */
 const LEAST_BYTES = 16_384;
 const LOSS_FACTOR = 0.7;

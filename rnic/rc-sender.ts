@@ -434,7 +434,7 @@ export class RcSender implements Sender, Timer, RoomWaiter {
       return;
     }
     active.recovery.lost(now);
-    const isRepair = mayRepair && this.#startRepair(active, psn, now);
+    const isRepair = mayRepair && this.#startRepair(active, psn, true, now);
     // Where nothing waits on the way, a loss is chance, and a repair costs little; going back costs all that is in flight.
     if (!isRepair || active.recovery.isQueueing) active.congestion.handleLoss(now, active.recovery.smoothed);
     if (!isRepair) this.#goBack(active, now);
@@ -449,7 +449,7 @@ export class RcSender implements Sender, Timer, RoomWaiter {
     if (PsnMath.difference(window.high, next) > 0) {
       const isVain = next === repair.nextKept;
       if (isVain) repair.judge(true);
-      return !isVain && this.#startRepair(active, next, now);
+      return !isVain && this.#startRepair(active, next, false, now);
     }
     if (!isLost) return false;
     window.skipToHigh();
@@ -460,13 +460,13 @@ export class RcSender implements Sender, Timer, RoomWaiter {
   }
 
   /** Only the request at `psn` is sent again, when the peer keeps those behind it. False when that cannot be. */
-  #startRepair(active: ActiveSends, psn: Psn, now: Micros): boolean {
+  #startRepair(active: ActiveSends, psn: Psn, isLost: boolean, now: Micros): boolean {
     const { window, repair, awaited, recovery } = active;
     if (!repair.peerHolds) return false;
     window.skipToHigh();
     repair.end();
     const request = awaited.find(psn);
-    if (request === null) repair.start(psn, window.high);
+    if (request === null) repair.start(psn, window.high, isLost);
     else {
       awaited.lose(request, now);
       repair.nextKept = request.end;
@@ -509,7 +509,7 @@ export class RcSender implements Sender, Timer, RoomWaiter {
       repair.end();
       return this.#refuseSource(active, work);
     }
-    if (repair.isFirst) active.recovery.sent(psn, now);
+    if (repair.isMeasure) active.recovery.sent(psn, now);
     this.#countSent(put, true);
     return put;
   }

@@ -22,8 +22,8 @@ export class Repair {
   high = 0 as Psn;
   /** Copies that are still to leave. */
   copies = 0;
-  /** The packet was not repaired before: its answer measures the round trip (Karn). */
-  isFirst = false;
+  /** It is known to be lost, and was not repaired before: its answer measures the round trip (Karn). */
+  isMeasure = false;
   /** PSN behind a request with a response of its own that was repaired: if the peer keeps what follows, that is executed next. -1 for none. */
   nextKept = -1;
   #last = -1;
@@ -32,10 +32,11 @@ export class Repair {
   /** Packets between two gaps, on average. */
   #gap = FIRST_GAP;
 
-  /** A repair of `psn` begins. */
-  start(psn: Psn, high: Psn): void {
-    this.isFirst = psn !== this.#last;
-    if (this.isFirst && this.#last !== -1) {
+  /** A repair of `psn` begins; `isLost`: the peer says that it has not come. */
+  start(psn: Psn, high: Psn, isLost: boolean): void {
+    const isFirst = psn !== this.#last;
+    this.isMeasure = isFirst && isLost;
+    if (isFirst && this.#last !== -1) {
       const gap = Math.max(1, Math.min(PsnMath.difference(psn, this.#last as Psn), FIRST_GAP));
       this.#gap += (gap - this.#gap) * SMOOTHING;
     }

@@ -1,6 +1,6 @@
 /**
- * The pingpong programs of libibverbs, either side: `ibv_rc_pingpong`, `ibv_uc_pingpong`, `ibv_ud_pingpong`. They agree over TCP by one line each,
- * `LID:QPN:PSN:GID` in hexadecimal, and the client ends with `done`.
+ * The pingpong programs of libibverbs, either side: `ibv_rc_pingpong`, `ibv_uc_pingpong`, `ibv_ud_pingpong`, `ibv_srq_pingpong`. They agree over TCP by
+ * one line for each QP, `LID:QPN:PSN:GID` in hexadecimal, and the client ends with `done`. The last has several RC QPs with one shared receive queue.
  */
 import { randomInt } from 'node:crypto';
 import { once } from 'node:events';
@@ -17,12 +17,15 @@ import {
   QpType,
   SendFlag,
   type SendWr,
+  type Srq,
   WorkCompletion,
   WrOpcode,
 } from '../verbs/index.ts';
 
+export type PingpongType = 'rc' | 'uc' | 'ud' | 'srq';
+
 export interface PingpongOptions {
-  readonly type: 'rc' | 'uc' | 'ud';
+  readonly type: PingpongType;
   /** The server; we are the server without one. */
   readonly host?: string;
   readonly port: number;
@@ -35,6 +38,8 @@ export interface PingpongOptions {
   readonly gidIndex: number;
   /** Sleep on a completion channel instead of polling. */
   readonly useEvents: boolean;
+  /** QPs: one, but for `srq`. */
+  readonly qps: number;
   /** Compare what the server received. */
   readonly check: boolean;
 }
@@ -51,7 +56,7 @@ interface Address {
   readonly gid: Uint8Array;
 }
 
-const TYPES = { rc: QpType.RC, uc: QpType.UC, ud: QpType.UD } as const;
+const TYPES = { rc: QpType.RC, uc: QpType.UC, ud: QpType.UD, srq: QpType.RC } as const;
 /** `sizeof "0000:000000:000000:<32 digits>"`, its NUL included. */
 const LINE_BYTES = 52;
 const DONE = Buffer.from('done\0');
@@ -59,6 +64,7 @@ const GRH_BYTES = 40;
 const PAGE_BYTES = 4096;
 const FILLING = 0x7b;
 const UD_Q_KEY = 0x1111_1111;
+/** Bits of what a QP waits for. */
 const RECV_ID = 1;
 const SEND_ID = 2;
 /** Polls before the event loop has a turn. */
@@ -122,35 +128,44 @@ export class Pingpong {
   #pd!: Pd;
   #cq!: Cq;
   #mr!: Mr;
-  #qp!: Qp;
+  #srq: Srq | null = null;
   #ah: Ah | null = null;
-  #remote!: Address;
-  #request!: SendWr;
-  local!: Address;
+  /** By index of the QP. */
+  readonly #qps: Qp[] = [];
+  readonly #requests: SendWr[] = [];
+  readonly #pending: number[] = [];
+  readonly #indexOf = new Map<number, number>();
+  readonly local: Address[] = [];
+  readonly remote: Address[] = [];
 
   constructor(context: Context, options: PingpongOptions) {
     this.#context = context;
     this.#options = options;
   }
 
-  get remote(): Address {
-    return this.#remote;
-  }
-
-  /** Makes the QP, with its receives posted, and our address. */
+  /** Makes the QPs, with their receives posted, and our addresses. */
   async prepare(): Promise<void> {
-    const { size, rxDepth, useEvents, gidIndex, type } = this.#options;
+    const { size, rxDepth, useEvents, type, qps } = this.#options;
     const context = this.#context;
     this.#pd = await context.allocPd();
     const channel = useEvents ? await context.createCompChannel() : undefined;
-    this.#cq = await context.createCq(rxDepth + 1, channel);
+    this.#cq = await context.createCq(rxDepth + qps, channel);
     this.#mr = await this.#pd.regMr(new SharedArrayBuffer(size + GRH_BYTES), Access.LOCAL_WRITE);
     this.#mr.bytes.fill(FILLING);
+    if (type === 'srq') this.#srq = await this.#pd.createSrq({ maxWr: rxDepth });
+    for (let i = 0; i < qps; i++) await this.#createQp(i);
+    this.#postReceives(0, rxDepth);
+  }
+
+  async #createQp(index: number): Promise<void> {
+    const { rxDepth, gidIndex, type } = this.#options;
     const cap = { maxSendWr: 1, maxRecvWr: rxDepth, maxSendSge: 1, maxRecvSge: 1, maxInlineData: 0 };
-    this.#qp = await this.#pd.createQp({ type: TYPES[type], sendCq: this.#cq, recvCq: this.#cq, cap });
-    await this.#qp.toInit({ qKey: UD_Q_KEY });
-    this.local = { qpn: this.#qp.qpNum, psn: randomInt(1 << 24), gid: await context.queryGid(gidIndex) };
-    this.#postReceives(rxDepth);
+    const queues = { sendCq: this.#cq, recvCq: this.#cq, ...(this.#srq && { srq: this.#srq }) };
+    const qp = await this.#pd.createQp({ type: TYPES[type], ...queues, cap });
+    await qp.toInit({ qKey: UD_Q_KEY });
+    this.#qps.push(qp);
+    this.#indexOf.set(qp.qpNum, index);
+    this.local.push({ qpn: qp.qpNum, psn: randomInt(1 << 24), gid: await this.#context.queryGid(gidIndex) });
   }
 
   /** Tells the other side who we are, hears who it is, and connects. The server is connected before it answers. */
@@ -158,16 +173,17 @@ export class Pingpong {
     const { host, port } = this.#options;
     const socket = host === undefined ? await accept(port) : await dial(host, port);
     try {
-      if (host !== undefined) socket.write(encode(this.local));
-      this.#remote = decode(await readBytes(socket, LINE_BYTES));
+      const ours = Buffer.concat(this.local.map(encode));
+      if (host !== undefined) socket.write(ours);
+      while (this.remote.length < this.local.length) this.remote.push(decode(await readBytes(socket, LINE_BYTES)));
       onPeer();
       if (host === undefined) {
-        await this.#connect();
-        socket.write(encode(this.local));
+        await this.#connectAll();
+        socket.write(ours);
         await readBytes(socket, DONE.length);
       } else {
         socket.write(DONE);
-        await this.#connect();
+        await this.#connectAll();
       }
     } finally {
       socket.end();
@@ -180,25 +196,22 @@ export class Pingpong {
     const start = process.hrtime.bigint();
     let sent = 0;
     let received = 0;
-    let pending = 1;
     this.#cq.reqNotify();
-    if (host !== undefined) {
-      if (check) for (let i = 0; i < size; i += PAGE_BYTES) this.#mr.bytes[this.#payloadAt + i] = 0;
-      this.#send();
-      pending++;
+    if (host !== undefined && check) for (let i = 0; i < size; i += PAGE_BYTES) this.#mr.bytes[this.#payloadAt + i] = 0;
+    for (const index of this.#qps.keys()) {
+      if (host !== undefined) this.#send(index);
+      else this.#pending[index] = RECV_ID;
     }
     while (sent < iterations || received < iterations) {
       const id = await this.#next();
+      const index = this.#indexOf.get(this.#completion.qpNum)!;
       if (id === SEND_ID) sent++;
       else {
         received++;
-        this.#postReceives(1);
+        this.#postReceives(index, 1);
       }
-      pending--;
-      if (sent < iterations && pending === 0) {
-        this.#send();
-        pending = 2;
-      }
+      this.#pending[index]! &= ~id;
+      if (sent < iterations && this.#pending[index] === 0) this.#send(index);
     }
     const seconds = Number(process.hrtime.bigint() - start) / 1e9;
     if (check && host === undefined) this.#verify();
@@ -209,21 +222,27 @@ export class Pingpong {
     return this.#options.type === 'ud' ? GRH_BYTES : 0;
   }
 
-  async #connect(): Promise<void> {
+  async #connectAll(): Promise<void> {
+    for (const index of this.#qps.keys()) await this.#connect(index);
+  }
+
+  async #connect(index: number): Promise<void> {
     const { type, mtu, gidIndex } = this.#options;
-    const { gid, qpn, psn } = this.#remote;
+    const { gid, qpn, psn } = this.remote[index]!;
+    const qp = this.#qps[index]!;
+    const ourPsn = this.local[index]!.psn;
     const av = { dgid: gid, sgidIndex: gidIndex, hopLimit: 1, trafficClass: 0, flowLabel: 0, portNum: 1 };
     if (type === 'ud') {
-      await this.#qp.toRtr();
-      await this.#qp.toRts(this.local.psn);
+      await qp.toRtr();
+      await qp.toRts(ourPsn);
       this.#ah = await this.#pd.createAh(av);
     } else {
       const pathMtu = 24 - Math.clz32(mtu);
-      const reliable = type === 'rc' ? { maxDestRdAtomic: 1, minRnrTimer: 12 } : {};
-      await this.#qp.modifyQp({ qpState: QpState.RTR, av, pathMtu, destQpNum: qpn, rqPsn: psn, ...reliable });
-      await this.#qp.toRts(this.local.psn, { maxRdAtomic: 1 });
+      const reliable = type !== 'uc' ? { maxDestRdAtomic: 1, minRnrTimer: 12 } : {};
+      await qp.modifyQp({ qpState: QpState.RTR, av, pathMtu, destQpNum: qpn, rqPsn: psn, ...reliable });
+      await qp.toRts(ourPsn, { maxRdAtomic: 1 });
     }
-    this.#request = {
+    this.#requests[index] = {
       wrId: SEND_ID,
       opcode: WrOpcode.SEND,
       sendFlags: SendFlag.SIGNALED,
@@ -232,14 +251,15 @@ export class Pingpong {
     };
   }
 
-  #postReceives(count: number): void {
-    const { size } = this.#options;
-    for (let i = 0; i < count; i++)
-      this.#qp.postRecv({ wrId: RECV_ID, sgList: [{ mr: this.#mr, length: size + this.#payloadAt }] });
+  #postReceives(index: number, count: number): void {
+    const queue = this.#srq ?? this.#qps[index]!;
+    const length = this.#options.size + this.#payloadAt;
+    for (let i = 0; i < count; i++) queue.postRecv({ wrId: RECV_ID, sgList: [{ mr: this.#mr, length }] });
   }
 
-  #send(): void {
-    this.#qp.postSend(this.#request);
+  #send(index: number): void {
+    this.#qps[index]!.postSend(this.#requests[index]!);
+    this.#pending[index] = SEND_ID | RECV_ID;
   }
 
   /** The wrId of the next completion. */

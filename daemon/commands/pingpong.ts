@@ -3,14 +3,15 @@ import { type Command, InvalidArgumentError, Option } from 'commander';
 import { gidText } from '../../workers/linux/netdev.ts';
 import { wholeNumber } from '../arguments.ts';
 import { type DeviceFlags, deviceFlags, openContext } from '../hosted.ts';
-import { describeAddress, Pingpong } from '../pingpong.ts';
+import { describeAddress, Pingpong, type PingpongType } from '../pingpong.ts';
 
 interface Flags extends DeviceFlags {
-  type: 'rc' | 'uc' | 'ud';
+  type: PingpongType;
   port: number;
   size: number;
   mtu: number;
   rxDepth: number;
+  numQp: number;
   iters: number;
   events?: boolean;
   gidIdx?: number;
@@ -30,13 +31,20 @@ function mtu(text: string): number {
 export function addPingpong(program: Command): void {
   const command = program
     .command('pingpong')
-    .description('exchange messages with ibv_rc_pingpong, ibv_uc_pingpong, ibv_ud_pingpong or another urnic pingpong')
+    .description(
+      'exchange messages with ibv_rc_pingpong, ibv_uc_pingpong, ibv_ud_pingpong, ibv_srq_pingpong or another urnic pingpong',
+    )
     .argument('[host]', 'the server; without it this is the server')
-    .addOption(new Option('-T, --type <type>', 'transport').choices(['rc', 'uc', 'ud']).default('rc'))
+    .addOption(
+      new Option('-T, --type <type>', 'transport; srq: RC QPs with a shared receive queue')
+        .choices(['rc', 'uc', 'ud', 'srq'])
+        .default('rc'),
+    )
     .option('-p, --port <port>', 'TCP port to agree over', wholeNumber(1, 65_535), 18_515)
     .option('-s, --size <octets>', 'octets of a message', wholeNumber(1, 2 ** 30), 4096)
     .option('-m, --mtu <octets>', 'path MTU', mtu, 1024)
     .option('-r, --rx-depth <count>', 'receives posted at once', wholeNumber(1, 16_384), 500)
+    .option('-q, --num-qp <count>', 'QPs of --type srq', wholeNumber(1, 512), 16)
     .option('-n, --iters <count>', 'messages each way', wholeNumber(1, 2 ** 31), 1000)
     .option('-e, --events', 'sleep on completion events instead of polling')
     .option(
@@ -54,6 +62,9 @@ export function addPingpong(program: Command): void {
 }
 
 async function run(host: string | undefined, flags: Flags): Promise<void> {
+  const qps = flags.type === 'srq' ? flags.numQp : 1;
+  if (flags.rxDepth < qps)
+    throw new Error(`--rx-depth ${flags.rxDepth} is too small for ${qps} QPs: one receive each at least`);
   const { context, stop } = await openContext(flags);
   try {
     const { gidTableLength } = await context.queryPort();
@@ -65,6 +76,7 @@ async function run(host: string | undefined, flags: Flags): Promise<void> {
       size: flags.size,
       mtu: flags.mtu,
       rxDepth: flags.rxDepth,
+      qps,
       iterations: flags.iters,
       gidIndex,
       useEvents: flags.events ?? false,
@@ -72,8 +84,10 @@ async function run(host: string | undefined, flags: Flags): Promise<void> {
     });
     const say = flags.json ? () => {} : (text: string) => console.log(text);
     await pingpong.prepare();
-    say(`  local address:  ${describeAddress(pingpong.local, gidText)}`);
-    await pingpong.exchange(() => say(`  remote address: ${describeAddress(pingpong.remote, gidText)}`));
+    for (const address of pingpong.local) say(`  local address:  ${describeAddress(address, gidText)}`);
+    await pingpong.exchange(() => {
+      for (const address of pingpong.remote) say(`  remote address: ${describeAddress(address, gidText)}`);
+    });
     const result = await pingpong.run();
     const mbits = (result.bytes * 8) / 1e6 / result.seconds;
     say(`${result.bytes} bytes in ${result.seconds.toFixed(2)} seconds = ${mbits.toFixed(2)} Mbit/sec`);

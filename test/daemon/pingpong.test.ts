@@ -27,11 +27,11 @@ for (const [kind, lacking] of [
   ['raw-socket', lacksPackage('raw-socket')],
 ] as const) {
   t.test(
-    `pingpong: rc, uc and ud between two processes over ${kind}`,
+    `pingpong: the types between two processes over ${kind}`,
     { skip: lacks('root', 'ip') || lacking, timeout: 90_000 },
     async (t) => {
       const [here, there] = await twoHosts(t);
-      for (const type of ['rc', 'uc', 'ud']) {
+      for (const type of kind === 'af_packet' ? ['rc', 'uc', 'ud', 'srq'] : ['rc', 'uc', 'ud']) {
         const command = [
           process.execPath,
           CLI,
@@ -69,6 +69,7 @@ t.test('pingpong: flags that mean nothing here are refused in words', async (t) 
   const urnic = (...args: string[]) => run([process.execPath, CLI, 'pingpong', ...args]);
   t.match(await urnic('-m', '1500'), { code: 1, output: /must be one of 256, 512, 1024, 2048, 4096/ });
   t.match(await urnic('--type', 'xrc'), { code: 1, output: /rc, uc, ud/ });
+  t.match(await urnic('--type', 'srq', '-r', '3', '-q', '4'), { code: 1, output: /rx-depth 3 is too small for 4 QPs/ });
   t.match(await urnic('-p', '0'), { code: 1, output: /1 … 65535/ });
   t.match(await urnic('--netdev', 'nosuch0'), { code: 1, output: /nosuch0/ });
 });

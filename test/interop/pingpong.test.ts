@@ -8,7 +8,7 @@ import { lacksPeer } from '../support/rxe-peer.ts';
 import { lacks } from '../support/skip.ts';
 import { type Lab, listening, OURS, openLab, PEER, urnic } from './lab.ts';
 
-type Type = 'rc' | 'uc' | 'ud';
+type Type = 'rc' | 'uc' | 'ud' | 'srq';
 
 interface Round {
   readonly type: Type;
@@ -25,6 +25,7 @@ const PEER_MILLIS = 90_000;
 const flagsOf = ({ size, mtu, iters, gid, type }: Round): string[] =>
   ['-s', String(size), '-n', String(iters), '-g', String(gid), '-p', String(PORT)].concat(
     type === 'ud' ? [] : ['-m', String(mtu)],
+    type === 'srq' ? ['-q', '4'] : [],
   );
 const title = ({ type, gid, size, mtu, iters }: Round): string =>
   `${type} ${size} B, path MTU ${mtu}, GID ${gid}, ${iters} iterations`;
@@ -107,6 +108,10 @@ t.test('pingpong with Linux rxe', { skip: lacksPeer() || lacks('tcpdump', 'tshar
       await lab.peer.disturbOutgoing('');
     });
   }
+
+  await t.test('srq: four QPs with one receive queue, as client and as server', LONG, async (t) => {
+    for (const gid of GIDS) await bothWays(t, lab, { type: 'srq', gid, size: 3000, mtu: 1024, iters: 100 });
+  });
 
   await t.test('uc and ud, as client and as server, IPv4 and link-local IPv6', LONG, async (t) => {
     for (const gid of GIDS) {

@@ -1,6 +1,7 @@
 /**
  * The pingpong programs of libibverbs, either side: `ibv_rc_pingpong`, `ibv_uc_pingpong`, `ibv_ud_pingpong`, `ibv_srq_pingpong`. They agree over TCP by
- * one line for each QP, `LID:QPN:PSN:GID` in hexadecimal, and the client ends with `done`. The last has several RC QPs with one shared receive queue.
+ * one line, `LID:QPN:PSN:GID` in hexadecimal, and the client ends with `done`. The last has several RC QPs with one shared receive queue, and sends a line for
+ * each of the most that there may be, those that there are first.
  */
 import { randomInt } from 'node:crypto';
 import { once } from 'node:events';
@@ -57,6 +58,9 @@ interface Address {
 }
 
 const TYPES = { rc: QpType.RC, uc: QpType.UC, ud: QpType.UD, srq: QpType.RC } as const;
+/** Lines of ibv_srq_pingpong, whatever its QPs. */
+const SRQ_LINES = 256;
+const NOBODY: Address = { qpn: 0, psn: 0, gid: new Uint8Array(16) };
 /** `sizeof "0000:000000:000000:<32 digits>"`, its NUL included. */
 const LINE_BYTES = 52;
 const DONE = Buffer.from('done\0');
@@ -96,11 +100,28 @@ export const describeAddress = ({ qpn, psn, gid }: Address, formatGid: (gid: Uin
 
 /** Reads exactly `bytes` octets of a socket. */
 async function readBytes(socket: Socket, bytes: number): Promise<Buffer> {
-  for (;;) {
-    const octets = socket.read(bytes) as Buffer | null;
-    if (octets && octets.length === bytes) return octets;
-    if (socket.readableEnded || socket.destroyed) throw new Error('the other side closed the connection');
-    await Promise.race([once(socket, 'readable'), once(socket, 'end'), once(socket, 'close')]);
+  const parts: Buffer[] = [];
+  let missing = bytes;
+  while (missing > 0) {
+    // All that is there is taken: a socket that holds something calls itself readable at once, whoever waits for more.
+    const octets = socket.read(Math.min(missing, socket.readableLength)) as Buffer | null;
+    if (octets) {
+      parts.push(octets);
+      missing -= octets.length;
+    } else if (socket.readableEnded || socket.destroyed) throw new Error('the other side closed the connection');
+    else await changeOf(socket);
+  }
+  return Buffer.concat(parts);
+}
+
+/** Waits until the socket has something to read, or never will. */
+async function changeOf(socket: Socket): Promise<void> {
+  const done = new AbortController();
+  const { signal } = done;
+  try {
+    await Promise.race(['readable', 'end', 'close'].map((event) => once(socket, event, { signal })));
+  } finally {
+    done.abort();
   }
 }
 
@@ -173,9 +194,11 @@ export class Pingpong {
     const { host, port } = this.#options;
     const socket = host === undefined ? await accept(port) : await dial(host, port);
     try {
-      const ours = Buffer.concat(this.local.map(encode));
+      const lines = this.#srq ? SRQ_LINES : 1;
+      const ours = Buffer.concat(Array.from({ length: lines }, (_, i) => encode(this.local[i] ?? NOBODY)));
       if (host !== undefined) socket.write(ours);
-      while (this.remote.length < this.local.length) this.remote.push(decode(await readBytes(socket, LINE_BYTES)));
+      const theirs = await readBytes(socket, lines * LINE_BYTES);
+      for (const i of this.local.keys()) this.remote.push(decode(theirs.subarray(i * LINE_BYTES)));
       onPeer();
       if (host === undefined) {
         await this.#connectAll();

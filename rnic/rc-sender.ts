@@ -395,6 +395,7 @@ export class RcSender implements Sender, Timer, RoomWaiter {
     // rxe sends one for what follows an RNR NAK; the wait stands.
     const isOld = PsnMath.difference(psn, active.window.executed) <= 0;
     if (isOld || this.#isWaitingRnr || active.recovery.isRepeated(psn, now)) return;
+    active.repair.answered(psn);
     active.awaited.loseBefore(psn, active.recovery.answeredBy(now));
     this.#retry(active, psn, true, now);
   }
@@ -488,6 +489,7 @@ export class RcSender implements Sender, Timer, RoomWaiter {
     // A request that has a response of its own, and is kept, is answered now; an acknowledgement says nothing of it.
     const isMoreMissing = PsnMath.difference(repair.high, next) > 0 && awaited.find(next) === null;
     const isVain = psn === repair.psn && isMoreMissing;
+    repair.answered(next);
     repair.end();
     repair.judge(isVain);
     if (isVain) this.#goBack(active, now);

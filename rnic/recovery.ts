@@ -30,6 +30,8 @@ const GREATEST_INTERVAL: Micros = 1_000_000;
 const REPEAT_SHARE = 0.5;
 /** No answer comes sooner than this part of the shortest round trip seen. */
 const ANSWER_SHARE = 0.75;
+const DOUBTFUL_SHARE = 0.25;
+const DOUBTFUL_SAMPLES = 8;
 /** Round trips of more than this say that packets wait. */
 const QUEUEING_FACTOR = 1.5;
 const QUEUEING_SLACK: Micros = 30;
@@ -55,6 +57,8 @@ export class Recovery {
   #naks = 0;
   #nakPsn = -1;
   #rnrNaks = 0;
+  /** Samples in a row that were far below all before them. */
+  #doubtful = 0;
   #wentBackAt: Micros = 0;
   #wentBackTo = -1;
   #lossAt: Micros = Number.NEGATIVE_INFINITY;
@@ -171,6 +175,10 @@ export class Recovery {
 
   /** A round trip took so long. */
   measured(sample: Micros): void {
+    // What seemed to answer a packet answered an earlier copy of it; or the path has changed, and more of them follow.
+    const isDoubtful = sample < this.least * DOUBTFUL_SHARE && this.#doubtful < DOUBTFUL_SAMPLES;
+    this.#doubtful = isDoubtful ? this.#doubtful + 1 : 0;
+    if (isDoubtful) return;
     this.least = this.least === 0 ? sample : Math.min(this.least, sample);
     if (this.smoothed === 0) {
       this.smoothed = sample;

@@ -12,6 +12,8 @@ const FIRST_GAP = 1024;
 const SMOOTHING = 0.25;
 /** So many repairs in a row that bring nothing but the next gap: the peer keeps nothing. */
 const VAIN_REPAIRS = 3;
+/** Of a peer that was seen to keep packets, chance may make so few. */
+const VAIN_OF_HOLDER = 32;
 
 export class Repair {
   /** The peer is taken to keep what comes early, so that only what is missing need be sent again, until it shows otherwise. */
@@ -29,6 +31,7 @@ export class Repair {
   #last = -1;
   /** Repairs in a row that brought nothing but their own answer. */
   #vain = 0;
+  #mostVain = VAIN_REPAIRS;
   /** Packets between two gaps, on average. */
   #gap = FIRST_GAP;
 
@@ -56,6 +59,12 @@ export class Repair {
   /** A repair was answered: in vain, or not. */
   judge(isVain: boolean): void {
     this.#vain = isVain ? this.#vain + 1 : 0;
-    if (this.#vain === VAIN_REPAIRS) this.peerHolds = false;
+    if (this.#vain === this.#mostVain) this.peerHolds = false;
+  }
+
+  /** The peer has executed all before `next`. When that is more than the packet that was repaired, it had kept the others. */
+  answered(next: Psn): void {
+    if (this.psn === -1 || PsnMath.difference(next, PsnMath.next(this.psn as Psn)) <= 0) return;
+    if (PsnMath.difference(this.high, PsnMath.next(this.psn as Psn)) > 0) this.#mostVain = VAIN_OF_HOLDER;
   }
 }

@@ -44,7 +44,7 @@ export function addPingpong(program: Command): void {
     .option('-s, --size <octets>', 'octets of a message', wholeNumber(1, 2 ** 30), 4096)
     .option('-m, --mtu <octets>', 'path MTU', mtu, 1024)
     .option('-r, --rx-depth <count>', 'receives posted at once', wholeNumber(1, 16_384), 500)
-    .option('-q, --num-qp <count>', 'QPs of --type srq', wholeNumber(1, 512), 16)
+    .option('-q, --num-qp <count>', 'QPs of --type srq', wholeNumber(1, 256), 16)
     .option('-n, --iters <count>', 'messages each way', wholeNumber(1, 2 ** 31), 1000)
     .option('-e, --events', 'sleep on completion events instead of polling')
     .option(

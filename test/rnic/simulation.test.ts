@@ -1,12 +1,12 @@
 /**
- * Simulation: two engines, one bad wire, random RC work, virtual time. At least 2,000 seeds and 5 million packets; `urnic sim` runs more, or replays the one that
+ * Simulation: two engines, one bad wire, random RC work, virtual time. 2,800 seeds and at least 5 million packets; `urnic sim` runs more, or replays the one that
  * a failure names: a seed is the whole run.
  */
 import t from 'tap';
 import { runSeeds, type Totals } from '../support/sim/run-seeds.ts';
 import { type Mode, simulate } from '../support/sim/simulation.ts';
 
-const SEEDS: Record<Mode, number> = { safety: 1300, liveness: 700 };
+const SEEDS: Record<Mode, number> = { safety: 2100, liveness: 700 };
 const PACKETS = 5_000_000;
 /** A minute or two on two cores. */
 const LIMIT_MILLIS = 800_000;

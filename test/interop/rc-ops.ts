@@ -138,7 +138,8 @@ async function main(netdev: string, role: string, args: string[]): Promise<void>
   if (!isServer) socket.write(lineOf(self));
   const peer = endOf(await hear());
   await qp.toRtr(peer, { sgidIndex: gidIndex, pathMtu: 24 - Math.clz32(mtu), maxDestRdAtomic: 4 });
-  await qp.toRts(PSN, { maxRdAtomic: 4 });
+  // A peer in an emulated machine may be silent for a second.
+  await qp.toRts(PSN, { maxRdAtomic: 4, timeout: 18 });
   let answer: string;
   if (isServer) {
     socket.write(lineOf(self));

@@ -84,10 +84,15 @@ export class PacketWriter {
     for (const burst of bursts) registerArena(burst.bytes);
   }
 
-  /** One packet is all that is laid out for the port of the last one. */
+  /** One packet is all that is laid out for the port of the last one, and the next one would join it in a super-frame. */
   get isLone(): boolean {
     const { burst } = this.#port;
-    return burst.count === 1 && burst.sent === 0 && burst.segmentBytes[0] === 0;
+    return (
+      burst.count === 1 &&
+      burst.sent === 0 &&
+      burst.segmentBytes[0] === 0 &&
+      this.#path?.framing === Framing.HEADER_ONCE
+    );
   }
 
   /**

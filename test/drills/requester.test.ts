@@ -1,6 +1,6 @@
 /** Drills: what an RC requester sends, and what it makes of acknowledgements and responses. SPEC-CHECKLIST §2.2, §2.4. */
 import { type Drill, drill, LOCAL, REMOTE } from './language/drill.ts';
-import { ack, nak, type Packet } from './language/packet.ts';
+import { ack, nak, type Packet, rnrNak } from './language/packet.ts';
 
 const FIRST: Packet = { opcode: 'RDMA_READ_RESPONSE_FIRST', psn: 0, payload: 256 };
 const MIDDLE: Packet = { opcode: 'RDMA_READ_RESPONSE_MIDDLE', psn: 1, payload: 256 };
@@ -516,3 +516,21 @@ for (const syndrome of ['REMOTE_ACCESS_ERROR', 'RNR_NAK', 0x40] as const) {
     d.expect.that(d.memory.isUntouched, true, 'memory');
   });
 }
+
+drill(
+  'R-040: an RNR NAK behind a READ that was not answered asks for the READ again',
+  ({ qp, post, inject, expect, sent }) => {
+    qp('rc');
+    post.read();
+    post.send();
+    expect.packet(read(0), { opcode: 'SEND_ONLY', psn: 1 });
+    inject(rnrNak(1, 1));
+    expect.that(
+      sent().some(({ opcode, psn }) => opcode === 'RDMA_READ_REQUEST' && psn === 0),
+      true,
+      'asked again',
+    );
+    inject(only(0), ack(1));
+    expect.completion({ wrId: 1, status: 'SUCCESS' }, { wrId: 2, status: 'SUCCESS' });
+  },
+);

@@ -268,8 +268,10 @@ drill('R-060: told a depth of 3, a peer may have 4 outstanding: rxe rounds up to
 
 drill('R-061: after RESET nothing is left of what was', (d) => {
   d.qp('rc', { rqPsn: 0 });
-  d.inject({ opcode: 'RDMA_WRITE_FIRST', psn: 0, length: 512, payload: 256 }, write(9));
-  d.expect.packet(nak('PSN_SEQUENCE_ERROR', 1));
+  d.inject(write(0));
+  d.expect.packet(ack(0, { msn: 1 }));
+  d.inject({ opcode: 'RDMA_WRITE_FIRST', psn: 1, length: 512, payload: 256 }, write(9));
+  d.expect.packet(nak('PSN_SEQUENCE_ERROR', 2));
   d.modify('RESET');
   d.connect({ rqPsn: 500 });
   d.inject(write(500));

@@ -466,6 +466,7 @@ drill('R-098: a receive WQE with a wrong key is a remote operational error to th
   d.post.recv({ lKey: WRONG_KEY });
   d.inject({ opcode: 'SEND_ONLY', psn: 0, payload: 8 });
   d.expect.packet(nak('REMOTE_OPERATIONAL_ERROR', 0));
+  d.expect.counter('resp_remote_operational_errors', 1);
   d.expect.completion({ wrId: 1, status: 'LOC_PROT_ERR' });
   d.expect.state('ERR');
 });

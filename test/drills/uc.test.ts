@@ -154,3 +154,26 @@ drill('R-029: a marked UC packet is told of by a notification, the only packet t
   d.inject({ opcode: 'RDMA_WRITE_ONLY', psn: 1, payload: 8, trafficClass: 3 });
   d.expect.nothing();
 });
+
+drill('R-098: a receive WQE with a wrong key ends a UC QP too: nobody else is told', ({ qp, post, inject, expect }) => {
+  qp('uc');
+  post.recv({ lKey: 0x1234 });
+  inject({ opcode: 'SEND_ONLY', psn: 0, payload: 8 });
+  expect.completion({ wrId: 1, status: 'LOC_PROT_ERR' });
+  expect.state('ERR');
+});
+
+drill(
+  'R-089: over UC a WRITE with immediate data takes a receive WQE, one without takes none',
+  ({ qp, post, inject, expect }) => {
+    qp('uc');
+    inject({ opcode: 'RDMA_WRITE_ONLY', psn: 0, payload: 8 });
+    expect.counter('out_of_buffer', 0);
+    expect.memory(REMOTE, filled(0, 8));
+    inject({ opcode: 'RDMA_WRITE_ONLY_WITH_IMMEDIATE', psn: 1, payload: 8, imm: 1 });
+    expect.counter('out_of_buffer', 1);
+    post.recv();
+    inject({ opcode: 'RDMA_WRITE_ONLY_WITH_IMMEDIATE', psn: 2, payload: 8, imm: 2 });
+    expect.completion({ wrId: 1, status: 'SUCCESS', opcode: 'RECV_RDMA_WITH_IMM', byteLen: 8, imm: 2 });
+  },
+);

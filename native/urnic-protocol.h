@@ -24,6 +24,7 @@ enum role {
 	ROLE_CM = 3,      /* a new rdma_cm event channel */
 	ROLE_CM_ATTACH = 4,
 	ROLE_LINK = 5, /* a TypeScript program, which needs no shim */
+	ROLE_WAKE = 6, /* urnic run: a vRNIC that starts when it is used */
 };
 
 enum action_type {

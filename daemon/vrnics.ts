@@ -114,14 +114,18 @@ export class Vrnics {
     return this.#options.supervisor.endpoint(name);
   }
 
-  list(): { name: string; isRunning: boolean; netdev: string; tenant?: string | undefined }[] {
+  list(): { name: string; isRunning: boolean; netdev: string; tenant?: string | undefined; worker?: number }[] {
     const running = new Set(this.running);
-    return [...this.#defined.values()].map(({ definition: { name, netdev, tenant } }) => ({
-      name,
-      isRunning: running.has(name),
-      netdev,
-      ...(tenant !== undefined && { tenant }),
-    }));
+    return [...this.#defined.values()].map(({ definition: { name, netdev, tenant } }) => {
+      const worker = this.#options.supervisor.workerOf(name);
+      return {
+        name,
+        isRunning: running.has(name),
+        netdev,
+        ...(tenant !== undefined && { tenant }),
+        ...(worker !== undefined && { worker }),
+      };
+    });
   }
 
   #named(name: string): Defined {

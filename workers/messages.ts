@@ -7,7 +7,9 @@
 import type { Result } from '../rnic/commands.ts';
 import type { Tenant } from '../vswitch/model.ts';
 import type { LinkCommand, LinkEvent } from './device-link.ts';
+import type { Member } from './overlay/elsewhere.ts';
 import type { SwitchPortConfig } from './overlay/switch-port.ts';
+import type { LinkEnd } from './overlay/worker-link.ts';
 import type { CaptureTarget } from './ports/capture-file.ts';
 import type { VrnicConfig } from './vrnic-config.ts';
 
@@ -30,6 +32,17 @@ export type ControlMessage =
   | { readonly id: number; readonly kind: 'setGids'; readonly name: string; readonly gids: Uint8Array[] }
   /** The tenant of a vRNIC has changed; answers how many connections that ended. */
   | { readonly id: number; readonly kind: 'setTenant'; readonly name: string; readonly tenant: Tenant }
+  /** Another worker shares a VTEP with this one: a link to it, and whom it has there. */
+  | { readonly id: number; readonly kind: 'meet'; readonly link: LinkEnd; readonly members: readonly Member[] }
+  /** A vRNIC or switch port of that worker has come, or gone. */
+  | {
+      readonly id: number;
+      readonly kind: 'came' | 'went';
+      readonly worker: number;
+      readonly member: Member;
+    }
+  /** That worker has ended. */
+  | { readonly id: number; readonly kind: 'part'; readonly worker: number }
   | { readonly id: number; readonly kind: 'shutdown' };
 
 export type ControlAnswer =

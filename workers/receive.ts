@@ -102,8 +102,8 @@ export class Receiver {
       this.#handleFrame(burst.at[i]!, burst.frameBytes[i]!, burst.segmentBytes[i]!, false, now);
   }
 
-  /** Frame i of another vRNIC's burst, which never left this worker's memory: the VXLAN header stands once. */
-  handleLocal(burst: TransmitBurst, i: number, portIndex: number, now: Micros): void {
+  /** Frame i of another vRNIC's burst, which never left this host's memory: the VXLAN header stands once. */
+  handleLocal(burst: TransmitBurst | ReceiveBurst, i: number, portIndex: number, now: Micros): void {
     const packet = this.#packet;
     packet.bytes = burst.bytes;
     packet.view = burst.view;

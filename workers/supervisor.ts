@@ -5,16 +5,20 @@ import { MessageChannel, type MessagePort } from 'node:worker_threads';
 import { Piscina } from 'piscina';
 import { newMeter } from '../vswitch/bucket.ts';
 import type { Tenant } from '../vswitch/model.ts';
+import { macNumber } from '../vswitch/tenant-view.ts';
 import { Bell, duplicateDescriptor, newBellMemory, newWakeDescriptor } from './bell.ts';
 import { type Bridge, bridge } from './bridge.ts';
 import type { LinkEndpoint } from './device-link.ts';
 import { closeAll, newLedger } from './linux/descriptors.ts';
+import { readNetdev } from './linux/netdev.ts';
 import type { ControlAnswer, ControlMessage } from './messages.ts';
+import type { Member } from './overlay/elsewhere.ts';
 import type { SwitchPortConfig } from './overlay/switch-port.ts';
 import type { CaptureTarget } from './ports/capture-file.ts';
 import { SPIN_MICROS, type Spin, type VrnicConfig } from './vrnic-config.ts';
 import { VtepSeats } from './vtep-seats.ts';
 import { TURN_MICROS, type WorkerTask } from './worker-loop.ts';
+import { WorkerMesh } from './worker-mesh.ts';
 
 export interface SupervisorOptions {
   /** Worker threads at most; vRNICs share them when there are more. 1 by default. */
@@ -32,14 +36,28 @@ export interface SupervisorOptions {
 /** How long a worker may take to end its vRNICs. */
 const PATIENCE_MILLIS = 5000;
 
+/** So many of a tenant are together before any goes to a worker that has nothing to do. */
+const SHARED_MIN = 2;
+
 type Body<M> = M extends { id: number } ? Omit<M, 'id'> : never;
 
-/** A VTEP in the supervisor's own network namespace, on the usual UDP port: it opens the sockets. */
-const isShared = ({ port, namespace }: VrnicConfig): boolean =>
-  port.kind === 'vxlan' && namespace === undefined && port.udpPort === undefined;
+/** A vRNIC's place on a VTEP in the supervisor's own network namespace, on the usual UDP port: the supervisor opens the sockets. Undefined: it has none. */
+function memberOf({ port, tenant, namespace, mac }: VrnicConfig): Member | undefined {
+  if (port.kind !== 'vxlan' || !tenant || namespace !== undefined || port.udpPort !== undefined) return undefined;
+  const octets = mac ?? (port.netdev === undefined ? undefined : readNetdev(port.netdev).mac);
+  return octets && { vtep: port.local, vni: tenant.vni, mac: macNumber(octets) };
+}
+
+/** The same of a switch port: what the worker refuses has none. */
+function memberOfPort({ tenant, local, address }: SwitchPortConfig): Member {
+  const own = tenant.endpoints.find((endpoint) => endpoint.address.every((octet, i) => octet === address[i]));
+  return { vtep: local, vni: tenant.vni, mac: own ? macNumber(own.mac) : 0 };
+}
 
 /** A worker thread as the supervisor sees it. */
 class WorkerHandle {
+  /** Names it among all that there ever were. */
+  readonly number: number;
   readonly names = new Set<string>();
   readonly bell: Bell;
   /** Settles when the thread's task has ended; with the reason if it failed. */
@@ -50,12 +68,13 @@ class WorkerHandle {
   #nextId = 1;
   #hasEnded = false;
 
-  constructor(pool: Piscina, spin: Spin, turnMicros: number) {
+  constructor(pool: Piscina, settings: Pick<WorkerTask, 'spin' | 'turnMicros' | 'hasOthers'>, number: number) {
+    this.number = number;
     const { port1, port2 } = new MessageChannel();
     this.#control = port1;
     this.bell = new Bell(newBellMemory(), newWakeDescriptor());
     const wakeFd = duplicateDescriptor(this.bell.fileDescriptor);
-    const task: WorkerTask = { control: port2, bell: this.bell.memory, wakeFd, spin, turnMicros, ledger: this.ledger };
+    const task: WorkerTask = { ...settings, control: port2, bell: this.bell.memory, wakeFd, ledger: this.ledger };
     port1.on('message', (answer: ControlAnswer) => this.#settle(answer));
     port1.unref();
     this.ended = pool.run(task, { transferList: [port2] }).then(
@@ -92,6 +111,9 @@ class WorkerHandle {
   }
 }
 
+const leastOf = (workers: Iterable<WorkerHandle>): WorkerHandle =>
+  [...workers].reduce((best, worker) => (worker.names.size < best.names.size ? worker : best));
+
 export class Supervisor {
   /** A worker failed: its vRNICs are down until they are started again. */
   onFailure: ((names: string[], error: Error) => void) | null = null;
@@ -107,6 +129,8 @@ export class Supervisor {
   /** Of VTEPs whose sockets are the worker's to open: all their tenants are in one. */
   readonly #vteps = new Map<string, WorkerHandle>();
   readonly #seats = new VtepSeats<WorkerHandle>();
+  readonly #mesh = new WorkerMesh<WorkerHandle>();
+  #workerCount = 0;
   /** By tenant. */
   readonly #meters = new Map<string, SharedArrayBuffer>();
   #isStopping = false;
@@ -135,16 +159,24 @@ export class Supervisor {
     return this.#homes.has(name);
   }
 
+  /** The worker that runs a vRNIC or port, by number; undefined: it does not run. */
+  workerOf(name: string): number | undefined {
+    return this.#homes.get(name)?.number;
+  }
+
   /** @throws Error that says why the vRNIC cannot run: interface, rights, name taken. */
   async startVrnic(config: VrnicConfig): Promise<void> {
     if (this.#isStopping) throw new Error('the supervisor is stopping');
     if (this.#homes.has(config.name)) throw new Error(`there is a vRNIC named ${config.name} already`);
     const plain = this.#bridged(config);
-    const worker = this.#homeOfVtep(plain) ?? this.#roomiest();
+    const member = memberOf(plain);
+    const worker = member ? this.#besidePeers(member) : (this.#homeOfVtep(plain) ?? this.#roomiest());
     this.#homes.set(config.name, worker);
     worker.names.add(config.name);
     try {
-      await worker.call({ kind: 'start', config: this.#metered(this.#seated(plain, worker)) });
+      const seated = member ? this.#seated(plain, member, worker) : plain;
+      await worker.call({ kind: 'start', config: this.#metered(seated) });
+      if (member) await this.#mesh.came(config.name, worker, member);
     } catch (error) {
       await this.#forget(config.name);
       throw error;
@@ -155,14 +187,16 @@ export class Supervisor {
   async startPort(config: SwitchPortConfig): Promise<void> {
     if (this.#isStopping) throw new Error('the supervisor is stopping');
     if (this.#homes.has(config.name)) throw new Error(`there is a port named ${config.name} already`);
-    const { name, local, tenant } = config;
-    const worker = this.#seats.workerOf(local, tenant.vni) ?? this.#roomiest();
+    const { name } = config;
+    const member = memberOfPort(config);
+    const worker = this.#besidePeers(member);
     this.#homes.set(config.name, worker);
     this.#ports.add(config.name);
     worker.names.add(config.name);
     try {
-      const descriptor = this.#seats.sit(name, local, tenant.vni, worker);
+      const descriptor = this.#seats.sit(name, member, worker);
       await worker.call({ kind: 'startPort', config: this.#metered({ ...config, descriptor }) });
+      await this.#mesh.came(name, worker, member);
     } catch (error) {
       await this.#forget(config.name);
       throw error;
@@ -241,11 +275,9 @@ export class Supervisor {
     return { ...config, meter };
   }
 
-  /** vRNICs of a tenant on one VTEP share a worker; where the worker opens the VTEP's socket, those of all tenants do. */
-  #homeOfVtep(config: VrnicConfig): WorkerHandle | undefined {
-    const { port, tenant } = config;
+  /** Where a worker opens the VTEP's socket, all tenants of the VTEP are in it. */
+  #homeOfVtep({ port, tenant }: VrnicConfig): WorkerHandle | undefined {
     if (port.kind !== 'vxlan' || !tenant) return undefined;
-    if (isShared(config)) return this.#seats.workerOf(port.local, tenant.vni) ?? undefined;
     const key = port.local.join('.');
     const home = this.#vteps.get(key);
     if (home && this.#workers.has(home)) return home;
@@ -254,21 +286,34 @@ export class Supervisor {
     return worker;
   }
 
-  #seated(config: VrnicConfig, worker: WorkerHandle): VrnicConfig {
-    const { name, port, tenant } = config;
-    if (port.kind !== 'vxlan' || !tenant || !isShared(config)) return config;
-    const descriptor = this.#seats.sit(name, port.local, tenant.vni, worker);
-    return { ...config, port: { ...port, descriptor } };
+  /** Endpoints of a tenant talk at the least cost inside a worker: they share one, until another has much less to do. */
+  #besidePeers(member: Member): WorkerHandle {
+    const peers = [...this.#seats.workersOf(member)];
+    if (peers.length === 0) return this.#roomiest();
+    const best = leastOf(peers);
+    const canGrow = this.#workers.size < this.#workerCountMax;
+    const least = canGrow ? 0 : leastOf(this.#workers).names.size;
+    return best.names.size < least + SHARED_MIN ? best : this.#roomiest();
+  }
+
+  #seated(config: VrnicConfig, member: Member, worker: WorkerHandle): VrnicConfig {
+    const { name, port } = config;
+    if (port.kind !== 'vxlan') return config;
+    return { ...config, port: { ...port, descriptor: this.#seats.sit(name, member, worker) } };
   }
 
   /** A new worker while there may be one, else the one with the fewest vRNICs. */
   #roomiest(): WorkerHandle {
     if (this.#workers.size < this.#workerCountMax) return this.#newWorker();
-    return [...this.#workers].reduce((best, worker) => (worker.names.size < best.names.size ? worker : best));
+    return leastOf(this.#workers);
   }
 
   #newWorker(): WorkerHandle {
-    const worker = new WorkerHandle(this.#pool, this.#spin, this.#turnMicros);
+    const worker = new WorkerHandle(
+      this.#pool,
+      { spin: this.#spin, turnMicros: this.#turnMicros, hasOthers: this.#workerCountMax > 1 },
+      this.#workerCount++,
+    );
     this.#workers.add(worker);
     worker.ended.then((error) => this.#handleEnd(worker, error));
     return worker;
@@ -277,6 +322,7 @@ export class Supervisor {
   #handleEnd(worker: WorkerHandle, error: Error | null): void {
     this.#workers.delete(worker);
     this.#seats.workerEnded(worker, worker.names);
+    this.#mesh.workerEnded(worker);
     for (const name of worker.names) {
       this.#homes.delete(name);
       this.#ports.delete(name);
@@ -297,6 +343,7 @@ export class Supervisor {
     this.#homes.delete(name);
     this.#ports.delete(name);
     this.#seats.rise(name);
+    this.#mesh.went(name);
     worker?.names.delete(name);
     this.#closeBridge(name);
     if (worker && worker.names.size === 0) await this.#shutDown(worker);

@@ -25,6 +25,7 @@ import { type Identity, identified } from './identity.ts';
 import { addressesOf, type Netdev } from './linux/netdev.ts';
 import type { HostedProgram } from './messages.ts';
 import { Neighbours } from './neighbours.ts';
+import { mayWait } from './overlay/elsewhere.ts';
 import { type Connection, LOCAL_PORT, type Overlay } from './overlay/overlay.ts';
 import { type TenantPlace, takePlace } from './overlay/place.ts';
 import { TRANSLATED_PORT } from './overlay/translation.ts';
@@ -62,12 +63,12 @@ interface Link {
 const received = new ReceiveBurst();
 registerArena(received.bytes);
 
-/** And one for what they send each other: it is read before the breath goes on. */
+/** And one for what they send each other, where no other worker may have to be waited for: it is read before the breath goes on. */
 const handed = new TransmitBurst(LOOPBACK_BURST_BYTES);
 
 function newBurst(port: number): TransmitBurst {
-  if (port === LOCAL_PORT) return handed;
-  if (port === LOOPBACK_PORT) return new TransmitBurst(LOOPBACK_BURST_BYTES);
+  if (port === LOCAL_PORT && !mayWait()) return handed;
+  if (port === LOOPBACK_PORT || port === LOCAL_PORT) return new TransmitBurst(LOOPBACK_BURST_BYTES);
   return new TransmitBurst(BURST_BYTES, BURST_FRAMES, FRAME_HEADROOM);
 }
 

@@ -1,5 +1,6 @@
-/** Which worker has which tenant on which VTEP of this host: endpoints of a tenant share a worker, since they talk by memory; tenants spread. */
+/** Which worker has which endpoints of which tenant on which VTEP of this host. */
 import { ownFor } from './linux/descriptors.ts';
+import type { Member } from './overlay/elsewhere.ts';
 import { VtepGroup } from './vtep-group.ts';
 
 /** What a worker is here: itself, and where it writes its descriptors down. */
@@ -11,20 +12,21 @@ export class VtepSeats<W extends Seated> {
   /** By the VTEP's address. */
   readonly #groups = new Map<string, VtepGroup<W>>();
   /** By vRNIC or switch port. */
-  readonly #seats = new Map<string, { readonly key: string; readonly vni: number }>();
+  readonly #seats = new Map<string, Member>();
 
-  /** Null: anyone. */
-  workerOf(local: Uint8Array, vni: number): W | null {
-    return this.#groups.get(local.join('.'))?.workerOf(vni) ?? null;
+  /** Those that have any of a tenant. */
+  workersOf({ vtep, vni }: Pick<Member, 'vtep' | 'vni'>): ReadonlySet<W> {
+    return this.#groups.get(vtep.join('.'))?.workersOf(vni) ?? new Set();
   }
 
   /** A descriptor of the worker's socket on this VTEP, the worker's from here on. @throws SystemError: the address is not ours, or another program has the port. */
-  sit(name: string, local: Uint8Array, vni: number, worker: W): number {
-    const key = local.join('.');
-    const group = this.#groups.get(key) ?? new VtepGroup<W>(local);
+  sit(name: string, member: Member, worker: W): number {
+    const { vtep, vni, mac } = member;
+    const key = vtep.join('.');
+    const group = this.#groups.get(key) ?? new VtepGroup<W>(vtep);
     this.#groups.set(key, group);
-    this.#seats.set(name, { key, vni });
-    const descriptor = group.enter(vni, worker);
+    this.#seats.set(name, member);
+    const descriptor = group.enter(vni, mac, worker);
     ownFor(worker.ledger, descriptor);
     return descriptor;
   }
@@ -34,7 +36,7 @@ export class VtepSeats<W extends Seated> {
     const seat = this.#seats.get(name);
     if (!seat) return;
     this.#seats.delete(name);
-    this.#groups.get(seat.key)!.leave(seat.vni);
+    this.#groups.get(seat.vtep.join('.'))?.leave(seat.vni, seat.mac);
     this.#closeEmpty();
   }
 

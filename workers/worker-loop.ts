@@ -11,6 +11,7 @@ import * as Libc from './linux/libc.ts';
 import { enterNetworkNamespace } from './linux/namespace.ts';
 import { preferThisThread, RunQueue } from './linux/scheduling.ts';
 import type { ControlAnswer, ControlMessage, HostedProgram, LinkMessage } from './messages.ts';
+import { beginLinks, breatheLinks, came, closeLinks, meet, part, setLinksSleeping, went } from './overlay/elsewhere.ts';
 import { openSwitchPort, type SwitchPort, type SwitchPortConfig } from './overlay/switch-port.ts';
 import { Sleeper } from './sleeper.ts';
 import { Turns } from './turns.ts';
@@ -25,6 +26,8 @@ export interface WorkerTask {
   readonly spin: Spin;
   /** Node's event loop gets a turn this often: closed ports, console output. */
   readonly turnMicros: Micros;
+  /** The supervisor may have more workers. */
+  readonly hasOthers: boolean;
   /** Where the thread writes down what it has open (workers/linux/descriptors.ts). */
   readonly ledger: SharedArrayBuffer;
 }
@@ -59,6 +62,7 @@ export class WorkerLoop {
 
   constructor(task: WorkerTask, parts: EngineParts) {
     useLedger(task.ledger);
+    beginLinks(task.hasOthers);
     this.#control = task.control;
     this.#bell = new Bell(task.bell, task.wakeFd);
     this.#spinMicros = task.spin === 'always' ? Number.POSITIVE_INFINITY : task.spin;
@@ -81,6 +85,7 @@ export class WorkerLoop {
     const now = clock();
     for (const vrnic of this.#vrnics) vrnic.close(now);
     for (const port of this.#ports) port.close();
+    closeLinks();
     for (const port of this.#attachments.keys()) port.close();
     this.#control.close();
     this.#bell.close();
@@ -119,6 +124,7 @@ export class WorkerLoop {
     if (isBusy) this.#readMail(now);
     if (this.#turns.breathe(this.#vrnics, now)) isBusy = true;
     for (const port of this.#ports) if (port.breathe(now)) isBusy = true;
+    if (breatheLinks(now)) isBusy = true;
     return isBusy;
   }
 
@@ -140,12 +146,14 @@ export class WorkerLoop {
     let isQuiet = !this.#bell.hasMail();
     for (const vrnic of this.#vrnics) if (!vrnic.setSleeping(true)) isQuiet = false;
     for (const port of this.#ports) if (!port.setSleeping(true)) isQuiet = false;
+    if (!setLinksSleeping(true)) isQuiet = false;
     return isQuiet;
   }
 
   #wakeUp(): void {
     this.#bell.setSleeping(false);
     this.#bell.drain();
+    setLinksSleeping(false);
     for (const vrnic of this.#vrnics) {
       vrnic.setSleeping(false);
       vrnic.drainWakeFds();
@@ -233,6 +241,14 @@ export class WorkerLoop {
         return this.#portOrVrnic(message.name).setTenant(message.tenant);
       case 'capture':
         return this.#portOrVrnic(message.name).capture(message.target);
+      case 'meet':
+        return meet(message.link, message.members);
+      case 'came':
+        return came(message.worker, message.member);
+      case 'went':
+        return went(message.worker, message.member);
+      case 'part':
+        return part(message.worker);
     }
   }
 

@@ -1,20 +1,25 @@
 /**
- * Frames between vRNICs of one host that share a worker: no wire, no system call, no copy. Who sends hands its burst to who receives, which reads it in place:
+ * Frames between vRNICs of one host: no wire, no system call. In one worker no copy either: who sends hands its burst to who receives, which reads it in place. To another
+ * worker each frame is copied once, into a link (worker-link.ts), where the receiver reads it.
  *
  *     [ VXLAN ][ Ethernet ][ IP ][ UDP ][ BTH … ICRC of zeros ][ BTH … ] …
  *
  * The headers stand once, so the receiver asks once for each frame what it asks of any frame of a tenant.
  */
-import type { TransmitBurst } from '../../rnic/burst.ts';
+import type { ReceiveBurst, TransmitBurst } from '../../rnic/burst.ts';
 import { Framing } from '../../rnic/path.ts';
+import * as Ethernet from '../../wire/ethernet.ts';
 import type { Micros } from '../../wire/types.ts';
+import * as Vxlan from '../../wire/vxlan.ts';
 import { gidText } from '../linux/netdev.ts';
 import type { Port } from '../port.ts';
 import { newPortCounters } from '../ports/port-counters.ts';
 import { segmentCount } from '../ports/super-frame.ts';
+import { elsewhereOf, type Link, type VtepElsewhere } from './elsewhere.ts';
+import { FrameKind, type LinkedFrame } from './worker-link.ts';
 
 /** Takes frame i of a burst; it may not keep it. */
-export type FrameSink = (burst: TransmitBurst, i: number, now: Micros) => void;
+export type FrameSink = (burst: TransmitBurst | ReceiveBurst, i: number, now: Micros) => void;
 
 /** A vRNIC that may be here: paths name it before it is, and after it has gone. */
 interface Place {
@@ -31,20 +36,25 @@ const hubs = new Map<string, LocalHub>();
 /** @param vtep of this host, 16 octets. */
 export function joinLocal(vtep: Uint8Array, vni: number, mac: number, mtu: number): LocalMember {
   const key = gidText(vtep);
-  const hub = hubs.get(key) ?? new LocalHub(() => hubs.delete(key));
+  const hub = hubs.get(key) ?? new LocalHub(vtep, () => hubs.delete(key));
   hubs.set(key, hub);
   return hub.join(vni, mac, mtu);
 }
 
 class LocalHub {
+  readonly vtep: Uint8Array;
+  readonly elsewhere: VtepElsewhere;
   readonly #places: Place[] = [];
   /** Index in `#places`, by VNI and MAC. */
-  readonly #indices = new Map<string, number>();
+  readonly #indices = new Map<number, Map<number, number>>();
   readonly #onEmpty: () => void;
   #memberCount = 0;
 
-  constructor(onEmpty: () => void) {
+  constructor(vtep: Uint8Array, onEmpty: () => void) {
+    this.vtep = vtep;
+    this.elsewhere = elsewhereOf(vtep);
     this.#onEmpty = onEmpty;
+    this.elsewhere.takeLocal = (frame, now) => this.#take(frame, now);
   }
 
   join(vni: number, mac: number, mtu: number): LocalMember {
@@ -57,21 +67,52 @@ class LocalHub {
   leave(member: LocalMember): void {
     const place = this.#places[this.indexOf(member.vni, member.mac)]!;
     if (place.member === member) place.member = null;
-    if (--this.#memberCount === 0) this.#onEmpty();
+    if (--this.#memberCount > 0) return;
+    this.elsewhere.takeLocal = null;
+    this.#onEmpty();
   }
 
   /** The number by which frames name a vRNIC. @throws RangeError */
   indexOf(vni: number, mac: number): number {
-    const key = `${vni} ${mac}`;
-    const known = this.#indices.get(key);
-    if (known !== undefined) return known;
-    if (this.#places.length === PLACES_MAX) throw new RangeError('too many endpoints on this host');
-    this.#indices.set(key, this.#places.length);
-    return this.#places.push({ vni, mac, member: null }) - 1;
+    const ofVni = this.#indices.get(vni) ?? new Map<number, number>();
+    this.#indices.set(vni, ofVni);
+    const index = ofVni.get(mac) ?? this.#newIndex(vni, mac);
+    ofVni.set(mac, index);
+    return index;
   }
 
   memberAt(index: number): LocalMember | null {
     return this.#places[index]?.member ?? null;
+  }
+
+  /** To the worker that has this vRNIC; undefined: none has. */
+  linkAt(index: number): Link | undefined {
+    const place = this.#places[index];
+    return place && this.elsewhere.linkTo(place.vni, place.mac);
+  }
+
+  /** Of all that there were, the oldest that nobody is at now is given up: a frame that still names it is its new owner's to refuse. */
+  #newIndex(vni: number, mac: number): number {
+    if (this.#places.length < PLACES_MAX) return this.#places.push({ vni, mac, member: null }) - 1;
+    const index = this.#places.findIndex(({ member }) => member === null);
+    const before = this.#places[index];
+    if (before === undefined) throw new RangeError('too many endpoints on this host');
+    this.#indices.get(before.vni)!.delete(before.mac);
+    this.#places[index] = { vni, mac, member: null };
+    return index;
+  }
+
+  #take({ burst, headerBytes }: LinkedFrame<VtepElsewhere>, now: Micros): void {
+    const at = burst.at[0]!;
+    const ethernetAt = at + Vxlan.BYTES;
+    const mac =
+      Ethernet.destinationHi(burst.view, ethernetAt) * 2 ** 32 + Ethernet.destinationLo(burst.view, ethernetAt);
+    const index = this.#indices.get(Vxlan.vni(burst.view, at))?.get(mac);
+    const to = index === undefined ? null : this.memberAt(index);
+    if (to === null || to.sink === null) return;
+    to.counters.rxBytes += burst.frameBytes[0]!;
+    to.counters.rxFrames += segmentCount(burst.frameBytes[0]!, burst.segmentBytes[0]!, headerBytes);
+    to.sink(burst, 0, now);
   }
 }
 
@@ -113,8 +154,8 @@ export class LocalMember implements Port {
     this.counters.txCalls++;
     for (; burst.sent < burst.count; burst.sent++) {
       const to = this.#hub.memberAt(burst.destination[burst.sent]!);
-      if (to === null || to.sink === null) this.counters.txErrors++;
-      else this.#hand(burst, burst.sent, to);
+      if (to !== null && to.sink !== null) this.#hand(burst, burst.sent, to);
+      else if (!this.#post(burst, burst.sent)) return false;
     }
     return true;
   }
@@ -128,11 +169,28 @@ export class LocalMember implements Port {
     this.#hub.leave(this);
   }
 
-  #hand(burst: TransmitBurst, i: number, to: LocalMember): void {
+  /** To another worker. False: it has no room for it yet. */
+  #post(burst: TransmitBurst, i: number): boolean {
+    const link = this.#hub.linkAt(burst.destination[i]!);
+    if (link?.sendBurst(FrameKind.LOCAL, this.#hub.vtep, burst, i, this.now)) this.#countSent(burst, i);
+    else if (link && !link.isStuck(this.now)) {
+      this.counters.txBusy++;
+      return false;
+    } else this.counters.txErrors++;
+    return true;
+  }
+
+  #countSent(burst: TransmitBurst, i: number): number {
     const bytes = burst.frameBytes[i]!;
     const frames = segmentCount(bytes, burst.segmentBytes[i]!, burst.headerBytes[i]!);
     this.counters.txBytes += bytes;
     this.counters.txFrames += frames;
+    return frames;
+  }
+
+  #hand(burst: TransmitBurst, i: number, to: LocalMember): void {
+    const bytes = burst.frameBytes[i]!;
+    const frames = this.#countSent(burst, i);
     to.counters.rxBytes += bytes;
     to.counters.rxFrames += frames;
     to.sink!(burst, i, this.now);

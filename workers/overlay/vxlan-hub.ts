@@ -1,6 +1,6 @@
 /**
  * The VXLAN socket of one VTEP in one worker, shared by the vRNICs and switch ports of all tenants there. Each has a member, which looks like a port of its own. Who polls takes
- * its own frames in place, and hands those of others to their sinks; for who has none they are kept.
+ * its own frames in place, and hands those of others to their sinks; for who has none they are kept. What is for a member in another worker goes there by a link.
  */
 import type { ReceiveBurst, TransmitBurst } from '../../rnic/burst.ts';
 import { Framing } from '../../rnic/path.ts';
@@ -10,13 +10,16 @@ import * as Ipv6 from '../../wire/ipv6.ts';
 import type { Micros } from '../../wire/types.ts';
 import * as Udp from '../../wire/udp.ts';
 import * as Vxlan from '../../wire/vxlan.ts';
+import { sameGid } from '../gid-table.ts';
 import { closeOwned } from '../linux/descriptors.ts';
 import { gidText } from '../linux/netdev.ts';
 import type { Port } from '../port.ts';
 import { newPortCounters } from '../ports/port-counters.ts';
 import { UdpVxlanPort, VTEP_COUNT_MAX } from '../ports/udp-vxlan.ts';
+import { elsewhereOf, type Link, type VtepElsewhere } from './elsewhere.ts';
 import { KeptFrames } from './kept-frames.ts';
 import { NOWHERE, VtepTable } from './vtep-table.ts';
+import { FrameKind, type LinkedFrame } from './worker-link.ts';
 
 export interface VxlanPortConfig {
   /** The VTEP's own address, 16 octets. */
@@ -90,6 +93,9 @@ export class VxlanHub {
   now: Micros = 0;
   /** Who polled last, and read nothing. */
   #foundEmpty: VxlanMember | null = null;
+  readonly #elsewhere: VtepElsewhere;
+  /** Of the host whose frames came last by a link. */
+  #linkedSource = NOWHERE;
   readonly #onClose: () => void;
   /** The number of this host's own VTEP, once somebody has named it. */
   localIndex = NOWHERE;
@@ -99,6 +105,8 @@ export class VxlanHub {
     this.#vteps = new VtepTable(this.port);
     this.local = config.local;
     this.#onClose = onClose;
+    this.#elsewhere = elsewhereOf(config.local);
+    if (config.udpPort === undefined) this.#elsewhere.takeVxlan = (frame, now) => this.#takeLinked(frame, now);
   }
 
   join(options: MemberOptions): VxlanMember {
@@ -117,6 +125,7 @@ export class VxlanHub {
     this.nameHosts(member, []);
     this.#leaveSegment(member);
     if (this.#members.length > 0) return;
+    this.#elsewhere.takeVxlan = null;
     this.port.close();
     this.#onClose();
   }
@@ -148,7 +157,7 @@ export class VxlanHub {
     if (this.#foundEmpty !== null && this.#foundEmpty !== member) return 0;
     const read = this.port.receive(burst);
     this.#foundEmpty = read === 0 ? member : null;
-    if (this.#members.length === 1) return read;
+    if (this.#members.length === 1 && this.#elsewhere.segments.size === 0) return read;
     let kept = 0;
     for (let i = 0; i < read; i++) {
       // Behind a frame that waits, all do: they stay in order.
@@ -159,19 +168,20 @@ export class VxlanHub {
     return read;
   }
 
-  /** A frame of `sender`, from its VXLAN header on, to members on this host: to the one that has its MAC, or to all. True when it was for one, and that one is here. */
-  deliver(sender: VxlanMember, bytes: Uint8Array, view: DataView, from: number, to: number): boolean {
-    const source = this.localIndex;
+  /** A frame of `sender`, from its VXLAN header on, to members on this host: to the one that has its MAC, or to all. */
+  deliver(sender: VxlanMember, bytes: Uint8Array, view: DataView, from: number, to: number): void {
     const segment = this.#segments.get(sender.vni)!;
     const mac = macAt(view, from + Vxlan.BYTES);
     const owner = segment.withMac(mac);
-    if (owner !== undefined) owner.keep(bytes, from, to, source);
-    else shareAmong(segment.members, sender, bytes, view, from, to, source);
-    return owner !== undefined;
+    if (owner !== undefined) return owner.keep(bytes, from, to, this.localIndex);
+    const link = this.#elsewhere.linkTo(sender.vni, mac);
+    if (link !== undefined) return this.#send(link, bytes, from, to, this.local);
+    this.#flood(sender.vni, bytes, from, to, this.local);
+    shareAmong(segment.members, sender, bytes, view, from, to, this.localIndex);
   }
 
-  /** Datagrams that the kernel joined may be of several tenants: they have one pair of UDP ports. */
-  #share(burst: ReceiveBurst, i: number): void {
+  /** Datagrams that the kernel joined may be of several tenants: they have one pair of UDP ports. @param isLinked another worker has looked already. */
+  #share(burst: ReceiveBurst, i: number, isLinked = false): void {
     const at = burst.at[i]!;
     const end = at + burst.frameBytes[i]!;
     const step = burst.segmentBytes[i]! || end - at;
@@ -181,17 +191,50 @@ export class VxlanHub {
       return;
     }
     for (let from = at; from < end; from += step)
-      this.#shareFrame(burst, from, Math.min(from + step, end), burst.source[i]!);
+      this.#shareFrame(burst, from, Math.min(from + step, end), burst.source[i]!, isLinked);
   }
 
   /** What is nobody's goes to somebody who drops it by name. */
-  #shareFrame({ bytes, view }: ReceiveBurst, from: number, to: number, source: number): void {
+  #shareFrame({ bytes, view }: ReceiveBurst, from: number, to: number, source: number, isLinked: boolean): void {
     const segment = this.#segmentOf(view, from, to);
     const owner = segment?.withMac(macAt(view, from + Vxlan.BYTES));
+    if (owner !== undefined) return owner.keep(bytes, from, to, source);
+    if (!isLinked && this.#forward(bytes, view, from, to, this.#vteps.at(source))) return;
     if (segment === undefined) this.#members[0]!.keep(bytes, from, to, source);
-    else if (owner !== undefined) owner.keep(bytes, from, to, source);
     else if (!shareAmong(segment.members, null, bytes, view, from, to, source))
       segment.members[0]!.keep(bytes, from, to, source);
+  }
+
+  /** A frame of the wire to another worker that has its MAC, or to all that have its tenant. True: nobody here wants it. */
+  #forward(bytes: Uint8Array, view: DataView, from: number, to: number, host: Uint8Array | undefined): boolean {
+    if (host === undefined || to - from < Vxlan.BYTES + Ethernet.BYTES) return false;
+    const vni = Vxlan.vni(view, from);
+    const link = this.#elsewhere.linkTo(vni, macAt(view, from + Vxlan.BYTES));
+    if (link === undefined) return this.#flood(vni, bytes, from, to, host) && !this.#segments.has(vni);
+    this.#send(link, bytes, from, to, host);
+    return true;
+  }
+
+  #flood(vni: number, bytes: Uint8Array, from: number, to: number, host: Uint8Array): boolean {
+    const segment = this.#elsewhere.segments.get(vni);
+    if (segment === undefined) return false;
+    for (let i = 0; i < segment.links.length; i++) this.#send(segment.links[i]!, bytes, from, to, host);
+    return true;
+  }
+
+  /** What a worker has no room for is lost, as in a socket's buffer. */
+  #send(link: Link, bytes: Uint8Array, from: number, to: number, host: Uint8Array): void {
+    if (!link.send(FrameKind.VXLAN, this.local, host, bytes, from, to - from, 0, 0, this.now))
+      this.port.counters.rxDropped++;
+  }
+
+  /** What another worker's socket or switch had for members of this one. */
+  #takeLinked({ burst, source }: LinkedFrame<VtepElsewhere>, now: Micros): void {
+    const known = this.#vteps.at(this.#linkedSource);
+    if (known === undefined || !sameGid(known, source)) this.#linkedSource = this.#vteps.indexOf(source);
+    this.now = now;
+    burst.source[0] = this.#linkedSource;
+    this.#share(burst, 0, true);
   }
 
   #segmentOf(view: DataView, from: number, to: number): Segment | undefined {

@@ -2,7 +2,7 @@
  * A one-way ring of frames in shared memory, one writer and one reader, each in its own thread or both in one.
  *
  *     words:   0 reader's position    16 writer's position    32 1 while the reader sleeps       (octets, modulo 2^32; own cache lines)
- *     then records: octets, segmentBytes, headerBytes, 0 (4 × 32 bits), the frame, up to a multiple of 16. Octets -1: go on at the start.
+ *     then records: octets, segmentBytes, headerBytes, tag (4 × 32 bits), the frame, up to a multiple of 16. Octets -1: go on at the start.
  */
 import { addressOf } from '../linux/arena.ts';
 import * as Libc from '../linux/libc.ts';
@@ -39,8 +39,8 @@ export class FrameRing {
     this.#position = Atomics.load(this.#words, side === 'reader' ? READER : WRITER);
   }
 
-  /** Writer: copies a frame in; false when there is no room. Not seen before `publish`. */
-  push(frameAddress: number, frameBytes: number, segmentBytes: number, headerBytes: number): boolean {
+  /** Writer: copies a frame in; false when there is no room. Not seen before `publish`. @param tag the writer's own, for the reader. */
+  push(frameAddress: number, frameBytes: number, segmentBytes: number, headerBytes: number, tag = 0): boolean {
     const needed = RECORD_BYTES + roundUp(frameBytes);
     const at = this.#position & this.#mask;
     const toEnd = this.#mask + 1 - at;
@@ -52,6 +52,7 @@ export class FrameRing {
     this.#records[word] = frameBytes;
     this.#records[word + 1] = segmentBytes;
     this.#records[word + 2] = headerBytes;
+    this.#records[word + 3] = tag;
     Libc.memcpy(this.#address + word * 4 + RECORD_BYTES, frameAddress, frameBytes);
     this.#position = (this.#position + needed) | 0;
     return true;
@@ -85,9 +86,23 @@ export class FrameRing {
     return this.#records[((this.#position & this.#mask) >> 2) + 2]!;
   }
 
+  tag(): number {
+    return this.#records[((this.#position & this.#mask) >> 2) + 3]!;
+  }
+
+  /** Reader, after peek: where in the memory that frame lies, until `releaseTaken`. */
+  frameAt(): number {
+    return HEAD_BYTES + (this.#position & this.#mask) + RECORD_BYTES;
+  }
+
   /** Reader, after peek: copies the frame out and goes on. */
   take(targetAddress: number, frameBytes: number): void {
     Libc.memcpy(targetAddress, this.#address + (this.#position & this.#mask) + RECORD_BYTES, frameBytes);
+    this.pass(frameBytes);
+  }
+
+  /** Reader, after peek: goes on. */
+  pass(frameBytes: number): void {
     this.#position = (this.#position + RECORD_BYTES + roundUp(frameBytes)) | 0;
   }
 

@@ -41,7 +41,7 @@ const LIST = [
   ['np_ecn_marked_roce_packets', 'packets received with Congestion Experienced'],
   ['np_cnp_sent', 'congestion notifications sent'],
   ['rp_cnp_handled', 'congestion notifications received and honoured'],
-  ['rp_cnp_ignored', 'congestion notifications received for no QP of ours'],
+  ['rp_cnp_ignored', 'congestion notifications received for no RC QP of ours'],
   ['limited_micros', 'microseconds for which packets waited because of a rate limit'],
   ['limit_refused', 'commands refused because the vRNIC holds as much as it may, or connects as often'],
   ['async_events_lost', 'asynchronous events dropped because nobody read them'],

@@ -126,10 +126,10 @@ export class Ingress {
     const isRequest = (flags & Opcode.IS_REQUEST) !== 0;
     // requests from RTR on, responses from RTS on.
     if (RECEIVING[qp.state] !== true || (!isRequest && qp.state === QpState.RTR)) return Counter.drop_qp_state;
+    // There is nothing to slow down but RC: whoever sends datagrams paces them.
+    if (isCnp && qp.type !== QpType.RC) return Counter.rp_cnp_ignored;
     if (qp.type !== QpType.UD) return checkPeer(packet, qp);
     if (packet.connectedOnly) return Counter.drop_underlay;
-    // A notification has no Q_Key: the sender says what becomes of it.
-    if (isCnp) return ACCEPT;
     if (Deth.qKey(view, bthAt + Bth.BYTES) !== qp.qKey) return Counter.drop_qkey;
     return ACCEPT;
   }

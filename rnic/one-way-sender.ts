@@ -43,10 +43,8 @@ export abstract class OneWaySender implements Sender {
     else this.core.schedule(this.qp);
   }
 
-  /** CNPs come here. There is nothing to slow down: whoever sends datagrams paces them. */
-  handlePacket(_packet: ReceivedPacket, _now: Micros): void {
-    this.core.counters.add(Counter.rp_cnp_ignored);
-  }
+  /** UC and UD have no answers. */
+  handlePacket(_packet: ReceivedPacket, _now: Micros): void {}
 
   stateChanged(_now: Micros): void {
     const { qp } = this;

@@ -4,6 +4,7 @@ import { fileURLToPath } from 'node:url';
 import { type Command, InvalidArgumentError, Option } from 'commander';
 
 const MODES = ['safety', 'liveness'];
+const TRANSPORTS = ['all', 'rc', 'uc', 'ud'];
 const MOST_SEED = 2 ** 31;
 const MOST_SEEDS = 10_000_000;
 const MOST_JOBS = 64;
@@ -12,6 +13,7 @@ interface Flags {
   readonly seeds: number;
   readonly from: number;
   readonly mode: string;
+  readonly transport: string;
   readonly jobs: number;
   readonly replay?: number;
   readonly json?: boolean;
@@ -24,6 +26,7 @@ export function addSim(program: Command): void {
     .option('--seeds <n>', 'how many seeds to run', whole(1, MOST_SEEDS), 100)
     .option('--from <seed>', 'the first of them', whole(0, MOST_SEED), 1)
     .addOption(new Option('--mode <mode>', 'liveness: faults are heavy, then stop').choices(MODES).default('safety'))
+    .addOption(new Option('--transport <transport>', 'all: by the seed').choices(TRANSPORTS).default('all'))
     .option('--jobs <n>', 'threads at most', whole(1, MOST_JOBS), 2)
     .option('--replay <seed>', 'run one seed again and print its trace', whole(0, MOST_SEED))
     .option('--json', 'JSON instead of words')

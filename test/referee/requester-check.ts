@@ -9,6 +9,8 @@ const WRITES = new Set([6, 7, 8, 9, 10, 11]);
 const READ_REQUEST = 12;
 /** FLUSH and ATOMIC_WRITE are answered like a READ of nothing. */
 const EMPTY_READS = new Set([28, 29]);
+/** WRITE_ONLY_WITH_IMMEDIATE. */
+const MOST_UC_OPCODE = 11;
 const ATOMICS = new Set([19, 20]);
 
 /** A READ as first requested, or an atomic: what the responder may answer. */
@@ -49,6 +51,17 @@ export class RequesterCheck {
     if (ahead > 0) this.#violate(packet, `PSN ${packet.psn} skips ${ahead} never sent before it`);
     if (ahead < 0) this.#again(packet);
     else this.#fresh(packet);
+  }
+
+  /** A packet of UC, which comes once. `opcode` as RC numbers it. */
+  once(packet: SeenPacket, opcode: number): void {
+    if (this.nextNew !== -1 && packet.psn !== this.nextNew)
+      this.#violate(packet, `has PSN ${packet.psn} where ${this.nextNew} was due`);
+    if (opcode > MOST_UC_OPCODE) this.#violate(packet, 'is nothing that UC knows');
+    if (packet.ackRequest) this.#violate(packet, 'asks for an acknowledgement');
+    this.packets++;
+    this.nextNew = after(packet.psn, 1);
+    this.#message({ ...packet, opcode });
   }
 
   #fresh(packet: SeenPacket): void {

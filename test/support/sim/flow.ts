@@ -1,389 +1,342 @@
-/**
- * Random RC work from one QP to its peer, with a model of what it must do: the octets that arrive, the completions and their order, the atomics' results.
- *
- *     area of a QP in its host's memory:  source │ target of the peer's WRITEs │ receive buffers │ where its READs go │ words
- */
-import { Access, SendFlag, WcFlag, WcOpcode, WcStatus, WrOpcode } from '../../../rnic/constants.ts';
+/** Work requests from one RC QP to its peer until they are complete, and the messages that they bring: each completion once, in order, not before its data. */
+import { AsyncEvent, SendFlag, WcFlag, WcOpcode, WcStatus } from '../../../rnic/constants.ts';
+import * as Area from './area.ts';
+import { Broken } from './broken.ts';
 import type { SimHost, SimQp } from './host.ts';
+import { Image, type Mutation } from './image.ts';
+import type { KeyUser, SharedKey } from './keys.ts';
 import type { Random } from './random.ts';
-import { type Completion, readCompletion, type SendRequest, type SgeValue } from './work.ts';
+import type { Receives } from './receives.ts';
+import { type Completion, readCompletion, type SendRequest } from './work.ts';
 
-const MOST_SEND_BYTES = 60_000;
-const SOURCE_BYTES = 320 * 1024;
-const TARGET_AT = SOURCE_BYTES;
-const RECEIVE_AT = TARGET_AT + SOURCE_BYTES;
-const RECEIVE_BYTES = 65_536;
-const RECEIVE_BUFFERS = 4;
-const READ_AT = RECEIVE_AT + RECEIVE_BUFFERS * RECEIVE_BYTES;
-const READ_BUFFERS = 3;
-const WORDS_AT = READ_AT + READ_BUFFERS * SOURCE_BYTES;
-/** Words: one to compare and swap, one for ATOMIC_WRITE, then places for atomics' results. */
-const SWAP_WORD = WORDS_AT;
-const WRITE_WORD = WORDS_AT + 8;
-const RESULTS_AT = WORDS_AT + 16;
-const RESULTS = 16;
-export const AREA_BYTES = 2 ** 21;
+/** What ends the first work request of a connection that breaks by losses. */
+const LOSSES: readonly number[] = [WcStatus.RETRY_EXC_ERR, WcStatus.RNR_RETRY_EXC_ERR];
 
-export const FLOW_ACCESS = Access.LOCAL_WRITE | Access.REMOTE_WRITE | Access.REMOTE_READ | Access.REMOTE_ATOMIC;
-
-/** What the first error of a sender may be; where the peer or the other direction broke, it may be flushed outright. */
-const FIRST_ERRORS: readonly number[] = [WcStatus.RETRY_EXC_ERR, WcStatus.RNR_RETRY_EXC_ERR];
-const FLUSHED: readonly number[] = [WcStatus.WR_FLUSH_ERR];
-const FIRST_OR_FLUSHED = [...FIRST_ERRORS, ...FLUSHED];
-
-export class Broken extends Error {}
-
-/** A posted work request until it is known to be complete. */
-interface Posted {
-  readonly wrId: number;
-  readonly signaled: boolean;
-  readonly opcode: number;
-  /** Looks at what the completion promises. */
-  readonly check: () => void;
+/** How a work request fails that has to, or may. */
+export interface Failure {
+  readonly isSure: boolean;
+  readonly status: number;
+  /** Status of the receive WQE that it spoils; null: it spoils none. */
+  readonly receive: number | null;
+  /** Asynchronous event of the peer's QP; null: none. */
+  readonly event: number | null;
 }
 
-interface Expected {
+/** A refusal by the peer, as its key check says it. */
+export const ACCESS_REFUSED: Failure = {
+  isSure: true,
+  status: WcStatus.REM_ACCESS_ERR,
+  receive: null,
+  event: AsyncEvent.QP_ACCESS_ERR,
+};
+
+/** A message that the peer is to be told of. */
+export interface Message {
   readonly length: number;
   readonly opcode: number;
   readonly immediate: number | null;
-  /** Octet of the sender's memory that it came from; −1 for a WRITE. */
-  readonly source: number;
+  /** The key that it takes back. */
+  readonly invalidated: SharedKey | null;
+  readonly isSolicited: boolean;
+  /** What it holds; null for a WRITE. */
+  readonly octets: Uint8Array | null;
+  /** Its sender knows that it arrived. */
+  isAcknowledged: boolean;
 }
 
-/** What all flows to one host share: the word that they all add to, and what each addition found there. */
-export interface Tally {
-  readonly wordAt: number;
-  readonly found: bigint[];
+/** What a work request means to the model. */
+export interface Meaning {
+  /** Opcode of its completion. */
+  readonly opcode: number;
+  /** Looks at what its completion promises. */
+  readonly check?: () => void;
+  /** It was flushed: what it held is free again. */
+  readonly undo?: () => void;
+  readonly fails?: Failure | undefined;
+  readonly mutation?: Mutation | undefined;
+  readonly message?: Message | undefined;
+  /** The key that it names. */
+  readonly key?: SharedKey | null;
+}
+
+interface Posted extends Meaning, KeyUser {
+  readonly wrId: number;
+  readonly signaled: boolean;
+  fails: Failure | undefined;
+}
+
+/** One end of a connection. */
+export interface FlowEnd {
+  readonly host: SimHost;
+  qp: SimQp;
+  /** Octet of the host's memory where the connection's area begins. */
+  readonly area: number;
+  readonly receives: Receives;
+  readonly hasChannel: boolean;
+  /** Keys of this host that the peer may use. */
+  readonly keys: readonly SharedKey[];
 }
 
 /** What becomes of a connection; both its flows share it. */
 export interface Fate {
   /** So much is lost that the sender may give up. */
   readonly mayBreak: boolean;
+  /** Something was lost, spoilt or overtaken on the wire. */
+  hasLosses(): boolean;
   isBroken: boolean;
+  /** The application has ended it. */
+  isForced: boolean;
 }
 
-/** How much a flow does, and how. */
-export interface Load {
-  readonly mtu: number;
-  /** Work requests. */
-  readonly work: number;
-  /** Octets of the longest message. */
-  readonly mostBytes: number;
-  readonly sqSigAll: boolean;
-}
-
-export interface FlowEnd {
-  readonly host: SimHost;
-  readonly qp: SimQp;
-  /** Octet of the host's memory where the QP's area begins. */
-  readonly area: number;
+/** What each flow knows of the one in the other direction. */
+export interface Opposite {
+  readonly hazards: number;
 }
 
 export class Flow {
-  readonly #random: Random;
-  readonly #from: FlowEnd;
-  readonly #to: FlowEnd;
-  readonly #tally: Tally;
+  readonly from: FlowEnd;
+  readonly to: FlowEnd;
+  readonly image: Image;
+  readonly random: Random;
   readonly #fate: Fate;
-  readonly #mtu: number;
-  readonly #mostBytes: number;
-  readonly #work: number;
   readonly #sqSigAll: boolean;
-  #nextWrId = 0;
+  opposite: Opposite = { hazards: 0 };
+  nextWrId = 0;
   #posted: Posted[] = [];
-  #readsOut = 0;
-  #resultsOut = 0;
-  #nextRead = 0;
-  #nextResult = 0;
-  /** What the peer's target and words must be in the end. */
-  readonly #target: Uint8Array;
-  #swapValue: bigint;
-  #writeValue: bigint;
-  #expected: Expected[] = [];
-  #receivesPosted = 0;
-  #received = 0;
+  #messages: Message[] = [];
+  /** Of this incarnation of the connection: work requests that had to fail or might, how they end the peer's receive WQE, and its events. */
+  hazards = 0;
+  readonly events = new Set<number>();
+  readonly #receiveErrors = new Set<number>();
+  #hasFailed = false;
+  #receiveHasFailed = false;
+  /** NAKs that the peer's application must have heard of too. */
+  refusals = 0;
+  /** Armed for solicited completions, or for any: SOLICITED, NEXT or null. */
+  #armed: 'solicited' | 'any' | null = null;
   /** Completions, and those of them with an error. */
   completed = 0;
   errors = 0;
 
-  constructor(from: FlowEnd, to: FlowEnd, tally: Tally, fate: Fate, load: Load, random: Random) {
-    this.#from = from;
-    this.#to = to;
-    this.#tally = tally;
+  constructor(from: FlowEnd, to: FlowEnd, fate: Fate, sqSigAll: boolean, random: Random) {
+    this.from = from;
+    this.to = to;
     this.#fate = fate;
-    this.#mtu = load.mtu;
-    this.#mostBytes = load.mostBytes;
-    this.#work = load.work;
-    this.#sqSigAll = load.sqSigAll;
-    this.#random = random;
-    const targetAt = to.area + TARGET_AT;
-    this.#target = to.host.bytes.slice(targetAt, targetAt + SOURCE_BYTES);
-    this.#swapValue = to.host.view.getBigUint64(to.area + SWAP_WORD, true);
-    this.#writeValue = to.host.view.getBigUint64(to.area + WRITE_WORD, true);
+    this.#sqSigAll = sqSigAll;
+    this.random = random;
+    this.image = new Image(to.host.bytes, to.area + Area.TARGET_AT, to.area + Area.WRITTEN_END);
   }
 
-  get isDone(): boolean {
-    // One that was not signalled ends well without a word.
+  /** Nothing is outstanding, or nothing that will ever be heard of. */
+  get isIdle(): boolean {
     if (this.#fate.isBroken) return this.#posted.every(({ signaled }) => !signaled);
-    return this.#nextWrId === this.#work && this.#posted.length === 0 && this.#expected.length === 0;
+    return this.#posted.length === 0 && this.#messages.length === 0;
   }
 
   get state(): string {
-    return `${this.#nextWrId} of ${this.#work} posted, ${this.#posted.length} outstanding, ${this.#expected.length} messages due`;
+    return `${this.nextWrId} posted, ${this.#posted.length} outstanding, ${this.#messages.length} messages due`;
   }
 
-  /** What an application does now and then. */
-  act(): void {
-    this.#pollSends();
-    this.#pollReceives();
-    if (this.#fate.isBroken) return;
-    if (this.#random.chance(0.8)) this.#postReceives();
-    while (this.#nextWrId < this.#work && this.#random.chance(0.8) && this.#post());
-  }
-
-  /** When all is done: is the peer's memory what the model says? */
-  finish(): void {
-    this.#pollSends();
-    const { sendCq } = this.#from.qp;
-    const extra = readCompletion(sendCq);
-    if (extra !== undefined) throw new Broken(`one completion too many, wr_id ${extra.wrId}`);
-    if (this.#fate.isBroken) return;
-    const { host, area } = this.#to;
-    const at = area + TARGET_AT;
-    if (Buffer.compare(host.bytes.subarray(at, at + SOURCE_BYTES), this.#target) !== 0)
-      throw new Broken('the target of WRITEs is not what was written');
-    if (host.view.getBigUint64(area + SWAP_WORD, true) !== this.#swapValue)
-      throw new Broken('the swapped word is wrong');
-    if (host.view.getBigUint64(area + WRITE_WORD, true) !== this.#writeValue)
-      throw new Broken('the ATOMIC_WRITE word is wrong');
-  }
-
-  // ── Posting ──
-
-  #post(): boolean {
-    const random = this.#random;
-    const wrId = this.#nextWrId;
-    const isLast = wrId === this.#work - 1;
-    const signaled = isLast || random.chance(0.6);
-    const flags =
-      (signaled ? SendFlag.SIGNALED : 0) |
-      (random.chance(0.15) ? SendFlag.FENCE : 0) |
-      (random.chance(0.2) ? SendFlag.SOLICITED : 0);
-    const kind = random.below(10);
-    if (kind < 3) return this.#postSend(wrId, flags, kind > 0);
-    if (kind < 6) return this.#postWrite(wrId, flags, kind === 5);
-    if (kind < 8) return this.#postRead(wrId, flags);
-    return this.#postAtomic(wrId, flags);
-  }
-
-  #length(most: number): number {
-    const random = this.#random;
-    const mtu = this.#mtu;
-    const lengths = [0, 1, 3, 8, 64, mtu - 1, mtu, mtu + 1, 3 * mtu, random.below(300), random.below(5000)];
-    lengths.push(random.below(most));
-    return Math.min(random.pick(lengths), most);
-  }
-
-  /** Up to three elements, some of them empty. */
-  #sges(at: number, length: number): SgeValue[] {
-    const { host } = this.#from;
-    const first = this.#random.below(length + 1);
-    const second = this.#random.below(length - first + 1);
-    const third = length - first - second;
-    return [host.sge(at, first), host.sge(at + first, second), host.sge(at + first + second, third)];
-  }
-
-  #source(length: number): number {
-    return this.#from.area + this.#random.below(SOURCE_BYTES - length);
-  }
-
-  /** The payload of a SEND or WRITE: inline when it is short, sometimes. */
-  #payload(length: number, flags: number): Pick<SendRequest, 'sges' | 'inline' | 'flags'> & { source: number } {
-    const source = this.#source(length);
-    if (length > 100 || this.#random.chance(0.5)) return { sges: this.#sges(source, length), flags, source };
-    const inline = this.#from.host.bytes.slice(source, source + length);
-    return { inline, flags: flags | SendFlag.INLINE, source };
-  }
-
-  #postSend(wrId: number, flags: number, hasImmediate: boolean): boolean {
-    const length = this.#length(Math.min(this.#mostBytes, MOST_SEND_BYTES));
-    const { source, ...payload } = this.#payload(length, flags);
-    const immediate = this.#random.bits();
-    const opcode = hasImmediate ? WrOpcode.SEND_WITH_IMM : WrOpcode.SEND;
-    if (!this.#submit({ wrId, opcode, immediate, ...payload }, WcOpcode.SEND)) return false;
-    this.#expected.push({ length, opcode: WcOpcode.RECV, immediate: hasImmediate ? immediate : null, source });
-    return true;
-  }
-
-  #postWrite(wrId: number, flags: number, hasImmediate: boolean): boolean {
-    const length = this.#length(this.#mostBytes);
-    const { source, ...payload } = this.#payload(length, flags);
-    const offset = this.#random.below(SOURCE_BYTES - length);
-    const immediate = this.#random.bits();
-    const opcode = hasImmediate ? WrOpcode.RDMA_WRITE_WITH_IMM : WrOpcode.RDMA_WRITE;
-    const remote = { remoteAddress: this.#to.area + TARGET_AT + offset, rKey: this.#to.host.key };
-    if (!this.#submit({ wrId, opcode, immediate, ...payload, ...remote }, WcOpcode.RDMA_WRITE)) return false;
-    this.#target.set(this.#from.host.bytes.subarray(source, source + length), offset);
-    if (hasImmediate) this.#expected.push({ length, opcode: WcOpcode.RECV_RDMA_WITH_IMM, immediate, source: -1 });
-    return true;
-  }
-
-  #postRead(wrId: number, flags: number): boolean {
-    if (this.#readsOut === READ_BUFFERS) return false;
-    const length = this.#length(this.#mostBytes);
-    const at = this.#from.area + READ_AT + (this.#nextRead % READ_BUFFERS) * SOURCE_BYTES;
-    const remoteAddress = this.#to.area + this.#random.below(SOURCE_BYTES - length);
-    const request = { wrId, opcode: WrOpcode.RDMA_READ, flags, sges: this.#sges(at, length), remoteAddress };
-    const check = (): void => {
-      this.#readsOut--;
-      const got = this.#from.host.bytes.subarray(at, at + length);
-      const want = this.#to.host.bytes.subarray(remoteAddress, remoteAddress + length);
-      if (Buffer.compare(got, want) !== 0) throw new Broken(`READ ${wrId} brought other octets`);
-    };
-    if (!this.#submit({ ...request, rKey: this.#to.host.key }, WcOpcode.RDMA_READ, check)) return false;
-    this.#nextRead++;
-    this.#readsOut++;
-    return true;
-  }
-
-  #postAtomic(wrId: number, flags: number): boolean {
-    const random = this.#random;
-    if (this.#resultsOut === RESULTS) return false;
-    const rKey = this.#to.host.key;
-    if (random.chance(0.2)) {
-      const value = BigInt(random.bits()) * BigInt(random.bits());
-      const inline = new Uint8Array(new BigUint64Array([value]).buffer);
-      const remoteAddress = this.#to.area + WRITE_WORD;
-      const request = { wrId, opcode: WrOpcode.ATOMIC_WRITE, flags, inline, remoteAddress, rKey };
-      if (!this.#submit(request, WcOpcode.ATOMIC_WRITE)) return false;
-      this.#writeValue = value;
-      return true;
-    }
-    const at = this.#from.area + RESULTS_AT + (this.#nextResult % RESULTS) * 8;
-    const isAdd = random.chance(0.6);
-    const posted = isAdd ? this.#submitAdd(wrId, flags, at) : this.#submitSwap(wrId, flags, at);
-    if (!posted) return false;
-    this.#nextResult++;
-    this.#resultsOut++;
-    return true;
-  }
-
-  #submitAdd(wrId: number, flags: number, at: number): boolean {
-    const { host } = this.#from;
-    const remote = { remoteAddress: this.#tally.wordAt, rKey: this.#to.host.key };
-    const request = { wrId, opcode: WrOpcode.ATOMIC_FETCH_AND_ADD, flags, sges: [host.sge(at, 8)], compareAdd: 1n };
-    return this.#submit({ ...request, ...remote }, WcOpcode.FETCH_ADD, () => {
-      this.#resultsOut--;
-      this.#tally.found.push(host.view.getBigUint64(at, true));
-    });
-  }
-
-  #submitSwap(wrId: number, flags: number, at: number): boolean {
-    const { host } = this.#from;
-    const random = this.#random;
-    const found = this.#swapValue;
-    const compareAdd = random.chance(0.5) ? found : BigInt(random.bits());
-    const swap = BigInt(random.bits()) << 13n;
-    const remote = { remoteAddress: this.#to.area + SWAP_WORD, rKey: this.#to.host.key };
-    const request = { wrId, opcode: WrOpcode.ATOMIC_CMP_AND_SWP, flags, sges: [host.sge(at, 8)], compareAdd, swap };
-    const check = (): void => {
-      this.#resultsOut--;
-      if (host.view.getBigUint64(at, true) !== found) throw new Broken(`CMP_SWAP ${wrId} brought another value`);
-    };
-    if (!this.#submit({ ...request, ...remote }, WcOpcode.COMP_SWAP, check)) return false;
-    if (compareAdd === found) this.#swapValue = swap;
-    return true;
-  }
-
-  #submit(request: SendRequest, opcode: number, check: () => void = () => undefined): boolean {
-    const { host, qp } = this.#from;
+  /** False when the send queue is full. */
+  submit(request: SendRequest, meaning: Meaning): boolean {
+    const { host, qp } = this.from;
     if (!host.postSend(qp, request)) return false;
     const signaled = this.#sqSigAll || (request.flags & SendFlag.SIGNALED) !== 0;
-    this.#posted.push({ wrId: request.wrId, signaled, opcode, check });
-    this.#nextWrId++;
+    const warn = (): void => this.#warn(posted);
+    const posted: Posted = { ...meaning, wrId: request.wrId, signaled, fails: undefined, warn };
+    this.#posted.push(posted);
+    meaning.key?.users.add(posted);
+    if (meaning.message !== undefined) this.#messages.push(meaning.message);
+    if (meaning.fails !== undefined) this.#expectFailure(posted, meaning.fails);
+    this.nextWrId++;
     return true;
   }
 
-  // ── Completions ──
+  poll(): void {
+    this.#pollSends();
+    this.#pollReceives();
+  }
+
+  /** The last word: nothing is left to hear, and the peer's memory is what the model says. */
+  finish(): void {
+    this.poll();
+    if (this.#fate.isBroken) this.close();
+    else if (!this.image.isRight()) throw new Broken('memory is not what was written');
+  }
+
+  /** Both QPs are in ERR and have been polled (or the simulation ends). What is left was done, for it would have been flushed otherwise. */
+  close(): void {
+    for (const posted of this.#fate.isForced ? this.#posted : []) {
+      if (posted.signaled) throw new Broken(`send ${posted.wrId} was never flushed`);
+      this.#succeed(posted);
+    }
+    const lost = this.#messages.find((message) => message.isAcknowledged);
+    if (lost !== undefined) throw new Broken(`a message of ${lost.length} octets was acknowledged and never arrived`);
+    if (!this.image.recover()) throw new Broken('memory is not what the first few work requests wrote');
+  }
+
+  /** The connection begins anew. */
+  restart(): void {
+    this.#posted = [];
+    this.#messages = [];
+    this.events.clear();
+    this.#receiveErrors.clear();
+    this.hazards = 0;
+    this.refusals = 0;
+    this.#hasFailed = false;
+    this.#receiveHasFailed = false;
+  }
+
+  #warn(posted: Posted): void {
+    const receive = posted.message === undefined ? null : WcStatus.LOC_ACCESS_ERR;
+    if (posted.fails === undefined) this.#expectFailure(posted, { ...ACCESS_REFUSED, isSure: false, receive });
+  }
+
+  #expectFailure(posted: Posted, failure: Failure): void {
+    posted.fails = failure;
+    this.hazards++;
+    if (failure.event !== null) this.events.add(failure.event);
+    if (failure.receive !== null) this.#receiveErrors.add(failure.receive);
+  }
+
+  // ── Send completions ──
 
   /** R-149, R-150: signalled ones once, in order, and those before them are done. */
   #pollSends(): void {
-    for (let got = readCompletion(this.#from.qp.sendCq); got; got = readCompletion(this.#from.qp.sendCq)) {
-      if (got.status !== WcStatus.SUCCESS) {
-        this.#takeError(got);
-        continue;
-      }
-      if (this.errors > 0) throw new Broken(`send ${got.wrId} ended well behind an error`);
-      const index = this.#posted.findIndex((posted) => posted.signaled);
-      const due = this.#posted[index];
-      if (due === undefined) throw new Broken(`a completion of ${got.wrId} that was not due`);
-      if (due.wrId !== got.wrId || due.opcode !== got.opcode)
-        throw new Broken(`a completion of ${got.wrId} (${got.opcode}) before ${due.wrId} (${due.opcode})`);
-      for (const posted of this.#posted.splice(0, index + 1)) posted.check();
+    const { sendCq } = this.from.qp;
+    for (let got = readCompletion(sendCq); got; got = readCompletion(sendCq)) {
+      if (got.status !== WcStatus.SUCCESS) this.#takeError(got);
+      else if (this.#hasFailed) throw new Broken(`send ${got.wrId} ended well behind an error`);
+      else this.#takeSuccess(got);
       this.completed++;
     }
   }
 
-  /** R-103, R-147: the sender gives up once; all that was posted behind is flushed, signalled or not, in order. */
+  #takeSuccess(got: Completion): void {
+    const index = this.#posted.findIndex((posted) => posted.signaled);
+    const due = this.#posted[index];
+    if (due === undefined) throw new Broken(`a completion of ${got.wrId} that was not due`);
+    if (due.wrId !== got.wrId || due.opcode !== got.opcode)
+      throw new Broken(`a completion of ${got.wrId} (${got.opcode}) before ${due.wrId} (${due.opcode})`);
+    for (const posted of this.#posted.splice(0, index + 1)) this.#succeed(posted);
+  }
+
+  #succeed(posted: Posted): void {
+    const { wrId, fails, mutation, message } = posted;
+    posted.key?.users.delete(posted);
+    if (fails?.isSure) throw new Broken(`send ${wrId} ended well, and had to end with status ${fails.status}`);
+    if (message !== undefined) message.isAcknowledged = true;
+    if (mutation !== undefined) {
+      this.image.settle(mutation);
+      if (!this.image.isThere(mutation)) throw new Broken(`send ${wrId} completed before its data was there`);
+    }
+    posted.check?.();
+  }
+
+  /** R-103, R-147: one work request fails; all that was posted behind it is flushed, signalled or not, in order. */
   #takeError(got: Completion): void {
-    const first = this.#fate.isBroken ? FIRST_OR_FLUSHED : FIRST_ERRORS;
-    const allowed = this.errors === 0 ? first : FLUSHED;
-    if (!this.#fate.mayBreak || !allowed.includes(got.status))
-      throw new Broken(`send ${got.wrId} ended with status ${got.status}`);
     const index = this.#posted.findIndex((posted) => posted.wrId === got.wrId);
     const isInOrder = index !== -1 && this.#posted.slice(0, index).every((posted) => !posted.signaled);
-    if (!isInOrder || (this.errors > 0 && index !== 0)) throw new Broken(`an error of ${got.wrId}, which was not due`);
-    for (const posted of this.#posted.splice(0, index)) posted.check();
-    this.#posted.shift();
+    if (!isInOrder || (this.#hasFailed && index !== 0)) throw new Broken(`an error of ${got.wrId}, which was not due`);
+    for (const posted of this.#posted.splice(0, index)) this.#succeed(posted);
+    const failed = this.#posted.shift()!;
+    const isAllowed = this.#hasFailed ? got.status === WcStatus.WR_FLUSH_ERR : this.#mayFail(failed, got.status);
+    if (!isAllowed) throw new Broken(`send ${got.wrId} ended with status ${got.status}`);
+    if (got.status === WcStatus.REM_ACCESS_ERR || got.status === WcStatus.REM_INV_REQ_ERR) this.refusals++;
+    failed.key?.users.delete(failed);
+    failed.undo?.();
+    this.#hasFailed = true;
     this.#fate.isBroken = true;
     this.errors++;
-    this.completed++;
   }
+
+  /** The first error: the one that was due, exactly, where nothing else can have come between. */
+  #mayFail({ fails }: Posted, status: number): boolean {
+    const isOwn = fails?.status === status;
+    const { mayBreak, isBroken, isForced } = this.#fate;
+    const isAlone = this.hazards === 1 && this.opposite.hazards === 0;
+    if (fails?.isSure && isAlone && !isForced && !this.#fate.hasLosses()) return isOwn;
+    if (isOwn) return true;
+    // The peer's QP ended without our hearing why.
+    if (LOSSES.includes(status)) return mayBreak || this.hazards + this.opposite.hazards > 0;
+    return status === WcStatus.WR_FLUSH_ERR && (isBroken || this.opposite.hazards > 0);
+  }
+
+  // ── Receive completions ──
 
   #pollReceives(): void {
-    const { recvCq } = this.#to.qp;
+    const { recvCq } = this.to.qp;
+    let any = 0;
+    let solicited = 0;
     for (let got = readCompletion(recvCq); got; got = readCompletion(recvCq)) {
-      if (this.#fate.mayBreak && got.status === WcStatus.WR_FLUSH_ERR) {
-        if (got.wrId !== this.#received++) throw new Broken(`receive ${got.wrId} was flushed out of order`);
-        this.#fate.isBroken = true;
-        continue;
-      }
-      const due = this.#expected.shift();
-      if (due === undefined) throw new Broken(`a receive completion ${got.wrId} that was not due`);
-      this.#checkReceive(got, due);
-      this.#received++;
+      any++;
+      if (this.#takeReceive(got)) solicited++;
     }
+    if (this.to.hasChannel) this.#checkEvent(any, solicited);
   }
 
-  #checkReceive(got: Completion, due: Expected): void {
-    const hasImmediate = (got.wcFlags & WcFlag.WITH_IMM) !== 0;
+  /** R-158: one event for each arming, when there is something to tell, and only then. */
+  #checkEvent(any: number, solicited: number): void {
+    const { host, qp } = this.to;
+    const isDue = this.#armed !== null && (this.#armed === 'any' ? any : solicited) > 0;
+    const events = host.takeCompletionEvents(qp.recvCqHandle);
+    if (events !== (isDue ? 1 : 0))
+      throw new Broken(`${events} completion events, armed for ${this.#armed}, with ${solicited} of ${any} solicited`);
+    if (isDue) this.#armed = null;
+    if (this.#armed !== null || this.random.chance(0.5)) return;
+    this.#armed = this.random.chance(0.6) ? 'solicited' : 'any';
+    host.execute({ op: 'reqNotifyCq', cq: qp.recvCqHandle, solicitedOnly: this.#armed === 'solicited' });
+  }
+
+  /** True when it is of the solicited kind. */
+  #takeReceive(got: Completion): boolean {
+    const at = this.to.receives.complete(got.wrId);
+    if (got.status !== WcStatus.SUCCESS) {
+      this.#takeReceiveError(got);
+      return true;
+    }
+    const due = this.#messages.shift();
+    if (due === undefined) throw new Broken(`a receive completion ${got.wrId} that was not due`);
+    if (this.#receiveHasFailed) throw new Broken(`receive ${got.wrId} ended well behind an error`);
+    this.#checkReceive(got, due, at);
+    due.invalidated?.taken();
+    return due.isSolicited;
+  }
+
+  #takeReceiveError({ wrId, status }: Completion): void {
+    const mayBreak = this.#fate.mayBreak || this.#fate.isBroken || this.hazards + this.opposite.hazards > 0;
+    const isFlushed = status === WcStatus.WR_FLUSH_ERR && mayBreak;
+    const isSpoilt = !this.#receiveHasFailed && this.#receiveErrors.has(status);
+    if (!isFlushed && !isSpoilt) throw new Broken(`receive ${wrId} ended with status ${status}`);
+    this.#receiveHasFailed = true;
+    this.#fate.isBroken = true;
+  }
+
+  #checkReceive(got: Completion, due: Message, at: number): void {
+    const { invalidated, immediate } = due;
+    const flags = (immediate === null ? 0 : WcFlag.WITH_IMM) | (invalidated === null ? 0 : WcFlag.WITH_INV);
     const same =
-      got.status === WcStatus.SUCCESS &&
-      got.wrId === this.#received &&
       got.opcode === due.opcode &&
       got.byteLen === due.length &&
-      (hasImmediate ? got.immediate === due.immediate : due.immediate === null);
-    if (!same) throw new Broken(`receive ${JSON.stringify(got)} where ${JSON.stringify(due)} was due`);
-    if (due.source === -1) return;
-    const at = this.#buffer(got.wrId);
-    const placed = this.#to.host.bytes.subarray(at, at + due.length);
-    const sent = this.#from.host.bytes.subarray(due.source, due.source + due.length);
-    if (Buffer.compare(placed, sent) !== 0) throw new Broken(`receive ${got.wrId} holds other octets`);
-  }
-
-  #postReceives(): void {
-    const { host, qp } = this.#to;
-    while (this.#receivesPosted - this.#received < RECEIVE_BUFFERS && this.#random.chance(0.7)) {
-      const at = this.#buffer(this.#receivesPosted);
-      const cut = this.#random.below(2000);
-      const sges = [host.sge(at, cut), host.sge(at + cut, 0), host.sge(at + cut, RECEIVE_BYTES - cut)];
-      if (!host.postReceive(qp, this.#receivesPosted, sges)) return;
-      this.#receivesPosted++;
-    }
-  }
-
-  #buffer(wrId: number): number {
-    return this.#to.area + RECEIVE_AT + (wrId % RECEIVE_BUFFERS) * RECEIVE_BYTES;
+      got.qpNum === this.to.qp.qpNum &&
+      got.wcFlags === flags &&
+      (immediate === null || got.immediate === immediate) &&
+      (invalidated === null || got.immediate === invalidated.key);
+    if (!same)
+      throw new Broken(`receive ${JSON.stringify(got)} where ${JSON.stringify({ ...due, octets: 0 })} was due`);
+    if (due.octets === null) return;
+    const placed = this.to.host.bytes.subarray(at, at + due.length);
+    if (Buffer.compare(placed, due.octets) !== 0) throw new Broken(`receive ${got.wrId} holds other octets`);
   }
 }
+
+/** A message of a SEND. */
+export const sendMessage = (octets: Uint8Array, isSolicited: boolean): Message => ({
+  length: octets.length,
+  opcode: WcOpcode.RECV,
+  immediate: null,
+  invalidated: null,
+  isSolicited,
+  octets,
+  isAcknowledged: false,
+});

@@ -1,8 +1,8 @@
 /** A simulated host: one vRNIC with one application, one burst, one port on a virtual wire. The engine is the real one; only the wire and the clock are not. */
 import { TransmitBurst } from '../../../rnic/burst.ts';
-import type { Answers, Command, CommandOf, EngineEvent } from '../../../rnic/commands.ts';
+import { type Answers, type Command, type CommandOf, type EngineEvent, EventKind } from '../../../rnic/commands.ts';
 import { DEFAULT_LIMITS, type RnicConfig } from '../../../rnic/config.ts';
-import { Access, QpAttr, QpState, QpType } from '../../../rnic/constants.ts';
+import { Access, type AsyncEvent, QpAttr, QpState, QpType } from '../../../rnic/constants.ts';
 import { SharedMemory } from '../../../rnic/memory/shared-memory.ts';
 import type { ReceivedPacket } from '../../../rnic/packet.ts';
 import { PacketWriter } from '../../../rnic/packet-writer.ts';
@@ -11,6 +11,7 @@ import { DoorbellPage, doorbellBytes } from '../../../rnic/queue/doorbell.ts';
 import type { Ring } from '../../../rnic/queue/ring.ts';
 import { Rnic } from '../../../rnic/rnic.ts';
 import * as Ipv4 from '../../../wire/ipv4.ts';
+import * as Ipv6 from '../../../wire/ipv6.ts';
 import type { Micros } from '../../../wire/types.ts';
 import { framesOf, pathBetween } from '../paths.ts';
 import type { Random } from './random.ts';
@@ -19,7 +20,13 @@ import { openRing, type SendRequest, type SgeValue, writeReceive, writeSend } fr
 const SLOTS = 64;
 const QPNS = 1 << 20;
 const ALL_RIGHTS =
-  Access.LOCAL_WRITE | Access.REMOTE_WRITE | Access.REMOTE_READ | Access.REMOTE_ATOMIC | Access.MW_BIND;
+  Access.LOCAL_WRITE |
+  Access.REMOTE_WRITE |
+  Access.REMOTE_READ |
+  Access.REMOTE_ATOMIC |
+  Access.MW_BIND |
+  Access.FLUSH_GLOBAL |
+  Access.FLUSH_PERSISTENT;
 const ETHERNET_BYTES = 14;
 
 export interface HostOptions {
@@ -33,6 +40,8 @@ export interface HostOptions {
   readonly reorderWindow: number;
   /** Frames that a burst takes: small ones exercise a full burst. */
   readonly burstFrames: number;
+  /** Wrong keys that a QP may present; DEFAULT_LIMITS' when absent. */
+  readonly violations?: number;
 }
 
 /** What a QP is told besides whom it talks to. */
@@ -53,9 +62,28 @@ export interface SimQp {
   readonly qpNum: number;
   readonly slot: number;
   readonly sq: Ring;
+  /** The SRQ's, when it has one. */
   readonly rq: Ring;
   readonly sendCq: Ring;
   readonly recvCq: Ring;
+  readonly sendCqHandle: number;
+  readonly recvCqHandle: number;
+}
+
+/** A shared receive queue. */
+export interface SimSrq {
+  readonly handle: number;
+  readonly ring: Ring;
+}
+
+/** What a QP may have besides its depth. */
+export interface QpExtras {
+  readonly cqe?: number;
+  readonly srq?: SimSrq;
+  /** Its receive CQ has a completion channel. */
+  readonly hasChannel?: boolean;
+  /** CQs of a QP that was destroyed. */
+  readonly inheritsFrom?: SimQp;
 }
 
 export class SimHost {
@@ -65,11 +93,14 @@ export class SimHost {
   readonly key: number;
   readonly options: HostOptions;
   readonly events: EngineEvent[] = [];
+  /** Sees each frame that arrives, before the engine does. */
+  witness: ((frame: Uint8Array<ArrayBuffer>) => void) | null = null;
   readonly #burst: TransmitBurst;
   readonly #writer: PacketWriter;
   readonly #page: DoorbellPage;
   readonly #context: number;
   readonly #pd: number;
+  readonly #memory: SharedMemory;
   #now: Micros = 0;
 
   constructor(options: HostOptions, random: Random) {
@@ -81,7 +112,7 @@ export class SimHost {
       mtu: options.mtu,
       qpnBase: QPNS,
       qpnCount: QPNS,
-      limits: DEFAULT_LIMITS,
+      limits: { ...DEFAULT_LIMITS, violations: options.violations ?? DEFAULT_LIMITS.violations },
       strictTimers: options.strictTimers,
       reorderWindow: options.reorderWindow,
     };
@@ -104,9 +135,9 @@ export class SimHost {
     this.view = new DataView(buffer);
     random.fill(new Uint32Array(buffer));
     this.#pd = this.execute({ op: 'allocPd' }).pd;
-    const memory = new SharedMemory(buffer);
+    this.#memory = new SharedMemory(buffer);
     const length = options.memoryBytes;
-    const region = { pd: this.#pd, memory, start: 0, length, iova: 0n, access: ALL_RIGHTS };
+    const region = { pd: this.#pd, memory: this.#memory, start: 0, length, iova: 0n, access: ALL_RIGHTS };
     this.key = this.execute({ op: 'regMr', ...region }).lKey;
   }
 
@@ -117,16 +148,17 @@ export class SimHost {
     return result as unknown as Answers[Op];
   }
 
-  createQp(type: QpType, depth: number, sqSigAll: boolean, cqe = 4 * depth): SimQp {
-    const sendCq = this.execute({ op: 'createCq', cqe });
-    const recvCq = this.execute({ op: 'createCq', cqe });
+  createQp(type: QpType, depth: number, sqSigAll: boolean, extras: QpExtras = {}): SimQp {
+    const { cqe = 4 * depth, srq, inheritsFrom } = extras;
+    const cqs = inheritsFrom ?? this.#createCqs(cqe, extras.hasChannel === true);
     const cap = { maxSendWr: depth, maxRecvWr: depth, maxSendSge: 4, maxRecvSge: 4, maxInlineData: 128 };
     const created = this.execute({
       op: 'createQp',
       pd: this.#pd,
       type,
-      sendCq: sendCq.cq,
-      recvCq: recvCq.cq,
+      sendCq: cqs.sendCqHandle,
+      recvCq: cqs.recvCqHandle,
+      ...(srq && { srq: srq.handle }),
       cap,
       sqSigAll,
     });
@@ -135,10 +167,35 @@ export class SimHost {
       qpNum: created.qpNum,
       slot: created.slot,
       sq: openRing(created.sq),
-      rq: openRing(created.rq!),
-      sendCq: openRing(sendCq.queue),
-      recvCq: openRing(recvCq.queue),
+      rq: srq?.ring ?? openRing(created.rq!),
+      sendCq: cqs.sendCq,
+      recvCq: cqs.recvCq,
+      sendCqHandle: cqs.sendCqHandle,
+      recvCqHandle: cqs.recvCqHandle,
     };
+  }
+
+  #createCqs(cqe: number, hasChannel: boolean): Pick<SimQp, 'sendCq' | 'recvCq' | 'sendCqHandle' | 'recvCqHandle'> {
+    const channel = hasChannel ? this.execute({ op: 'createCompChannel' }) : {};
+    const sendCq = this.execute({ op: 'createCq', cqe });
+    const recvCq = this.execute({ op: 'createCq', cqe, ...channel });
+    const rings = { sendCq: openRing(sendCq.queue), recvCq: openRing(recvCq.queue) };
+    return { ...rings, sendCqHandle: sendCq.cq, recvCqHandle: recvCq.cq };
+  }
+
+  createSrq(maxWr: number): SimSrq {
+    const { srq, queue } = this.execute({ op: 'createSrq', pd: this.#pd, maxWr, maxSge: 4 });
+    return { handle: srq, ring: openRing(queue) };
+  }
+
+  /** A window of type 1 or 2, not bound to anything. */
+  allocWindow(type: 1 | 2): { mw: number; rKey: number } {
+    return this.execute({ op: 'allocMw', pd: this.#pd, type });
+  }
+
+  /** A region for REG_MR, over these octets. */
+  allocRegion(start: number, maxBytes: number): { mr: number; rKey: number } {
+    return this.execute({ op: 'allocMr', pd: this.#pd, memory: this.#memory, start, maxBytes });
   }
 
   pathTo(address: number): Path {
@@ -180,8 +237,27 @@ export class SimHost {
   }
 
   createAh(address: number): number {
+    return this.#createAh(this.pathTo(address));
+  }
+
+  #createAh(path: Path): number {
     const av = { dgid: new Uint8Array(16), sgidIndex: 0, hopLimit: 64, trafficClass: 0, flowLabel: 0, portNum: 1 };
-    return this.execute({ op: 'createAh', pd: this.#pd, av, path: this.pathTo(address) }).ahNum;
+    return this.execute({ op: 'createAh', pd: this.#pd, av, path }).ahNum;
+  }
+
+  /** To a group: its number is the low 32 bits of its address, an IPv4 one, or of ff00::. */
+  createGroupAh(group: number): number {
+    const path = this.pathTo(group);
+    if (path.isIpv6) path.template.set([0xff, 0x0e], path.ipAt + Ipv6.DESTINATION_AT);
+    return this.#createAh(path);
+  }
+
+  /** Attaches a QP to a group, or detaches it. */
+  changeGroup(op: 'attachMcast' | 'detachMcast', qp: SimQp, group: number): void {
+    const gid = new Uint8Array(16);
+    gid.set(this.options.isIpv6 ? [0xff, 0x0e] : [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff]);
+    new DataView(gid.buffer).setUint32(12, group);
+    this.execute({ op, qp: qp.handle, gid });
   }
 
   sge(address: number, length: number): SgeValue {
@@ -203,9 +279,20 @@ export class SimHost {
     this.#modify(qp, mask, attributes);
   }
 
+  /** Takes the asynchronous events of this kind that an object has had: how many. */
+  takeEvents(code: AsyncEvent, handle: number): number {
+    return this.#take((event) => event.kind === EventKind.ASYNC && event.code === code && event.handle === handle);
+  }
+
+  /** Takes the completion events of a CQ: how many. */
+  takeCompletionEvents(cq: number): number {
+    return this.#take((event) => event.kind === EventKind.COMPLETION && event.handle === cq);
+  }
+
   // ── For the world ──
 
   receive(frame: Uint8Array<ArrayBuffer>, now: Micros): void {
+    this.witness?.(frame);
     this.rnic.handlePacket(packetOf(frame, this.options.isIpv6), now);
   }
 
@@ -225,6 +312,15 @@ export class SimHost {
 
   nextDeadline(): Micros {
     return this.rnic.pollTimeout();
+  }
+
+  #take(isMeant: (event: EngineEvent) => boolean): number {
+    const { events } = this;
+    let kept = 0;
+    for (const event of events) if (!isMeant(event)) events[kept++] = event;
+    const taken = events.length - kept;
+    events.length = kept;
+    return taken;
   }
 
   #takeEvents(): void {

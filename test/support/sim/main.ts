@@ -1,11 +1,13 @@
 /** What `urnic sim` runs: seeds, or one of them again with its trace. Its argument is a JSON object (daemon/commands/sim.ts). */
 import { decode } from '../../../wire/decode.ts';
 import { describe, line } from '../../../wire/describe.ts';
+import { type Mode, type Transport, transportOf } from './options.ts';
 import { runSeeds } from './run-seeds.ts';
-import { type Mode, replay } from './simulation.ts';
+import { replay } from './simulation.ts';
 
 interface Asked {
   readonly mode: Mode;
+  readonly transport: Transport | 'all';
   readonly from: number;
   readonly seeds: number;
   readonly jobs: number;
@@ -19,19 +21,20 @@ if (asked.replay === undefined) await runMany();
 else runAgain(asked.replay);
 
 async function runMany(): Promise<void> {
-  const { mode, from, seeds, jobs } = asked;
-  const totals = await runSeeds({ mode, from, count: seeds }, jobs);
+  const { mode, transport, from, seeds, jobs } = asked;
+  const totals = await runSeeds({ mode, transport, from, count: seeds }, jobs);
   const { failures, ...sums } = totals;
-  if (asked.json) console.log(JSON.stringify({ mode, from, ...totals }));
+  if (asked.json) console.log(JSON.stringify({ mode, transport, from, ...totals }));
   else {
     for (const [name, value] of Object.entries(sums)) console.log(`${name.padEnd(14)} ${value}`);
-    for (const { seed, message } of failures) console.log(`FAILED seed ${seed}: ${message}`);
+    for (const failed of failures) console.log(`FAILED seed ${failed.seed} (${failed.transport}): ${failed.message}`);
   }
   if (failures.length > 0) process.exitCode = 1;
 }
 
 function runAgain(seed: number): void {
-  const { options, trace, broken } = replay(seed, asked.mode);
+  const transport = asked.transport === 'all' ? transportOf(seed) : asked.transport;
+  const { options, trace, broken } = replay(seed, asked.mode, transport);
   if (!asked.json) console.log(`# ${JSON.stringify(options)}`);
   for (const { timeMicros, octets } of trace) {
     const description = describe(decode(octets));

@@ -1,15 +1,18 @@
 /** Many seeds, spread over worker threads: what they came to, and which of them failed. */
 import { availableParallelism } from 'node:os';
 import { Worker } from 'node:worker_threads';
-import type { Mode } from './simulation.ts';
+import type { Mode, Transport } from './options.ts';
 
 export interface SeedRange {
   readonly mode: Mode;
+  /** 'all': each seed has the one that `transportOf` says. */
+  readonly transport: Transport | 'all';
   readonly from: number;
   readonly count: number;
 }
 
 export interface Failure {
+  readonly transport: Transport;
   readonly seed: number;
   readonly message: string;
 }

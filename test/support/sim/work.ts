@@ -26,6 +26,22 @@ export interface SendRequest {
   readonly destQpn?: number;
   readonly qKey?: number;
   readonly ahNum?: number;
+  /** FLUSH: how much of what, and how far. */
+  readonly flush?: { readonly length: number; readonly type: number; readonly level: number };
+  /** BIND_MW and REG_MR. */
+  readonly grant?: Grant;
+}
+
+/** What a window is bound to, or a region registered for. */
+export interface Grant {
+  readonly address: number;
+  readonly length: number;
+  /** Of the region; of REG_MR, the key that the region has now. */
+  readonly lKey: number;
+  /** BIND_MW: the key that the window has now. REG_MR: the region's key to come. */
+  readonly rKey: number;
+  readonly newKey: number;
+  readonly access: number;
 }
 
 export interface Completion {
@@ -80,7 +96,7 @@ export function writeSend(ring: Ring, request: SendRequest): boolean {
 }
 
 function writeTransport(view: DataView, at: number, request: SendRequest): void {
-  const { opcode } = request;
+  const { opcode, flush, grant } = request;
   const isAtomic = opcode === WrOpcode.ATOMIC_CMP_AND_SWP || opcode === WrOpcode.ATOMIC_FETCH_AND_ADD;
   if (isAtomic) {
     view.setBigUint64(at + Send.ATOMIC_COMPARE_ADD, request.compareAdd ?? 0n, true);
@@ -90,7 +106,22 @@ function writeTransport(view: DataView, at: number, request: SendRequest): void 
     view.setUint32(at + Send.UD_QPN, request.destQpn ?? 0, true);
     view.setUint32(at + Send.UD_QKEY, request.qKey ?? 0, true);
     view.setUint32(at + Send.UD_AH_NUM, request.ahNum, true);
-  } else view.setUint32(at + Send.RDMA_RKEY, request.rKey ?? 0, true);
+  } else if (flush !== undefined) {
+    view.setUint32(at + Send.FLUSH_LENGTH, flush.length, true);
+    view.setUint32(at + Send.FLUSH_RKEY, request.rKey ?? 0, true);
+    view.setUint8(at + Send.FLUSH_TYPE, flush.type);
+    view.setUint8(at + Send.FLUSH_LEVEL, flush.level);
+  } else if (grant !== undefined) writeGrant(view, at, grant);
+  else view.setUint32(at + Send.RDMA_RKEY, request.rKey ?? 0, true);
+}
+
+function writeGrant(view: DataView, at: number, grant: Grant): void {
+  view.setBigUint64(at + Send.MW_ADDR, BigInt(grant.address), true);
+  view.setBigUint64(at + Send.MW_LENGTH, BigInt(grant.length), true);
+  view.setUint32(at + Send.MW_MR_LKEY, grant.lKey, true);
+  view.setUint32(at + Send.MW_RKEY, grant.rKey, true);
+  view.setUint32(at + Send.MW_NEW_RKEY, grant.newKey, true);
+  view.setUint32(at + Send.MW_ACCESS, grant.access, true);
 }
 
 /** False when the queue is full. */

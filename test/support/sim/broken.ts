@@ -1,0 +1,2 @@
+/** What a simulation throws when a promise was broken. */
+export class Broken extends Error {}

@@ -1,0 +1,176 @@
+/** An RC connection, its work in both directions, and what becomes of it when it breaks: both QPs go to ERR, are flushed, and begin anew. */
+import { AsyncEvent, QpAttr, QpState, QpType } from '../../../rnic/constants.ts';
+import type { Micros } from '../../../wire/types.ts';
+import { Broken } from './broken.ts';
+import type { Fate, Flow, FlowEnd } from './flow.ts';
+import type { Connection, QpExtras } from './host.ts';
+import type { Random } from './random.ts';
+import type { RcWork } from './rc-work.ts';
+import type { World } from './world.ts';
+
+/** So long an application takes at most to see that its connection broke. */
+const NOTICE_MICROS = 20_000;
+/** No frame stays longer on the slowest wire behind the longest queue. */
+const QUIET_MICROS = 100_000;
+
+/** What is posted to a QP in ERR is flushed within this. */
+const FLUSH_MICROS = 90_000;
+
+/** What an end is created and connected with. */
+export interface EndSetup {
+  readonly depth: number;
+  readonly sqSigAll: boolean;
+  readonly extras: QpExtras;
+  connection(): Connection;
+}
+
+/** Two QPs from one connecting to the next, and where in the trace that begins. */
+export interface Incarnation {
+  readonly qpnA: number;
+  readonly qpnB: number;
+  readonly from: number;
+}
+
+export class RcPair implements Fate {
+  readonly mayBreak: boolean;
+  isBroken = false;
+  isForced = false;
+  readonly incarnations: Incarnation[] = [];
+  readonly #world: World;
+  readonly #ends: readonly [FlowEnd, FlowEnd];
+  readonly #setups: readonly [EndSetup, EndSetup];
+  readonly #random: Random;
+  #flows: readonly { flow: Flow; work: RcWork }[] = [];
+  #forceAt: Micros = 0;
+  #restartAt: Micros = 0;
+
+  constructor(
+    world: World,
+    ends: readonly [FlowEnd, FlowEnd],
+    setups: readonly [EndSetup, EndSetup],
+    mayBreak: boolean,
+    random: Random,
+  ) {
+    this.#world = world;
+    this.#ends = ends;
+    this.#setups = setups;
+    this.mayBreak = mayBreak;
+    this.#random = random;
+    this.#connect();
+  }
+
+  /** Its work, one flow for each direction that has some. */
+  set flows(flows: readonly { flow: Flow; work: RcWork }[]) {
+    this.#flows = flows;
+    const [forth, back] = flows;
+    if (forth !== undefined && back !== undefined) {
+      forth.flow.opposite = back.flow;
+      back.flow.opposite = forth.flow;
+    }
+  }
+
+  get flows(): readonly { flow: Flow; work: RcWork }[] {
+    return this.#flows;
+  }
+
+  get ends(): readonly [FlowEnd, FlowEnd] {
+    return this.#ends;
+  }
+
+  get isDone(): boolean {
+    if (this.isBroken) return this.mayBreak && this.#flows.every(({ flow }) => flow.isIdle);
+    return this.#flows.every(({ flow, work }) => work.isDone && flow.isIdle);
+  }
+
+  hasLosses(): boolean {
+    const { lost, corrupted, reordered } = this.#world.wire;
+    return lost + corrupted + reordered > 0;
+  }
+
+  poll(): void {
+    for (const { flow } of this.#flows) flow.poll();
+  }
+
+  /** After all ends of both hosts were polled. */
+  act(): void {
+    if (!this.isBroken) for (const { work } of this.#flows) work.act();
+    else if (!this.mayBreak) this.#recover();
+  }
+
+  finish(): void {
+    for (const { flow } of this.#flows) flow.finish();
+    this.#checkEvents();
+  }
+
+  /** What an application does with a connection that broke. */
+  #recover(): void {
+    const { now } = this.#world;
+    if (this.#forceAt === 0) this.#forceAt = now + this.#random.below(NOTICE_MICROS);
+    if (now < this.#forceAt) return;
+    if (!this.isForced) this.#force();
+    else if (now >= this.#restartAt) this.#restart();
+    else if (now < this.#restartAt - FLUSH_MICROS && this.#random.chance(0.1))
+      for (const { flow } of this.#flows) flow.to.receives.post(this.#random);
+  }
+
+  #force(): void {
+    for (const { host, qp } of this.#ends) host.modify(qp, QpAttr.STATE, { qpState: QpState.ERR });
+    this.isForced = true;
+    this.#restartAt = this.#world.now + QUIET_MICROS;
+  }
+
+  #restart(): void {
+    for (const { flow } of this.#flows) flow.close();
+    for (const { receives } of this.#ends) receives.close();
+    this.#checkEvents();
+    for (const { flow, work } of this.#flows) {
+      flow.restart();
+      work.restart();
+    }
+    for (const end of this.#ends) for (const key of end.keys) key.forgetPeer();
+    const isReplaced = this.#random.chance(0.5);
+    for (const i of [0, 1] as const) {
+      if (isReplaced) this.#replace(this.#ends[i], this.#setups[i]);
+      else this.#ends[i].host.modify(this.#ends[i].qp, QpAttr.STATE, { qpState: QpState.RESET });
+    }
+    this.isBroken = false;
+    this.isForced = false;
+    this.#forceAt = 0;
+    this.#connect();
+  }
+
+  /** A new QP, with a new number; windows of type 2 go with the old one. */
+  #replace(end: FlowEnd, { depth, sqSigAll, extras }: EndSetup): void {
+    const { host, qp } = end;
+    host.execute({ op: 'destroyQp', qp: qp.handle });
+    end.qp = host.createQp(QpType.RC, depth, sqSigAll, { ...extras, inheritsFrom: qp });
+    for (const key of end.keys) if (key.kind === 2) key.renew();
+  }
+
+  #connect(): void {
+    const [a, b] = this.#ends;
+    const [toA, toB] = [this.#setups[0].connection(), this.#setups[1].connection()];
+    b.host.connect(b.qp, QpType.RC, a.host.options.address, a.qp.qpNum, toA.sqPsn, toB);
+    a.host.connect(a.qp, QpType.RC, b.host.options.address, b.qp.qpNum, toB.sqPsn, toA);
+    this.incarnations.push({ qpnA: a.qp.qpNum, qpnB: b.qp.qpNum, from: this.#world.trace?.length ?? 0 });
+  }
+
+  /** A QP hears why it ended once at most, and always when the peer was told; its SRQ is done with it once (R-152, R-169). */
+  #checkEvents(): void {
+    for (const [i, { host, qp, receives }] of this.#ends.entries()) {
+      const flow = this.#flows.find(({ flow: { to } }) => to === this.#ends[i])?.flow;
+      let refusals = 0;
+      for (const code of [AsyncEvent.QP_ACCESS_ERR, AsyncEvent.QP_REQ_ERR]) {
+        const count = host.takeEvents(code, qp.handle);
+        if (count > 0 && !flow?.events.has(code)) throw new Broken(`asynchronous event ${code} came unexpectedly`);
+        refusals += count;
+      }
+      if (refusals > 1 || refusals < (flow?.refusals ?? 0))
+        throw new Broken(`${refusals} asynchronous events for ${flow?.refusals} refusals`);
+      const lastWqe = host.takeEvents(AsyncEvent.QP_LAST_WQE_REACHED, qp.handle);
+      const isDue = receives.isShared && this.isForced ? 1 : 0;
+      if (!this.mayBreak && lastWqe !== isDue)
+        throw new Broken(`QP_LAST_WQE_REACHED came ${lastWqe} times of ${isDue}`);
+    }
+  }
+}

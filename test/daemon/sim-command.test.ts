@@ -27,6 +27,21 @@ t.test('urnic sim --replay: prints the packets of one seed, the same each time',
   t.end();
 });
 
+t.test('urnic sim --transport: each has its own packets', (t) => {
+  for (const [transport, opcode] of [
+    ['rc', 'RC_'],
+    ['uc', 'UC_'],
+    ['ud', 'UD_'],
+  ] as const) {
+    const { status, stdout } = sim('--transport', transport, '--replay', '9');
+    t.equal(status, 0);
+    t.match(stdout, opcode);
+    t.notMatch(stdout, opcode === 'UD_' ? 'RC_' : 'UD_');
+  }
+  t.not(sim('--transport', 'xrc').status, 0);
+  t.end();
+});
+
 t.test('urnic sim: refuses what is no seed', (t) => {
   const { status, stderr } = sim('--from', '-1x');
   t.not(status, 0);

@@ -62,3 +62,54 @@ t.test('referee: an acknowledgement that comes before its request is for a PSN n
   const judgement = judge([frames[0]!, frames[ack]!, ...frames.slice(1)], [connection]);
   t.match(judgement.violations.join('\n'), /never sent|nothing was asked/);
 });
+
+const UC = 0x20;
+const UD = 0x60;
+
+/** What a capture holds of one transport: its frames' places, and the first sender's address and peer. */
+function packetsOf(frames: TracedFrame[], transport: number) {
+  return frames.flatMap(({ octets }, at) => {
+    const packet = seePacket(octets, at, 0);
+    return packet && packet.opcode >= transport && packet.opcode < transport + UC ? [{ ...packet, at }] : [];
+  });
+}
+
+const endsOf = (packets: ReturnType<typeof packetsOf>): { address: string; qpn: number }[] => {
+  const ends = new Map(packets.map(({ destination, destQpn }) => [`${destination}/${destQpn}`, destQpn]));
+  return [...ends].map(([name, qpn]) => ({ address: name.split('/')[0]!, qpn }));
+};
+
+/** Drops a packet in the middle, and says one twice. */
+function tamper(frames: TracedFrame[], at: number): TracedFrame[][] {
+  return [
+    [...frames.slice(0, at), ...frames.slice(at + 1)],
+    [...frames.slice(0, at + 1), ...frames.slice(at)],
+  ];
+}
+
+t.test('referee: UC of Linux rxe passes; a packet that is missing or comes twice is found', async (t) => {
+  for (const name of ['uc_pingpong.pcap', 'send_uc.pcap', 'write_uc.pcap']) {
+    const frames = golden(name);
+    const packets = packetsOf(frames, UC);
+    const [a, b] = endsOf(packets);
+    const judgeThem = (them: TracedFrame[]) =>
+      judge(them, [{ a: a!, b: b ?? { address: 'nobody', qpn: 0 }, mtu: 1024, isUnreliable: true }]);
+    t.strictSame(judgeThem(frames).violations, [], name);
+    t.ok(packets.length > 4, `${name}: ${packets.length} packets`);
+    const middle = packets[packets.length >> 1]!;
+    for (const tampered of tamper(frames, middle.at)) t.match(judgeThem(tampered).violations.join(), /was due/);
+  }
+});
+
+t.test('referee: datagrams of Linux rxe pass; one that is missing or comes twice is found', async (t) => {
+  for (const name of ['ud_pingpong.pcap', 'send_ud.pcap']) {
+    const frames = golden(name);
+    const packets = packetsOf(frames, UD).filter(({ destQpn }) => destQpn > 1);
+    const sender = { address: packets[0]!.source, qpn: packets[0]!.transport.readUIntBE(17, 3) };
+    t.strictSame(judge(frames, [], [sender]).violations, [], name);
+    const theirs = packets.filter(({ source }) => source === sender.address);
+    t.ok(theirs.length > 4, `${name}: ${theirs.length} packets`);
+    for (const tampered of tamper(frames, theirs[theirs.length >> 1]!.at))
+      t.match(judge(tampered, [], [sender]).violations.join(), /was due/);
+  }
+});

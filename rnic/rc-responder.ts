@@ -505,9 +505,9 @@ export class RcResponder implements Responder {
       if (budget <= 0) return true;
       const put = this.#putNext(out, next);
       if (put === Put.FULL) return true;
-      // the region went while its octets were being sent.
-      if (put === Put.PROTECTION) return this.#loseRead(next);
-      budget -= put;
+      if (put !== Put.PROTECTION) budget -= put;
+      else if (next.response.isUnanswered) return this.#loseRead(next);
+      else this.#passOverRead();
     }
     return !this.#putVerdict(out);
   }
@@ -531,6 +531,13 @@ export class RcResponder implements Responder {
     return put;
   }
 
+  /** a duplicate may come long after the requester had its answer, and after the key was rightly taken back. It ends nothing. */
+  #passOverRead(): void {
+    this.#responses!.giveUp();
+    this.#core.counters.add(Counter.drop_duplicate_read);
+  }
+
+  /** The region went while its octets were being sent for the first time. */
   #loseRead({ response, next }: Answer): boolean {
     this.#responses = null;
     this.#ePsn = PsnMath.add(response.psn, next);

@@ -110,6 +110,11 @@ export class ResponseQueue {
     this.#drop();
   }
 
+  /** The first answer is given up: nothing more of it can be sent. */
+  giveUp(): void {
+    this.#drop();
+  }
+
   /** The request whose PSNs hold `psn`; null when it is no longer kept. */
   find(psn: Psn): Response | null {
     for (const response of this.#ring) {

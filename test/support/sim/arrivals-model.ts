@@ -1,6 +1,7 @@
 /** What a receive queue of a UC or UD QP holds, told from what arrives: which WQE is in hand, what completes, and what is dropped under which name. */
 import { WcFlag, WcStatus } from '../../../rnic/constants.ts';
 import type { CounterName } from '../../../rnic/counters.ts';
+import type { Ring } from '../../../rnic/queue/ring.ts';
 import { Broken } from './broken.ts';
 import type { SimHost, SimQp } from './host.ts';
 import type { Receives } from './receives.ts';
@@ -38,22 +39,45 @@ export class Tallies {
   }
 }
 
+/** How many WQEs a queue holds, told before the engine takes those that one packet needs: with an SRQ each member of a group takes its own. */
+export class Level {
+  readonly #ring: () => Ring;
+  #taken = 0;
+
+  constructor(ring: () => Ring) {
+    this.#ring = ring;
+  }
+
+  /** Another packet arrives: the engine has taken what the one before needed. */
+  begin(): void {
+    this.#taken = 0;
+  }
+
+  take(): boolean {
+    if (this.#ring().count() === this.#taken) return false;
+    this.#taken++;
+    return true;
+  }
+}
+
 export class ArrivalsModel {
   readonly qp: SimQp;
+  readonly level: Level;
   readonly receives: Receives;
   readonly tallies: Tallies;
   #hasWqe = false;
   #due: Due[] = [];
 
-  constructor(qp: SimQp, receives: Receives, tallies: Tallies) {
+  constructor(qp: SimQp, level: Level, receives: Receives, tallies: Tallies) {
     this.qp = qp;
+    this.level = level;
     this.receives = receives;
     this.tallies = tallies;
   }
 
   /** Takes a WQE for a message, if none is in hand. False when there is none. */
   take(): boolean {
-    this.#hasWqe ||= this.qp.rq.count() > 0;
+    this.#hasWqe ||= this.level.take();
     if (!this.#hasWqe) this.tallies.add('out_of_buffer');
     return this.#hasWqe;
   }

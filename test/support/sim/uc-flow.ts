@@ -2,7 +2,7 @@
 import { Access, SendFlag, WcOpcode, WcStatus, WrOpcode } from '../../../rnic/constants.ts';
 import * as Area from './area.ts';
 import type { Arrival } from './arrival.ts';
-import { ArrivalsModel, type Tallies } from './arrivals-model.ts';
+import { ArrivalsModel, Level, type Tallies } from './arrivals-model.ts';
 import { Broken } from './broken.ts';
 import type { SimHost, SimQp } from './host.ts';
 import { KeyState, type SharedKey } from './keys.ts';
@@ -67,7 +67,7 @@ export class UcFlow {
     this.to = to;
     this.#load = load;
     this.#random = random;
-    this.#model = new ArrivalsModel(to.qp, to.receives, to.tallies);
+    this.#model = new ArrivalsModel(to.qp, new Level(() => to.qp.rq), to.receives, to.tallies);
     this.#target = to.host.bytes.slice(to.area + Area.TARGET_AT, to.area + Area.WRITTEN_END);
   }
 
@@ -99,6 +99,7 @@ export class UcFlow {
   /** A packet of this flow comes to the peer (R-064, R-065). */
   arrive({ psn, payload }: Arrival): void {
     this.to.tallies.add('rcvd_pkts');
+    this.#model.level.begin();
     const packet = this.#packets[(psn - this.from.sqPsn) & PSN_MASK];
     if (packet === undefined) throw new Broken(`PSN ${psn} arrived, which was not sent`);
     const { sent, index } = packet;

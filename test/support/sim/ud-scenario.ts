@@ -3,7 +3,7 @@ import { QpType, SendFlag, WcFlag, WcOpcode, WcStatus, WrOpcode } from '../../..
 import type { End } from '../../referee/referee.ts';
 import * as Area from './area.ts';
 import { type Arrival, arrivalOf } from './arrival.ts';
-import { ArrivalsModel, Tallies } from './arrivals-model.ts';
+import { ArrivalsModel, Level, Tallies } from './arrivals-model.ts';
 import { Broken } from './broken.ts';
 import type { SimHost, SimQp } from './host.ts';
 import { OneWayPosts } from './one-way-posts.ts';
@@ -64,6 +64,8 @@ interface Side {
   readonly host: SimHost;
   readonly tallies: Tallies;
   readonly shared: SharedReceives | null;
+  /** Of the SRQ. */
+  readonly level: Level | null;
   readonly ports: Port[];
   /** Those attached to a group, in the order in which they came. */
   readonly members: Map<number, Port[]>;
@@ -151,10 +153,12 @@ export class UdScenario implements Scenario {
     const { hasSrq, pairs } = this.#options;
     const buffersAt = Area.SOURCE_BYTES + (pairs + 1) * PORT_BYTES;
     const bufferBytes = GRH_BYTES + this.#random.pick([100, 3000, MTU]);
+    const shared = hasSrq ? new SharedReceives(host, buffersAt, SHARED_BUFFERS, bufferBytes) : null;
     return {
       host,
       tallies: new Tallies(COUNTED),
-      shared: hasSrq ? new SharedReceives(host, buffersAt, SHARED_BUFFERS, bufferBytes) : null,
+      shared,
+      level: shared && new Level(() => shared.srq.ring),
       ports: [],
       members: new Map(GROUPS.map((group) => [group, []])),
       ah: host.createAh(peer),
@@ -162,7 +166,7 @@ export class UdScenario implements Scenario {
     };
   }
 
-  #port({ host, shared, tallies }: Side, index: number): Port {
+  #port({ host, shared, level, tallies }: Side, index: number): Port {
     const random = this.#random;
     const sqSigAll = random.chance(0.2);
     const srq = shared === null ? {} : { srq: shared.srq };
@@ -172,7 +176,7 @@ export class UdScenario implements Scenario {
     const at = Area.SOURCE_BYTES + index * PORT_BYTES;
     const bufferBytes = GRH_BYTES + random.pick([100, 3000, MTU]);
     const receives = shared ?? new OwnReceives(host, () => qp, at, OWN_BUFFERS, bufferBytes);
-    const model = new ArrivalsModel(qp, receives, tallies);
+    const model = new ArrivalsModel(qp, level ?? new Level(() => qp.rq), receives, tallies);
     return { qp, qKey, sqPsn, posts: new OneWayPosts(host, qp, sqSigAll), model, sent: [] };
   }
 
@@ -180,6 +184,7 @@ export class UdScenario implements Scenario {
 
   #arrive(side: Side, arrival: Arrival | undefined): void {
     if (arrival === undefined) return;
+    for (const { model } of side.ports) model.level.begin();
     const { destQpn } = arrival;
     if (destQpn === MULTICAST_QPN) this.#fanOut(side, arrival);
     else {

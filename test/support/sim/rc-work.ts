@@ -9,6 +9,8 @@ import { lengthOf, type Payload, payloadOf, splitSges } from './payload.ts';
 import type { SgeValue } from './work.ts';
 
 const MOST_SEND_BYTES = 60_000;
+/** Where the result of an atomic goes that has none. */
+const SPARE_WORD = Area.RESULTS_AT + Area.RESULTS * 8;
 
 /** What all flows to one host share: the word that they all add to, and what each addition found there. */
 export interface Tally {
@@ -42,6 +44,11 @@ interface Remote {
   readonly fails: Failure | undefined;
   /** The key, when it may be taken away meanwhile. */
   readonly key: SharedKey | null;
+}
+
+/** Octets that a key does not grant; `isWrite` null: neither to be read nor written. */
+interface Wrong extends Omit<Remote, 'fails' | 'key'> {
+  readonly isWrite: boolean | null;
 }
 
 type Post = (wrId: number, flags: number) => boolean;
@@ -123,7 +130,7 @@ export class RcWork {
       (signaled ? SendFlag.SIGNALED : 0) |
       (random.chance(0.15) ? SendFlag.FENCE : 0) |
       (random.chance(0.2) ? SendFlag.SOLICITED : 0);
-    const isHazard = this.#load.hasHazards && random.chance(0.02);
+    const isHazard = this.#load.hasHazards && random.chance(0.03);
     return random.pick(isHazard ? this.#hazards : this.#kinds)(nextWrId, flags);
   }
 
@@ -294,14 +301,18 @@ export class RcWork {
 
   /** R-086: what was written before it is there when it completes. */
   #postFlush(wrId: number, flags: number): boolean {
-    const { random } = this.#flow;
     const { host, area } = this.#to;
     const length = this.#length(this.#load.mostBytes);
-    const remoteAddress = area + Area.TARGET_AT + random.below(Area.TARGET_BYTES - length);
+    const at = area + Area.TARGET_AT + this.#flow.random.below(Area.TARGET_BYTES - length);
+    return this.#flush(wrId, flags, { rKey: host.key, remoteAddress: at, at, length, fails: undefined, key: null });
+  }
+
+  #flush(wrId: number, flags: number, { rKey, remoteAddress, length, fails }: Remote): boolean {
+    const { random } = this.#flow;
     const type = random.pick([Feth.GLOBAL_VISIBILITY, Feth.PERSISTENCE, Feth.GLOBAL_VISIBILITY | Feth.PERSISTENCE]);
     const flush = { length, type, level: random.below(2) };
-    const request = { wrId, opcode: WrOpcode.FLUSH, flags, remoteAddress, rKey: host.key, flush };
-    return this.#flow.submit(request, { opcode: WcOpcode.FLUSH });
+    const request = { wrId, opcode: WrOpcode.FLUSH, flags, remoteAddress, rKey, flush };
+    return this.#flow.submit(request, { opcode: WcOpcode.FLUSH, fails });
   }
 
   // ── Atomics ──
@@ -444,7 +455,7 @@ export class RcWork {
   #postMisaligned(wrId: number, flags: number): boolean {
     const { host, area } = this.#from;
     const remote = { remoteAddress: this.#to.area + Area.SWAP_WORD + 4, rKey: this.#to.host.key };
-    const sges = [host.sge(area + Area.RESULTS_AT + Area.RESULTS * 8, 8)];
+    const sges = [host.sge(area + SPARE_WORD, 8)];
     const request = { wrId, opcode: WrOpcode.ATOMIC_FETCH_AND_ADD, flags, sges, compareAdd: 1n, ...remote };
     return this.#flow.submit(request, { opcode: WcOpcode.FETCH_ADD, fails: INVALID });
   }
@@ -452,36 +463,53 @@ export class RcWork {
   /** A WRITE or READ with a key that was taken back, of another QP, or for other octets or rights. */
   #postWrongKey(wrId: number, flags: number): boolean {
     const { random } = this.#flow;
-    const wrong = this.#wrongRemote();
-    if (wrong === null) return false;
-    const remote = { ...wrong, fails: ACCESS_REFUSED, key: null };
-    return wrong.isWrite ? this.#write(wrId, flags, random.chance(0.5), remote) : this.#read(wrId, flags, remote);
+    const kinds = this.#wrongRemotes().filter((remotes) => remotes.length > 0);
+    if (kinds.length === 0) return false;
+    const { isWrite, ...range } = random.pick(random.pick(kinds));
+    const remote = { ...range, fails: ACCESS_REFUSED, key: null };
+    if (isWrite ?? random.chance(0.4)) return this.#write(wrId, flags, random.chance(0.5), remote);
+    if (isWrite === false || random.chance(0.4)) return this.#read(wrId, flags, remote);
+    return random.chance(0.5) ? this.#flush(wrId, flags, remote) : this.#wrongSwap(wrId, flags, remote);
   }
 
-  #wrongRemote(): (Omit<Remote, 'fails' | 'key'> & { isWrite: boolean }) | null {
+  /** By what is wrong with them. */
+  #wrongRemotes(): Wrong[][] {
     const { random } = this.#flow;
-    const isWrite = random.chance(0.6);
-    const key = random.pick(this.#to.keys);
-    const length = 1 + random.below(Math.max(1, Math.min(this.#load.mostBytes, key.length - 1)));
-    const range = { remoteAddress: key.base, at: key.at, length, isWrite };
-    switch (random.below(5)) {
-      case 0:
-        return key.stale.length === 0 ? null : { ...range, rKey: random.pick(key.stale) };
-      case 3:
-        return key.isSpent ? { ...range, rKey: key.key } : null;
-      case 1: {
-        const theirs = this.#strangers().flatMap(({ keys }) => keys.filter(({ kind }) => kind === 2));
-        return theirs.length === 0 ? null : { ...range, rKey: random.pick(theirs).key };
-      }
-      case 2:
-        return isUsable(key, 0) ? { ...range, rKey: key.key, length: key.length + 1 + random.below(100) } : null;
-      default: {
-        const isAllowed = (key.access & (isWrite ? Access.REMOTE_WRITE : Access.REMOTE_READ)) !== 0;
-        return !isUsable(key, 0) || isAllowed ? null : { ...range, rKey: key.key };
-      }
-    }
+    const { keys } = this.#to;
+    const range = (key: SharedKey): Omit<Wrong, 'rKey' | 'isWrite'> => {
+      const length = 1 + random.below(Math.max(1, Math.min(this.#load.mostBytes, key.length - 1)));
+      return { remoteAddress: key.base, at: key.at, length };
+    };
+    const usable = keys.filter((key) => isUsable(key, 0));
+    const theirs = this.#strangers().flatMap((end) => end.keys.filter(({ kind }) => kind === 2));
+    return [
+      keys.flatMap((key) => key.stale.map((rKey) => ({ ...range(key), rKey, isWrite: null }))),
+      keys.filter(({ isSpent }) => isSpent).map((key) => ({ ...range(key), rKey: key.key, isWrite: null })),
+      theirs.map((key) => ({ ...range(key), rKey: key.key, isWrite: null })),
+      usable.map((key) => ({
+        ...range(key),
+        rKey: key.key,
+        length: key.length + 1 + random.below(100),
+        isWrite: null,
+      })),
+      usable.filter(lacks(Access.REMOTE_READ)).map((key) => ({ ...range(key), rKey: key.key, isWrite: false })),
+      usable.filter(lacks(Access.REMOTE_WRITE)).map((key) => ({ ...range(key), rKey: key.key, isWrite: true })),
+    ];
+  }
+
+  #wrongSwap(wrId: number, flags: number, { rKey, remoteAddress, fails }: Remote): boolean {
+    const { host, area } = this.#from;
+    const sges = [host.sge(area + SPARE_WORD, 8)];
+    const aligned = Math.floor(remoteAddress / 8) * 8;
+    const request = { wrId, opcode: WrOpcode.ATOMIC_CMP_AND_SWP, flags, sges, remoteAddress: aligned, rKey };
+    return this.#flow.submit(request, { opcode: WcOpcode.COMP_SWAP, fails });
   }
 }
+
+const lacks =
+  (right: number) =>
+  ({ access }: SharedKey): boolean =>
+    (access & right) === 0;
 
 /** Whether the peer may count on this key for these rights. */
 const isUsable = ({ state, isSpent, access }: SharedKey, wanted: number): boolean =>

@@ -6,6 +6,7 @@ import { Command } from 'commander';
 import { addDecode } from './commands/decode.ts';
 import { addDemo } from './commands/demo.ts';
 import { addDevice } from './commands/device.ts';
+import { addFuzz } from './commands/fuzz.ts';
 import { addPingpong } from './commands/pingpong.ts';
 import { addRping } from './commands/rping.ts';
 import { addRun } from './commands/run.ts';
@@ -33,6 +34,7 @@ addTenant(program);
 addVrnic(program);
 addRun(program);
 addSim(program);
+addFuzz(program);
 
 try {
   await program.parseAsync();

@@ -1,4 +1,4 @@
-/** `urnic sim`, as a user runs it. */
+/** `urnic sim` and `urnic fuzz`, as a user runs them. */
 import { spawnSync } from 'node:child_process';
 import { join } from 'node:path';
 import t from 'tap';
@@ -46,5 +46,16 @@ t.test('urnic sim: refuses what is no seed', (t) => {
   const { status, stderr } = sim('--from', '-1x');
   t.not(status, 0);
   t.match(stderr, /--from/);
+  t.end();
+});
+
+t.test('urnic fuzz: the same frames for the same seed, and what became of them', (t) => {
+  const fuzz = (...argv: readonly string[]) =>
+    spawnSync(process.execPath, [CLI, 'fuzz', ...argv], { encoding: 'utf8' });
+  const [once, again] = [fuzz('--frames', '2000', '--seed', '9'), fuzz('--frames', '2000', '--seed', '9')];
+  t.equal(once.status, 0, once.stderr);
+  t.match(JSON.parse(once.stdout), { frames: 2000, counters: { rcvd_pkts: Number } });
+  t.equal(once.stdout, again.stdout);
+  t.match(fuzz('--frames', 'x'), { status: 1, stderr: /--frames/ });
   t.end();
 });

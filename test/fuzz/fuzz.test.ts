@@ -6,7 +6,7 @@ import { Frames } from './frames.ts';
 import { notReached } from './reach.ts';
 
 const FRAMES = 2_000_000;
-const MILLIS = 35_000;
+const MILLIS = 30_000;
 /** So many frames reach what must be reached, with any seed. */
 const REACH_FRAMES = 120_000;
 

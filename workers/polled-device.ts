@@ -11,7 +11,7 @@ import { clock, IdleClock } from './clock.ts';
 import type { DeviceLink, Driver, LinkCommand, LinkEvent } from './device-link.ts';
 import { ENGINE_PARTS } from './engine-parts.ts';
 import * as Libc from './linux/libc.ts';
-import { RunQueue } from './linux/scheduling.ts';
+import { Crowd } from './linux/scheduling.ts';
 import type { LocalDevice } from './local-device.ts';
 import type { LinkReply } from './messages.ts';
 import { Sleeper } from './sleeper.ts';
@@ -36,7 +36,7 @@ class PolledDevice implements LocalDevice, Driver {
   readonly #sleeper = new Sleeper();
   readonly #timer: NodeJS.Timeout;
   readonly #clock = new IdleClock();
-  readonly #runQueue = new RunQueue();
+  readonly #crowd = new Crowd();
   readonly #spinMicros: number;
   #isIdle = false;
   #refreshAt: Micros = 0;
@@ -101,7 +101,7 @@ class PolledDevice implements LocalDevice, Driver {
 
   /** Who is told to spin always does. */
   #isCrowded(now: Micros): boolean {
-    return this.#spinMicros !== Number.POSITIVE_INFINITY && this.#runQueue.isCrowded(now);
+    return this.#spinMicros !== Number.POSITIVE_INFINITY && this.#crowd.isHere(now);
   }
 
   async statistics() {
@@ -118,7 +118,7 @@ class PolledDevice implements LocalDevice, Driver {
     for (const link of this.#links) link.end(`${this.name}: the vRNIC has ended`);
     this.#isOpen = false;
     this.#vrnic.close(clock());
-    this.#runQueue.close();
+    this.#crowd.close();
     this.#sleeper.close();
   }
 

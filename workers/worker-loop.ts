@@ -9,10 +9,11 @@ import type { EngineParts } from './engine.ts';
 import { useLedger } from './linux/descriptors.ts';
 import * as Libc from './linux/libc.ts';
 import { enterNetworkNamespace } from './linux/namespace.ts';
-import { preferThisThread, RunQueue } from './linux/scheduling.ts';
+import { Crowd, preferThisThread } from './linux/scheduling.ts';
 import type { ControlAnswer, ControlMessage, HostedProgram, LinkMessage } from './messages.ts';
 import { beginLinks, breatheLinks, came, closeLinks, meet, part, setLinksSleeping, went } from './overlay/elsewhere.ts';
 import { openSwitchPort, type SwitchPort, type SwitchPortConfig } from './overlay/switch-port.ts';
+import { Patience } from './patience.ts';
 import { Sleeper } from './sleeper.ts';
 import { Turns } from './turns.ts';
 import { openVrnic, type Vrnic } from './vrnic.ts';
@@ -46,7 +47,7 @@ const MESSAGE_COUNT_MAX = 32;
 export class WorkerLoop {
   readonly #control: MessagePort;
   readonly #bell: Bell;
-  readonly #spinMicros: number;
+  readonly #patience: Patience;
   readonly #turnMicros: number;
   readonly #parts: EngineParts;
   readonly #vrnics: Vrnic[] = [];
@@ -54,7 +55,9 @@ export class WorkerLoop {
   readonly #attachments = new Map<MessagePort, Attachment>();
   readonly #sleeper = new Sleeper();
   readonly #clock = new IdleClock();
-  readonly #runQueue = new RunQueue();
+  readonly #crowd = new Crowd();
+  /** Runs before ordinary threads. */
+  #isPreferred = false;
   #isStopped = false;
   #busyAt: Micros = 0;
   #namespace: string | undefined;
@@ -65,10 +68,9 @@ export class WorkerLoop {
     beginLinks(task.hasOthers);
     this.#control = task.control;
     this.#bell = new Bell(task.bell, task.wakeFd);
-    this.#spinMicros = task.spin === 'always' ? Number.POSITIVE_INFINITY : task.spin;
+    this.#patience = new Patience(task.spin);
     this.#turnMicros = task.turnMicros;
     this.#parts = parts;
-    if (task.spin !== 'always') preferThisThread();
   }
 
   /** Until `shutdown`. */
@@ -89,7 +91,7 @@ export class WorkerLoop {
     for (const port of this.#attachments.keys()) port.close();
     this.#control.close();
     this.#bell.close();
-    this.#runQueue.close();
+    this.#crowd.close();
     this.#sleeper.close();
   }
 
@@ -108,15 +110,22 @@ export class WorkerLoop {
   /** Nothing to do: lets others have the core if they want it, or sleeps when it has been so for long enough. True when time has passed. */
   #rest(now: Micros, turnAt: Micros): boolean {
     const idleMicros = now - this.#busyAt;
-    if (idleMicros >= this.#spinMicros || this.#isCrowded(now)) this.#sleep(now, turnAt);
+    if (idleMicros >= this.#patience.micros || this.#isCrowded(now)) this.#sleep(now, turnAt);
     else if (idleMicros >= YIELD_MICROS) Libc.schedYield();
     else return false;
     return true;
   }
 
-  /** Who is told to spin always does. */
+  /**
+   * Who is told to spin always does. In a crowd a worker sleeps whenever it has nothing to do and runs before ordinary threads when it has: a program that polls its CQ
+   * would keep it from the core for a scheduler's slice, some milliseconds. Otherwise it is one of them, or no program could wake up beside it.
+   */
   #isCrowded(now: Micros): boolean {
-    return this.#spinMicros !== Number.POSITIVE_INFINITY && this.#runQueue.isCrowded(now);
+    if (this.#patience.isEndless) return false;
+    const isCrowded = this.#crowd.isHere(now);
+    if (isCrowded !== this.#isPreferred) preferThisThread(isCrowded);
+    this.#isPreferred = isCrowded;
+    return isCrowded;
   }
 
   #breathe(now: Micros): boolean {
@@ -135,7 +144,10 @@ export class WorkerLoop {
       let deadline = until;
       for (const vrnic of this.#vrnics) deadline = Math.min(deadline, vrnic.watch(this.#sleeper, now));
       for (const port of this.#ports) deadline = Math.min(deadline, port.watch(this.#sleeper, now));
-      if (deadline > now) this.#sleeper.sleep(deadline - now);
+      if (deadline > now) {
+        this.#sleeper.sleep(deadline - now);
+        this.#patience.slept(clock() - now);
+      }
     }
     this.#wakeUp();
   }

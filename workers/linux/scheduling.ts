@@ -1,60 +1,79 @@
-/** How the kernel's scheduler sees a worker, and how much it has to do. sched(7), proc_loadavg(5). */
+/** How the kernel's scheduler treats this thread, and what others want of its core. sched(7); schedstat: Linux, Documentation/scheduler/sched-stats.rst. */
 
 import { openSync } from 'node:fs';
-import { availableParallelism } from 'node:os';
+import type { Micros } from '../../wire/types.ts';
 import { Arena } from './arena.ts';
 import { closeOwned, own } from './descriptors.ts';
 import * as Libc from './libc.ts';
 
+const SCHED_OTHER = 0;
 const SCHED_RR = 2;
 const PRIORITY = 1;
-const TEXT_BYTES = 128;
-const LOOK_MICROS = 2000;
+const TEXT_BYTES = 64;
 const SPACE = 0x20;
-const SLASH = 0x2f;
 const ZERO = 0x30;
+const LOOK_MICROS = 20_000;
+/** Of the time in which a thread wanted to run it may wait so much: a program that wakes now and then takes less, one that polls takes half. */
+const CROWD_SHARE = 0.4;
+/** So long a crowd is taken for granted; then it has to show again. */
+const CROWD_MICROS = 500_000;
 
 const scratch = new Arena(16);
 
-/**
- * Puts the calling thread before ordinary ones. A program that polls its CQ would otherwise keep the worker from its core for a scheduler's slice, some milliseconds;
- * a worker sleeps as soon as it has nothing to do. False without CAP_SYS_NICE: then it takes its turn like everybody.
- */
-export function preferThisThread(): boolean {
-  scratch.view.setInt32(0, PRIORITY, true);
-  return Libc.schedSetscheduler(0, SCHED_RR, scratch.address) === 0;
+/** Puts the calling thread before ordinary ones, or back among them. False without CAP_SYS_NICE: it takes its turn like everybody. */
+export function preferThisThread(isPreferred: boolean): boolean {
+  scratch.view.setInt32(0, isPreferred ? PRIORITY : 0, true);
+  return Libc.schedSetscheduler(0, isPreferred ? SCHED_RR : SCHED_OTHER, scratch.address) === 0;
 }
 
-/** Whether more threads want to run than there are cores: then a worker that polls in vain takes a core from the program it works for. */
-export class RunQueue {
+/** Whether this thread has to wait for a core for long: then, polling in vain, it takes one from the program that it works for. */
+export class Crowd {
   readonly #text = new Arena(TEXT_BYTES);
-  readonly #cores = availableParallelism();
-  #fd: number | null = null;
-  #lookedAt = Number.NEGATIVE_INFINITY;
-  #isCrowded = false;
+  /** Of the thread that made this; −1 where the kernel does not say: then there is no crowd. */
+  readonly #fd = openSchedstat();
+  #lookAt = 0;
+  /** Nanoseconds of this thread on a core and in line for one, as last read; −1 before. */
+  #ran = -1;
+  #waited = 0;
+  #isHere = false;
 
-  isCrowded(now: number): boolean {
-    if (now - this.#lookedAt < LOOK_MICROS) return this.#isCrowded;
-    this.#lookedAt = now;
-    this.#isCrowded = this.#running() > this.#cores;
-    return this.#isCrowded;
+  isHere(now: Micros): boolean {
+    if (now < this.#lookAt) return this.#isHere;
+    const ran = this.#ran;
+    const waited = this.#waited;
+    this.#read();
+    const waitedSince = this.#waited - waited;
+    const wanted = this.#ran - ran + waitedSince;
+    // Who goes before others does not see that they wait: the look that ends a crowd only begins to measure again.
+    this.#isHere = !this.#isHere && ran >= 0 && waitedSince > wanted * CROWD_SHARE;
+    this.#lookAt = now + (this.#isHere ? CROWD_MICROS : LOOK_MICROS);
+    return this.#isHere;
   }
 
   close(): void {
-    if (this.#fd !== null) closeOwned(this.#fd);
-    this.#fd = null;
+    if (this.#fd >= 0) closeOwned(this.#fd);
   }
 
-  /** The fourth field, `running/all`. */
-  #running(): number {
-    this.#fd ??= own(openSync('/proc/loadavg', 'r'));
+  /** `ran waited slices`, of which the first two. */
+  #read(): void {
+    if (this.#fd < 0) return;
     const length = Libc.pread(this.#fd, this.#text.address, TEXT_BYTES, 0);
     const { bytes } = this.#text;
-    let running = 0;
-    for (let at = 0, field = 0; at < length && bytes[at] !== SLASH; at++) {
-      if (bytes[at] === SPACE) field++;
-      else if (field === 3) running = running * 10 + bytes[at]! - ZERO;
-    }
-    return running;
+    const end = Math.max(0, length);
+    let at = 0;
+    let number = 0;
+    for (; at < end && bytes[at] !== SPACE; at++) number = number * 10 + bytes[at]! - ZERO;
+    this.#ran = number;
+    number = 0;
+    for (at++; at < end && bytes[at] !== SPACE; at++) number = number * 10 + bytes[at]! - ZERO;
+    this.#waited = number;
+  }
+}
+
+function openSchedstat(): number {
+  try {
+    return own(openSync('/proc/thread-self/schedstat', 'r'));
+  } catch {
+    return -1;
   }
 }

@@ -13,7 +13,7 @@ import { Framing, type Path } from './path.ts';
 
 /** What the writer remembers of a port: the frame that the next packet may join. */
 class PortState {
-  readonly burst: TransmitBurst;
+  burst: TransmitBurst;
   /** Path of the frame that is open, null when none is. */
   path: Path | null = null;
   frame = -1;
@@ -82,6 +82,15 @@ export class PacketWriter {
     this.view = first.burst.view;
     this.bytes = first.burst.bytes;
     for (const burst of bursts) registerArena(burst.bytes);
+  }
+
+  /** What goes to this port is laid out in that burst from now on. */
+  lend(port: number, burst: TransmitBurst): void {
+    const state = this.#ports[port]!;
+    if (state.burst === burst) return;
+    state.burst = burst;
+    state.path = null;
+    registerArena(burst.bytes);
   }
 
   /** One packet is all that is laid out for the port of the last one, and the next one would join it in a super-frame. */

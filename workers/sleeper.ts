@@ -17,10 +17,14 @@ const VALUE_AT = 16;
 const TIMEOUT_AT = 32;
 const POLLFDS_AT = 48;
 const POLLFD_BYTES = 8;
+/** Descriptors above stand in the set as often as they are added. */
+const DESCRIPTORS = 8192;
 
 export class Sleeper {
   #memory = new Arena(POLLFDS_AT + 16 * POLLFD_BYTES);
   #count = 0;
+  /** By descriptor: its number in the set, if it is in it. Ports share sockets. */
+  readonly #places = new Int32Array(DESCRIPTORS);
   /** −1: none yet; −2: there is none to be had, and ppoll's own timeout has to do. */
   #timerFd = -1;
   /** When the timer goes off, or went off. */
@@ -35,13 +39,15 @@ export class Sleeper {
   add(fileDescriptor: number, forRoom: boolean): void {
     // Ports without one.
     if (fileDescriptor < 0) return;
+    const events = forRoom ? Linux.POLLIN | Linux.POLLOUT : Linux.POLLIN;
+    if (this.#has(fileDescriptor)) return this.#widen(fileDescriptor, events);
     const at = POLLFDS_AT + this.#count * POLLFD_BYTES;
     if (at + POLLFD_BYTES > this.#memory.bytes.length) this.#grow();
     const { view } = this.#memory;
     view.setInt32(at, fileDescriptor, true);
-    view.setInt16(at + 4, forRoom ? Linux.POLLIN | Linux.POLLOUT : Linux.POLLIN, true);
+    view.setInt16(at + 4, events, true);
     view.setInt16(at + 6, 0, true);
-    this.#count++;
+    this.#places[fileDescriptor] = this.#count++;
   }
 
   /** @param micros at most, 0 or more; Infinity: until something comes. */
@@ -57,6 +63,18 @@ export class Sleeper {
   close(): void {
     if (this.#timerFd >= 0) closeOwned(this.#timerFd);
     this.#timerFd = -2;
+  }
+
+  #has(fileDescriptor: number): boolean {
+    const place = this.#places[fileDescriptor] ?? this.#count;
+    if (place >= this.#count) return false;
+    return this.#memory.view.getInt32(POLLFDS_AT + place * POLLFD_BYTES, true) === fileDescriptor;
+  }
+
+  #widen(fileDescriptor: number, events: number): void {
+    const { view } = this.#memory;
+    const at = POLLFDS_AT + this.#places[fileDescriptor]! * POLLFD_BYTES + 4;
+    view.setInt16(at, view.getInt16(at, true) | events, true);
   }
 
   /** The timer goes off in time, or earlier. False when there is none. */

@@ -68,7 +68,7 @@ class WorkerHandle {
   #nextId = 1;
   #hasEnded = false;
 
-  constructor(pool: Piscina, settings: Pick<WorkerTask, 'spin' | 'turnMicros' | 'hasOthers'>, number: number) {
+  constructor(pool: Piscina, settings: Pick<WorkerTask, 'spin' | 'turnMicros'>, number: number) {
     this.number = number;
     const { port1, port2 } = new MessageChannel();
     this.#control = port1;
@@ -311,7 +311,7 @@ export class Supervisor {
   #newWorker(): WorkerHandle {
     const worker = new WorkerHandle(
       this.#pool,
-      { spin: this.#spin, turnMicros: this.#turnMicros, hasOthers: this.#workerCountMax > 1 },
+      { spin: this.#spin, turnMicros: this.#turnMicros },
       this.#workerCount++,
     );
     this.#workers.add(worker);

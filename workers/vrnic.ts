@@ -25,7 +25,6 @@ import { type Identity, identified } from './identity.ts';
 import { addressesOf, type Netdev } from './linux/netdev.ts';
 import type { HostedProgram } from './messages.ts';
 import { Neighbours } from './neighbours.ts';
-import { mayWait } from './overlay/elsewhere.ts';
 import { type Connection, LOCAL_PORT, type Overlay } from './overlay/overlay.ts';
 import { type TenantPlace, takePlace } from './overlay/place.ts';
 import { TRANSLATED_PORT } from './overlay/translation.ts';
@@ -39,6 +38,7 @@ import { LoopbackPort } from './ports/loopback.ts';
 import { type QueueAllocator, QueueSlabs } from './queue-slabs.ts';
 import { Receiver } from './receive.ts';
 import type { Sleeper } from './sleeper.ts';
+import { TransmitBursts } from './transmit-bursts.ts';
 import type { VrnicConfig } from './vrnic-config.ts';
 
 /** QPNs 0 and 1 are special, 0xffffff is multicast. */
@@ -48,6 +48,8 @@ const REORDER_WINDOW = 1024; // as much as a congestion window holds: less, and 
 const LOOPBACK_BURST_BYTES = 1 << 18;
 const RANDOM_WORDS = 64;
 const TIMERS_PUT_OFF_MAX = 16;
+/** The first may have fired a timer, whose packet the second sends. */
+const QUIET_BREATHS = 2;
 /** Frames wait for room that no descriptor announces (a full qdisc). */
 const BLOCKED_MICROS: Micros = 500;
 
@@ -63,14 +65,12 @@ interface Link {
 const received = new ReceiveBurst();
 registerArena(received.bytes);
 
-/** And one for what they send each other, where no other worker may have to be waited for: it is read before the breath goes on. */
-const handed = new TransmitBurst(LOOPBACK_BURST_BYTES);
-
-function newBurst(port: number): TransmitBurst {
-  if (port === LOCAL_PORT && !mayWait()) return handed;
-  if (port === LOOPBACK_PORT || port === LOCAL_PORT) return new TransmitBurst(LOOPBACK_BURST_BYTES);
-  return new TransmitBurst(BURST_BYTES, BURST_FRAMES, FRAME_HEADROOM);
-}
+const wireBursts = new TransmitBursts(() => new TransmitBurst(BURST_BYTES, BURST_FRAMES, FRAME_HEADROOM));
+const memoryBursts = new TransmitBursts(() => new TransmitBurst(LOOPBACK_BURST_BYTES));
+const loopbackBursts = new TransmitBursts(() => new TransmitBurst(LOOPBACK_BURST_BYTES));
+const hostBursts = new TransmitBursts(() => new TransmitBurst(BURST_BYTES, BURST_FRAMES, FRAME_HEADROOM));
+/** By port of a vRNIC, and for all vRNICs of a thread. */
+const BURSTS: readonly TransmitBursts[] = [wireBursts, loopbackBursts, memoryBursts, hostBursts];
 
 /** Opens the port and builds the vRNIC around it; nothing is left open when that fails. */
 export function openVrnic(config: VrnicConfig, parts: EngineParts): Vrnic {
@@ -114,11 +114,14 @@ export class Vrnic {
   readonly #place: TenantPlace | null;
   readonly #takeVxlan = (burst: ReceiveBurst, i: number, now: Micros): void => {
     this.#clock.now = now;
+    this.stir();
     this.#receivers[WIRE_PORT]!.handleOne(burst, i, 'vxlan', WIRE_PORT, now);
   };
   readonly #isConnected = (qpn: number): boolean => this.engine.isConnected(qpn);
   readonly #receive = received;
-  readonly #bursts: readonly TransmitBurst[];
+  /** By port: frames that it has not taken yet. */
+  readonly #kept: (TransmitBurst | null)[];
+  #keptCount = 0;
   readonly #writer: PacketWriter;
   /** Before its tenant's quotas. */
   readonly #limits: RnicLimits;
@@ -135,6 +138,10 @@ export class Vrnic {
   readonly #random = new Uint32Array(RANDOM_WORDS);
   #randomLeft = 0;
   #hasMore = false;
+  /** Breaths in a row that found nothing to do. */
+  #quietBreaths = 0;
+  /** After so many as there must be: its deadline then. */
+  #dueAt: Micros = 0;
   /** Breaths in a row that have put off the timers. */
   #timersPutOff = 0;
   readonly #event: EngineEvent = { kind: 0, context: 0, code: 0, handle: 0, channel: 0, cookie: 0n };
@@ -156,8 +163,9 @@ export class Vrnic {
     ];
     if (local) this.ports.push(local);
     if (translation) this.ports.push(translation.port);
-    this.#bursts = this.ports.map((_, i) => newBurst(i));
-    this.#writer = new PacketWriter(this.#bursts, this.#random32() & 0xffff, LOOPBACK_PORT);
+    this.#kept = this.ports.map(() => null);
+    const bursts = this.ports.map((_, i) => BURSTS[i]!.current);
+    this.#writer = new PacketWriter(bursts, this.#random32() & 0xffff, LOOPBACK_PORT);
     const limits = { ...DEFAULT_LIMITS, ...config.limits };
     this.#limits = limits;
     this.#slots = limits.qps;
@@ -191,6 +199,7 @@ export class Vrnic {
     this.#receivers.push(translated);
     translation.port.sink = (burst, i, now) => {
       this.#clock.now = now;
+      this.stir();
       translated.handleOne(burst, i, 'ethernet', TRANSLATED_PORT, now);
     };
     this.#links.push({ neighbours: translation.neighbours, port: TRANSLATED_PORT, changes: 0 });
@@ -208,19 +217,46 @@ export class Vrnic {
       if (this.#place.translation !== null) this.#place.translation.port.now = now;
     }
     let busy = this.#takeDoorbells(now);
-    this.#breatheNeighbours(now);
-    busy = (mayTransmit ? this.#transmit(now) : this.#holdBack(now)) || busy;
+    const isDue = this.#isDue(now) || busy;
+    if (isDue) {
+      this.#breatheNeighbours(now);
+      busy = (mayTransmit ? this.#transmit(now) : this.#holdBack(now)) || busy;
+    }
     let received = false;
     for (let i = 0; i < this.ports.length; i++) received = this.#receiveFrom(i, now) || received;
+    if (!isDue && !received) return false;
     this.#fireTimers(received, now);
     busy = busy || received;
     while (this.engine.pollEvent(this.#event)) this.#deliver(this.#event);
     this.#deliverCmEvents();
-    return busy || this.#hasMore;
+    busy = busy || this.#hasMore;
+    this.#settle(busy, now);
+    return busy;
+  }
+
+  /** Something has come to it from outside of its breath. */
+  stir(): void {
+    this.#quietBreaths = 0;
+  }
+
+  /** After two breaths in vain only doorbells and frames are looked for until its next deadline: a worker has many vRNICs, of which few have something to do. */
+  #isDue(now: Micros): boolean {
+    if (this.#quietBreaths >= QUIET_BREATHS && now < this.#dueAt) return false;
+    if (this.#quietBreaths >= QUIET_BREATHS) this.#quietBreaths = 0;
+    return true;
+  }
+
+  #settle(isBusy: boolean, now: Micros): void {
+    this.#quietBreaths = isBusy ? 0 : this.#quietBreaths + 1;
+    if (this.#quietBreaths === QUIET_BREATHS) this.#dueAt = this.#nextDeadline(now);
   }
 
   /** The moment at which something is due; Infinity when nothing is. */
   pollTimeout(now: Micros): Micros {
+    return this.#quietBreaths >= QUIET_BREATHS ? this.#dueAt : this.#nextDeadline(now);
+  }
+
+  #nextDeadline(now: Micros): Micros {
     const pace = this.#pace;
     const isPaced = pace !== null && pace.isWaiting;
     let next = isPaced ? Math.min(pace.readyAt(now), this.engine.pollTimeout(false)) : this.engine.pollTimeout();
@@ -257,8 +293,7 @@ export class Vrnic {
   watch(sleeper: Sleeper, now: Micros): Micros {
     let deadline = this.pollTimeout(now);
     for (let i = 0; i < this.ports.length; i++) {
-      const burst = this.#bursts[i]!;
-      const isBlocked = burst.sent < burst.count;
+      const isBlocked = this.#kept[i] !== null;
       sleeper.add(this.ports[i]!.fileDescriptor, isBlocked);
       if (isBlocked) deadline = Math.min(deadline, now + BLOCKED_MICROS);
     }
@@ -289,9 +324,15 @@ export class Vrnic {
       return undefined;
     }
     const application = new Application(port, context, page, program, {
-      execute: (id, command, now) => this.engine.execute(id, command, now),
+      execute: (id, command, now) => {
+        this.stir();
+        return this.engine.execute(id, command, now);
+      },
       newMemory: (buffer, byteOffset) => this.#parts.newMemory(buffer, byteOffset),
-      resolve: (av, transport, local, remote, now) => this.#resolver.resolve(av, transport, local, remote, now),
+      resolve: (av, transport, local, remote, now) => {
+        this.stir();
+        return this.#resolver.resolve(av, transport, local, remote, now);
+      },
       refuseConnection: (now) => this.#refuseConnection(now),
       opened: (qpn, transport, av, path) => this.#opened(qpn, transport, av, path),
     });
@@ -302,6 +343,7 @@ export class Vrnic {
 
   detach(application: Application, now: Micros): void {
     if (!this.#applications.delete(application.context)) return;
+    this.stir();
     this.#listApplications();
     this.engine.closeContext(application.context, now);
     this.#slabs.close(application.context);
@@ -312,6 +354,7 @@ export class Vrnic {
   setTenant(tenant: Tenant): number {
     const overlay = this.#overlay;
     if (!overlay) return 0;
+    this.stir();
     const ended = overlay.update(tenant, this.#isConnected);
     for (const qpn of ended) this.engine.revoke(qpn);
     this.#setLimits(tenant);
@@ -341,6 +384,7 @@ export class Vrnic {
   }
 
   setGids(gids: readonly Uint8Array[]): void {
+    this.stir();
     const entries = gids.map((gid) => ({ gid }));
     this.#gids = entries;
     this.engine.setGids(entries);
@@ -364,6 +408,7 @@ export class Vrnic {
 
   /** @throws Error of open. */
   capture(target: CaptureTarget | undefined): void {
+    this.stir();
     const wire = this.ports[WIRE_PORT]!;
     const plain = wire instanceof CapturePort ? wire.end() : wire;
     this.ports[WIRE_PORT] = target ? new CapturePort(plain, new CaptureFile(target, plain.name)) : plain;
@@ -388,6 +433,7 @@ export class Vrnic {
 
   close(now: Micros): void {
     for (const application of this.#applications.values()) this.detach(application, now);
+    for (const [i, burst] of this.#kept.entries()) if (burst !== null) this.#giveBack(i, burst);
     for (const port of this.ports) port.close();
   }
 
@@ -421,6 +467,7 @@ export class Vrnic {
     this.#receivers.push(receiver);
     local.sink = (burst, i, now) => {
       this.#clock.now = now;
+      this.stir();
       receiver.handleLocal(burst, i, LOCAL_PORT, now);
     };
   }
@@ -473,12 +520,10 @@ export class Vrnic {
 
   /** One burst for each port: receiving gets its turn in between. */
   #transmit(now: Micros): boolean {
-    const isFree = this.#flush();
-    if (isFree) this.#poll(now);
-    let sent = false;
-    for (const burst of this.#bursts) if (burst.count > 0) sent = true;
-    if (isFree && sent) this.#flush();
-    return sent;
+    if (!this.#flushKept()) return true;
+    for (let i = 0; i < this.ports.length; i++) this.#writer.lend(i, BURSTS[i]!.current);
+    this.#poll(now);
+    return this.#flush();
   }
 
   /** True when there is something to send. */
@@ -503,16 +548,35 @@ export class Vrnic {
     this.#hasMore = hasMore && (!writer.isPaced || writer.isFull);
   }
 
-  /** True when every port has taken everything. */
+  /** True when there was something. What a port does not take is kept. */
   #flush(): boolean {
-    let isFree = true;
-    for (let i = 0; i < this.#bursts.length; i++) {
-      const burst = this.#bursts[i]!;
+    let isBusy = false;
+    for (let i = 0; i < this.ports.length; i++) {
+      const burst = BURSTS[i]!.current;
       if (burst.count === 0) continue;
+      isBusy = true;
       if (this.ports[i]!.transmit(burst)) burst.reset();
-      else isFree = false;
+      else {
+        this.#kept[i] = BURSTS[i]!.keep();
+        this.#keptCount++;
+      }
     }
-    return isFree;
+    return isBusy;
+  }
+
+  /** True when every port has taken what it would not before. */
+  #flushKept(): boolean {
+    for (let i = 0; i < this.#kept.length && this.#keptCount > 0; i++) {
+      const burst = this.#kept[i]!;
+      if (burst !== null && this.ports[i]!.transmit(burst)) this.#giveBack(i, burst);
+    }
+    return this.#keptCount === 0;
+  }
+
+  #giveBack(port: number, burst: TransmitBurst): void {
+    BURSTS[port]!.giveBack(burst);
+    this.#kept[port] = null;
+    this.#keptCount--;
   }
 
   #deliverCmEvents(): void {

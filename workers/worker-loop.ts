@@ -11,7 +11,7 @@ import * as Libc from './linux/libc.ts';
 import { enterNetworkNamespace } from './linux/namespace.ts';
 import { Crowd, preferThisThread } from './linux/scheduling.ts';
 import type { ControlAnswer, ControlMessage, HostedProgram, LinkMessage } from './messages.ts';
-import { beginLinks, breatheLinks, came, closeLinks, meet, part, setLinksSleeping, went } from './overlay/elsewhere.ts';
+import { breatheLinks, came, closeLinks, meet, part, setLinksSleeping, went } from './overlay/elsewhere.ts';
 import { openSwitchPort, type SwitchPort, type SwitchPortConfig } from './overlay/switch-port.ts';
 import { Patience } from './patience.ts';
 import { Sleeper } from './sleeper.ts';
@@ -27,8 +27,6 @@ export interface WorkerTask {
   readonly spin: Spin;
   /** Node's event loop gets a turn this often: closed ports, console output. */
   readonly turnMicros: Micros;
-  /** The supervisor may have more workers. */
-  readonly hasOthers: boolean;
   /** Where the thread writes down what it has open (workers/linux/descriptors.ts). */
   readonly ledger: SharedArrayBuffer;
 }
@@ -65,7 +63,6 @@ export class WorkerLoop {
 
   constructor(task: WorkerTask, parts: EngineParts) {
     useLedger(task.ledger);
-    beginLinks(task.hasOthers);
     this.#control = task.control;
     this.#bell = new Bell(task.bell, task.wakeFd);
     this.#patience = new Patience(task.spin);
@@ -183,6 +180,7 @@ export class WorkerLoop {
     for (let count = 0; count < MESSAGE_COUNT_MAX; count++) {
       const mail = receiveMessageOnPort(attachment.port);
       if (!mail) return;
+      attachment.vrnic.stir();
       this.#handleLink(attachment, mail.message as LinkMessage, now);
     }
     this.#bell.announceMail(); // there may be more: next breath

@@ -134,6 +134,28 @@ t.test('writer: each port has its own burst and numbers', (t) => {
   t.end();
 });
 
+t.test('writer: a burst that is lent in the middle of a super-frame begins with all headers', (t) => {
+  const bursts = [new TransmitBurst(), new TransmitBurst()];
+  const path = pathBetween(A, B, { framing: Framing.HEADER_ONCE });
+  const writer = new PacketWriter([bursts[0]!], 9);
+  put(writer, path, 0, 64);
+  writer.lend(0, bursts[1]!);
+  put(writer, path, 1, 64);
+  put(writer, path, 2, 64);
+  writer.lend(0, bursts[0]!);
+  put(writer, path, 3, 64);
+  t.same(
+    bursts.map(({ count }) => count),
+    [2, 1],
+    'nothing is added to a frame of before',
+  );
+  t.same(
+    seen(bursts[1]!, path).map(({ psn }) => psn),
+    [1, 2],
+  );
+  t.end();
+});
+
 t.test('writer: a full burst refuses, and what was begun and not ended leaves no trace', (t) => {
   const burst = new TransmitBurst(8192, 2);
   const path = pathBetween(A, B);

@@ -48,6 +48,20 @@ t.test('sleeper: wakes for the bell, with a timer and without one', async (t) =>
   }
 });
 
+t.test('sleeper: a descriptor that is added twice wakes for room, too, if it was asked for once', async (t) => {
+  const { sleeper, bell } = setUp(t);
+  for (const isRoomAskedFor of [false, true]) {
+    const begin = clock();
+    sleeper.reset();
+    sleeper.add(bell.fileDescriptor, false);
+    sleeper.add(bell.fileDescriptor, isRoomAskedFor);
+    sleeper.add(bell.fileDescriptor, false);
+    sleeper.sleep(isRoomAskedFor ? HOUR : 3000);
+    if (!isRoomAskedFor) t.ok(clock() - begin >= 2900, 'a bell that nobody rang has nothing to read');
+    else t.pass('but room to write');
+  }
+});
+
 t.test('sleeper: keeps its time by ppoll where it has no timer', async (t) => {
   const { sleeper, bell } = setUp(t);
   sleeper.close();

@@ -4,11 +4,13 @@
  *     0  name *        8  name octets       16  iovec *     24  iovecs
  *     32 control *     40 control octets    48  flags       56  octets received or sent
  */
+import { boxed } from '../../wire/arena.ts';
 import { Arena } from './arena.ts';
 import * as Libc from './libc.ts';
 
 const HEADER_BYTES = 64;
 const IOVEC_BYTES = 16;
+const LENGTH_AT = 56;
 const round8 = (bytes: number): number => (bytes + 7) & ~7;
 
 export class MessageBatch {
@@ -84,15 +86,27 @@ export class MessageBatch {
 
   /** Octets of message i, its small area included. */
   byteLength(i: number): number {
-    return this.memory.view.getUint32(i * HEADER_BYTES + 56, true);
+    return this.memory.view.getUint32(i * HEADER_BYTES + LENGTH_AT, true);
   }
 
   receive(fd: number, count: number, flags: number): number {
-    return Libc.recvmmsg(fd, this.memory.address, count, flags, 0);
+    return Libc.recvmmsg(fd, boxed(this.memory.address), count, flags, 0);
   }
 
   send(fd: number, count: number, flags: number): number {
-    return Libc.sendmmsg(fd, this.memory.address, count, flags);
+    return Libc.sendmmsg(fd, boxed(this.memory.address), count, flags);
+  }
+
+  /** The cheaper call for message 0 alone. Its octets, or -1. */
+  receiveOne(fd: number, flags: number): number {
+    const bytes = Libc.recvmsg(fd, boxed(this.memory.address), flags);
+    if (bytes >= 0) this.memory.view.setUint32(LENGTH_AT, bytes, true);
+    return bytes;
+  }
+
+  /** Message 0 alone: its octets, or -1. */
+  sendOne(fd: number, flags: number): number {
+    return Libc.sendmsg(fd, boxed(this.memory.address), flags);
   }
 
   #layOut(i: number): void {

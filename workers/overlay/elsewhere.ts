@@ -66,7 +66,6 @@ const vteps = new Map<string, VtepElsewhere>();
 /** By worker. */
 const links = new Map<number, Link>();
 let list: readonly Link[] = [];
-let mayHaveOthers = false;
 let breath: Micros = 0;
 
 export function elsewhereOf(vtep: Uint8Array): VtepElsewhere {
@@ -75,14 +74,6 @@ export function elsewhereOf(vtep: Uint8Array): VtepElsewhere {
   vteps.set(key, known);
   return known;
 }
-
-/** @param hasOthers there may be more workers than this one. */
-export function beginLinks(hasOthers: boolean): void {
-  mayHaveOthers = hasOthers;
-}
-
-/** Whether a port may find a link full: then what it sends waits in a burst of its own. */
-export const mayWait = (): boolean => mayHaveOthers;
 
 /** @param members whom the other worker has. */
 export function meet(end: LinkEnd, members: readonly Member[]): void {

@@ -29,6 +29,8 @@ export interface Port {
   readonly framing: Framing;
   /** To sleep on with poll(2); -1 when there is none: the port calls back (`cap`, `raw-socket`: main thread only, see workers/bridge.ts), or a file. */
   readonly fileDescriptor: number;
+  /** Ports that have two to sleep on. */
+  readonly secondDescriptor?: number;
   readonly counters: PortCounters;
   /** Fills `burst` from its start (never more than it holds). Returns the frames read, those that it gave to others among them; 0 when there are none. Never blocks. */
   receive(burst: ReceiveBurst): number;

@@ -16,7 +16,7 @@ export type PortConfig = (
   /** `netdev` where the other end leads to one. */
   | { readonly kind: 'memory'; readonly end: MemoryEnd; readonly netdev?: string }
   /** A place in a tenant's network: `overlay` says which. */
-  | ({ readonly kind: 'vxlan'; readonly netdev?: string } & VxlanPortConfig)
+  | ({ readonly kind: 'vxlan' } & VxlanPortConfig)
   | { readonly kind: 'pcap_file'; readonly read?: string; readonly write?: string; readonly mtu?: number }
 ) & {
   /** Loses, repeats, reorders and spoils frames, from a seed. */

@@ -294,7 +294,9 @@ export class Vrnic {
     let deadline = this.pollTimeout(now);
     for (let i = 0; i < this.ports.length; i++) {
       const isBlocked = this.#kept[i] !== null;
-      sleeper.add(this.ports[i]!.fileDescriptor, isBlocked);
+      const port = this.ports[i]!;
+      sleeper.add(port.fileDescriptor, isBlocked);
+      if (port.secondDescriptor !== undefined) sleeper.add(port.secondDescriptor, false);
       if (isBlocked) deadline = Math.min(deadline, now + BLOCKED_MICROS);
     }
     for (const fd of this.#wakeFds) sleeper.add(fd, false);

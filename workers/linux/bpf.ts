@@ -11,6 +11,7 @@ export const LOAD_WORD_X = 0x40;
 export const LOAD_HALF_X = 0x48;
 /** X = 4 × (low nibble of the octet at k): the length of an IPv4 header. */
 export const LOAD_X_IHL = 0xb1;
+export const ADD = 0x04;
 export const AND = 0x54;
 export const SUBTRACT = 0x14;
 export const SHIFT_RIGHT = 0x74;
@@ -21,6 +22,13 @@ export const JUMP_SET = 0x45;
 const RETURN = 0x06;
 /** SKF_AD_OFF + SKF_AD_VLAN_TAG_PRESENT: not a place in the packet but what the kernel took out of it. */
 export const VLAN_TAG_PRESENT = 0xffff_f000 + 48;
+/** SKF_AD_PKTTYPE: to whom the frame was sent; and this host itself. */
+export const PACKET_TYPE = 0xffff_f000 + 4;
+export const PACKET_HOST = 0;
+/** SKF_AD_IFINDEX: a word. */
+export const INTERFACE_INDEX = 0xffff_f000 + 8;
+/** SKF_NET_OFF: the IP header, for a socket whose packets begin behind it. */
+export const NETWORK_HEADER = 0xfff0_0000;
 /** BPF_MAXINSNS. */
 const INSTRUCTION_COUNT_MAX = 4096;
 const INSTRUCTION_BYTES = 8;

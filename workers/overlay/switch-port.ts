@@ -139,6 +139,7 @@ export class SwitchPort {
   watch(sleeper: Sleeper, now: Micros): Micros {
     const isBlocked = this.#toNetwork.count > 0;
     sleeper.add(this.#member.fileDescriptor, isBlocked);
+    sleeper.add(this.#member.secondDescriptor, false);
     if (isBlocked) return now + BLOCKED_MICROS;
     if (this.#pace.isWaiting) return this.#pace.readyAt(now);
     sleeper.add(this.#netdev.fileDescriptor, false);

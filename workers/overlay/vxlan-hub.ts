@@ -12,7 +12,7 @@ import * as Udp from '../../wire/udp.ts';
 import * as Vxlan from '../../wire/vxlan.ts';
 import { sameGid } from '../gid-table.ts';
 import { closeOwned } from '../linux/descriptors.ts';
-import { gidText } from '../linux/netdev.ts';
+import { gidText, readNetdev } from '../linux/netdev.ts';
 import type { Port } from '../port.ts';
 import { newPortCounters } from '../ports/port-counters.ts';
 import { UdpVxlanPort, VTEP_COUNT_MAX } from '../ports/udp-vxlan.ts';
@@ -29,6 +29,8 @@ export interface VxlanPortConfig {
   readonly udpPort?: number;
   /** The socket, where several workers share the VTEP: the worker's to close. */
   readonly descriptor?: number;
+  /** By which most of what is for it comes. */
+  readonly netdev?: string;
 }
 
 /** Frames that go to all hosts of a tenant have a number from here on. */
@@ -101,7 +103,8 @@ export class VxlanHub {
   localIndex = NOWHERE;
 
   constructor(config: VxlanPortConfig, onClose: () => void) {
-    this.port = new UdpVxlanPort({ ...config, receiveBufferBytes: RECEIVE_BYTES });
+    const interfaceIndex = config.netdev === undefined ? {} : { interfaceIndex: readNetdev(config.netdev).index };
+    this.port = new UdpVxlanPort({ ...config, ...interfaceIndex, receiveBufferBytes: RECEIVE_BYTES });
     this.#vteps = new VtepTable(this.port);
     this.local = config.local;
     this.#onClose = onClose;
@@ -252,6 +255,7 @@ export class VxlanHub {
     const segment = new Segment(GROUPS_AT + slot);
     this.#groups[slot] = segment;
     this.#segments.set(vni, segment);
+    this.port.setVnis([...this.#segments.keys()]);
     return segment;
   }
 
@@ -262,6 +266,7 @@ export class VxlanHub {
     this.#segments.delete(member.vni);
     this.#groups[segment.group - GROUPS_AT] = undefined;
     this.port.setGroup(segment.group - GROUPS_AT, []);
+    this.port.setVnis([...this.#segments.keys()]);
   }
 }
 
@@ -357,6 +362,10 @@ export class VxlanMember implements Port {
 
   get fileDescriptor(): number {
     return this.hub.port.fileDescriptor;
+  }
+
+  get secondDescriptor(): number {
+    return this.hub.port.ringDescriptor;
   }
 
   /** Its VNI and its MAC. */

@@ -30,7 +30,7 @@ export const Next = {
   HERE: 1,
   /** A frame in the socket's queue. */
   QUEUED: 2,
-  /** The beginning of a frame that the socket's queue had no room for. */
+  /** The beginning of a frame: the socket's queue had no room for it, or its filter wanted no more. */
   CUT: 3,
 } as const;
 export type Next = (typeof Next)[keyof typeof Next];
@@ -47,11 +47,14 @@ export class PacketRing {
     this.#words = new Int32Array(this.#mapping.buffer);
   }
 
-  /** Before bind, so that no frame comes without a slot, and after PACKET_VNET_HDR. False where the kernel does not have it, or not the memory. */
-  static request(fd: number): boolean {
+  /**
+   * Before bind, so that no frame comes without a slot, and after PACKET_VNET_HDR. False where the kernel does not have it, or not the memory.
+   * @param queues what is too large for a slot; else only its beginning is to be had.
+   */
+  static request(fd: number, queues = true): boolean {
     return (
       Socket.setOption(fd, Linux.SOL_PACKET, Linux.PACKET_VERSION, Linux.TPACKET_V2) &&
-      Socket.setOption(fd, Linux.SOL_PACKET, Linux.PACKET_COPY_THRESH, 1) &&
+      (!queues || Socket.setOption(fd, Linux.SOL_PACKET, Linux.PACKET_COPY_THRESH, 1)) &&
       requestRing(fd)
     );
   }
@@ -70,6 +73,18 @@ export class PacketRing {
     for (let count = 0; count < most; count++) {
       const status = Atomics.load(this.#words, slot + STATUS);
       if ((status & Linux.TP_STATUS_USER) === 0 || (status & Linux.TP_STATUS_COPY) === 0) return count;
+      slot = after(slot);
+    }
+    return most;
+  }
+
+  /** So many frames that follow each other are here by their beginning only, as far as `most`. */
+  cut(most: number): number {
+    let slot = this.#slot;
+    for (let count = 0; count < most; count++) {
+      const status = Atomics.load(this.#words, slot + STATUS);
+      if ((status & Linux.TP_STATUS_USER) === 0) return count;
+      if (this.#words[slot + WIRE_BYTES] === this.#words[slot + HERE_BYTES]) return count;
       slot = after(slot);
     }
     return most;

@@ -16,8 +16,10 @@ import { isMappedIpv4 } from '../linux/netdev.ts';
 import * as Socket from '../linux/socket.ts';
 import type { Port } from '../port.ts';
 import { FlowSockets, flowOf } from './flow-sockets.ts';
+import { Next } from './packet-ring.ts';
 import { newPortCounters } from './port-counters.ts';
 import { segmentCount } from './super-frame.ts';
+import { VxlanRing } from './vxlan-ring.ts';
 
 export interface UdpVxlanOptions {
   /** The VTEP's own address, 16 octets; IPv4 as IPv4-mapped. */
@@ -29,6 +31,8 @@ export interface UdpVxlanOptions {
   /** A socket that is bound already: one of several that share the port (workers/vtep-group.ts). The port's to close. */
   readonly descriptor?: number;
   readonly receiveBufferBytes?: number;
+  /** Small datagrams by this interface come without system calls, where that is allowed. */
+  readonly interfaceIndex?: number;
 }
 
 const VXLAN_PORT = 4789;
@@ -47,6 +51,8 @@ export const VTEP_COUNT_MAX = 65_536;
 /** `source` of a datagram whose sender is in no table. */
 export const STRANGER = -1;
 const NOBODY: readonly Vtep[] = [];
+/** Where all is said to come by the ring, the socket is looked at this often: a system call costs what several looks do. */
+const LOOKS = 16;
 
 interface Vtep {
   readonly index: number;
@@ -83,6 +89,12 @@ export class UdpVxlanPort implements Port {
   #segmentBytes = 0;
   #isCongested = false;
   #receiving: ReceiveBurst | null = null;
+  /** The burst's arena as words. */
+  #receivingWords: Int32Array = new Int32Array(0);
+  /** Undefined: the socket has them all. */
+  readonly #ring: VxlanRing | undefined;
+  /** How often the ring was found empty since the socket was looked at. */
+  #unlooked = 0;
   #sending: TransmitBurst | null = null;
   #sendingAddress = 0;
   #dscp = 0;
@@ -102,6 +114,19 @@ export class UdpVxlanPort implements Port {
     this.#flows = new FlowSockets(local, BUFFER_BYTES, this.#fd);
     this.udpPort = Socket.boundPort(this.#fd);
     this.name = `udp_vxlan:${this.udpPort}`;
+    if (options.interfaceIndex === undefined) return;
+    const { interfaceIndex } = options;
+    this.#ring = VxlanRing.open({ interfaceIndex, local, udpPort: this.udpPort, socket: this.#fd });
+  }
+
+  /** The other one to sleep on; -1: none. */
+  get ringDescriptor(): number {
+    return this.#ring === undefined ? -1 : this.#ring.fileDescriptor;
+  }
+
+  /** The VNIs that somebody here has: their small datagrams come by the ring. */
+  setVnis(vnis: readonly number[]): void {
+    if (this.#fd >= 0) this.#ring?.setVnis(vnis);
   }
 
   get fileDescriptor(): number {
@@ -132,17 +157,56 @@ export class UdpVxlanPort implements Port {
     burst.count = 0;
     if (this.#fd < 0) return 0;
     if (burst !== this.#receiving) this.#adopt(burst);
-    this.counters.rxCalls++;
-    const isMany = this.#streak > 1;
-    const count = isMany ? this.#receiveMany() : this.#receiveOne();
-    for (let i = 0; i < count; i++) this.#describe(burst, i);
-    this.#streak = count > (isMany ? 1 : 0) ? this.#streak + 1 : 0;
+    if (this.#ring === undefined) this.#receiveFromSocket(burst);
+    else this.#receiveFromRing(this.#ring, burst);
     return burst.count;
   }
 
-  #receiveMany(): number {
-    for (let i = 0; i < this.#in.count; i++) this.#expect(i);
-    return this.#in.receive(this.#fd, this.#in.count, Linux.MSG_DONTWAIT);
+  #receiveFromSocket(burst: ReceiveBurst): void {
+    const isMany = this.#streak > 1;
+    const count = this.#read(burst, isMany ? this.#in.count : 1);
+    this.#streak = count > (isMany ? 1 : 0) ? this.#streak + 1 : 0;
+  }
+
+  /** Small datagrams, as many as there are, or large ones: never both in one burst. */
+  #receiveFromRing(ring: VxlanRing, burst: ReceiveBurst): void {
+    const next = ring.next();
+    if (next === Next.HERE) this.#takeSmall(ring, burst);
+    else if (next !== Next.NONE) ring.passMarks(this.#read(burst, ring.marks(this.#in.count)));
+    // What came by another interface, or when the ring was full.
+    else if (this.#streak > 0 || ++this.#unlooked === LOOKS) {
+      this.#unlooked = 0;
+      this.#receiveFromSocket(burst);
+    }
+  }
+
+  #takeSmall(ring: VxlanRing, burst: ReceiveBurst): void {
+    let end = 0;
+    do {
+      const isRight = ring.take(this.#receivingWords, burst.view, end);
+      if (isRight) this.#describeSmall(ring, burst);
+      else this.counters.rxDropped++;
+      end = ring.end;
+    } while (burst.count < burst.at.length && ring.next() === Next.HERE);
+  }
+
+  #describeSmall(ring: VxlanRing, burst: ReceiveBurst): void {
+    this.#isCongested = (ring.trafficClass & CE) === CE;
+    this.#segmentBytes = ring.segmentBytes;
+    this.#note(burst, ring.at, ring.bytes, this.#sourceOf(burst.view, ring.sourceAt));
+  }
+
+  /** From the socket, as many datagrams as that or fewer. */
+  #read(burst: ReceiveBurst, most: number): number {
+    this.counters.rxCalls++;
+    const count = most > 1 ? this.#receiveMany(most) : this.#receiveOne();
+    for (let i = 0; i < count; i++) this.#describe(burst, i);
+    return Math.max(0, count);
+  }
+
+  #receiveMany(most: number): number {
+    for (let i = 0; i < most; i++) this.#expect(i);
+    return this.#in.receive(this.#fd, most, Linux.MSG_DONTWAIT);
   }
 
   /** The cheaper call where nothing is expected, or no more than one frame. */
@@ -185,6 +249,7 @@ export class UdpVxlanPort implements Port {
   close(): void {
     if (this.#fd < 0) return;
     this.#flows.close();
+    this.#ring?.close();
     closeOwned(this.#fd);
     this.#fd = -1;
     this.#outFd = -1;
@@ -215,14 +280,19 @@ export class UdpVxlanPort implements Port {
     this.#in = new MessageBatch(count, 0, NAME_BYTES, CONTROL_BYTES);
     const address = addressOf(burst.bytes);
     for (let i = 0; i < count; i++) this.#in.setData(i, address + i * this.#slotBytes, this.#slotBytes);
+    this.#receivingWords = new Int32Array(burst.bytes.buffer, burst.bytes.byteOffset, burst.bytes.length >> 2);
     this.#receiving = burst;
   }
 
   #describe(burst: ReceiveBurst, slot: number): void {
     const bytes = this.#in.byteLength(slot);
     const at = slot * this.#slotBytes;
-    const source = this.#sourceOf(this.#in.memory.view, this.#in.nameAt(slot));
+    const source = this.#sourceOf(this.#in.memory.view, this.#in.nameAt(slot) + (this.#isIpv4 ? 4 : 8));
     this.#readControl(slot);
+    this.#note(burst, at, bytes, source);
+  }
+
+  #note(burst: ReceiveBurst, at: number, bytes: number, source: number): void {
     const segment = this.#segmentBytes;
     if (this.#isCongested && !this.#markCongested(burst, at, bytes)) {
       this.counters.rxDropped += segmentCount(bytes, segment < bytes ? segment : 0, 0);
@@ -261,8 +331,8 @@ export class UdpVxlanPort implements Port {
     return isUnderstood;
   }
 
-  #sourceOf(view: DataView, nameAt: number): number {
-    const at = nameAt + (this.#isIpv4 ? 4 : 8);
+  /** @param at where the address lies. */
+  #sourceOf(view: DataView, at: number): number {
     const candidates = this.#known.get(hashOf(view, at, this.#isIpv4 ? 4 : 16));
     if (candidates === undefined) return STRANGER;
     for (let i = 0; i < candidates.length; i++) {

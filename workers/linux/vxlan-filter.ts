@@ -1,0 +1,89 @@
+/**
+ * Who takes which VXLAN datagram where a VTEP has two sockets (workers/ports/vxlan-ring.ts): small ones of known tenants, by one interface and whole, are the packet socket's;
+ * of larger ones it sees that they came. The UDP socket has all the rest. Both filters ask the same of the same octets, so that each datagram has one taker.
+ */
+import * as Bpf from './bpf.ts';
+
+export interface VxlanFilter {
+  readonly interfaceIndex: number;
+  /** 4 octets, or 16. */
+  readonly local: Uint8Array;
+  readonly udpPort: number;
+  readonly vnis: readonly number[];
+}
+
+/** An outer IP packet up to here is small. With its Ethernet and virtio headers it fits into a slot of the ring. */
+export const SMALL_IP_BYTES = 384;
+/** Of a larger one as much as says that it is there. */
+const MARK_BYTES = 64;
+
+const ETHERNET_BYTES = 14;
+const IPV4_BYTES = 20;
+const IPV6_BYTES = 40;
+const UDP = 17;
+/** From the UDP header. */
+const PORT_AT = 2;
+const VNI_AT = 12;
+const FRAGMENT = 0x3fff;
+/** IPv4, no options. */
+const PLAIN_IPV4 = 0x45;
+
+/** For the packet socket. */
+export function ringFilter(wanted: VxlanFilter): Bpf.Filter {
+  const { local } = wanted;
+  const filter = new Bpf.Filter();
+  filter.op(Bpf.LOAD_BYTE, Bpf.VLAN_TAG_PRESENT).require(Bpf.JUMP_EQUAL, 0);
+  filter.op(Bpf.LOAD_BYTE, Bpf.PACKET_TYPE).require(Bpf.JUMP_EQUAL, Bpf.PACKET_HOST);
+  const isIpv4 = local.length === 4;
+  filter.op(Bpf.LOAD_HALF, 12).require(Bpf.JUMP_EQUAL, isIpv4 ? 0x0800 : 0x86dd);
+  requirePlainUdp(filter, ETHERNET_BYTES, isIpv4);
+  const addressAt = ETHERNET_BYTES + (isIpv4 ? 16 : 24);
+  const view = new DataView(local.buffer, local.byteOffset, local.length);
+  for (let i = 0; i < local.length; i += 4)
+    filter.op(Bpf.LOAD_WORD, addressAt + i).require(Bpf.JUMP_EQUAL, view.getUint32(i));
+  const udpAt = ETHERNET_BYTES + (isIpv4 ? IPV4_BYTES : IPV6_BYTES);
+  filter.op(Bpf.LOAD_HALF, udpAt + PORT_AT).require(Bpf.JUMP_EQUAL, wanted.udpPort);
+  filter.op(Bpf.LOAD_WORD, udpAt + VNI_AT).op(Bpf.SHIFT_RIGHT, 8);
+  for (const vni of wanted.vnis) filter.test(Bpf.JUMP_EQUAL, vni, 'ours', '');
+  filter.drop().label('ours');
+  loadIpBytes(filter, ETHERNET_BYTES, isIpv4);
+  filter.test(Bpf.JUMP_GREATER_EQUAL, SMALL_IP_BYTES + 1, '', 'small').answer(MARK_BYTES);
+  return filter.label('small').accept();
+}
+
+/** For the UDP socket: whatever the other one does not take. */
+export function socketFilter({ interfaceIndex, local, vnis }: VxlanFilter): Bpf.Filter {
+  const filter = new Bpf.Filter();
+  const isIpv4 = local.length === 4;
+  const is = (code: number, at: number, value: number, name: string): void => {
+    filter.op(code, at).test(Bpf.JUMP_EQUAL, value, name, '').accept().label(name);
+  };
+  is(Bpf.LOAD_WORD, Bpf.INTERFACE_INDEX, interfaceIndex, 'interface');
+  if (isIpv4) is(Bpf.LOAD_BYTE, Bpf.NETWORK_HEADER, PLAIN_IPV4, 'plain');
+  else is(Bpf.LOAD_BYTE, Bpf.NETWORK_HEADER + 6, UDP, 'plain');
+  loadIpBytes(filter, Bpf.NETWORK_HEADER, isIpv4);
+  filter
+    .test(Bpf.JUMP_GREATER_EQUAL, SMALL_IP_BYTES + 1, '', 'small')
+    .accept()
+    .label('small');
+  filter.op(Bpf.LOAD_WORD, VNI_AT).op(Bpf.SHIFT_RIGHT, 8);
+  for (const vni of vnis) filter.test(Bpf.JUMP_EQUAL, vni, 'ours', '');
+  return filter.accept().label('ours').drop();
+}
+
+/** No options, no fragments, no extension headers. */
+function requirePlainUdp(filter: Bpf.Filter, ipAt: number, isIpv4: boolean): void {
+  if (!isIpv4) {
+    filter.op(Bpf.LOAD_BYTE, ipAt + 6).require(Bpf.JUMP_EQUAL, UDP);
+    return;
+  }
+  filter.op(Bpf.LOAD_BYTE, ipAt).require(Bpf.JUMP_EQUAL, PLAIN_IPV4);
+  filter.op(Bpf.LOAD_BYTE, ipAt + 9).require(Bpf.JUMP_EQUAL, UDP);
+  filter.op(Bpf.LOAD_HALF, ipAt + 6).refuse(Bpf.JUMP_SET, FRAGMENT);
+}
+
+/** Octets of the whole IP packet, as its header says; IPv6 does not count its own. */
+function loadIpBytes(filter: Bpf.Filter, ipAt: number, isIpv4: boolean): void {
+  filter.op(Bpf.LOAD_HALF, ipAt + (isIpv4 ? 2 : 4));
+  if (!isIpv4) filter.op(Bpf.ADD, IPV6_BYTES);
+}

@@ -317,7 +317,7 @@ export class RcResponder implements Responder {
     regions.found = null;
     if (length === 0) return Verdict.ACCEPT;
     const { pd, qpn } = this.#qp;
-    const verdict = regions.checkRemote(rKey, view.getUint32(at), view.getUint32(at + 4), length, pd, qpn, access);
+    const verdict = regions.checkRemote(rKey | 0, view.getInt32(at), view.getInt32(at + 4), length, pd, qpn, access);
     return verdict === KeyVerdict.ACCEPT ? Verdict.ACCEPT : Verdict.KEY;
   }
 

@@ -60,6 +60,8 @@ export class Rnic implements EngineCore, Control {
   readonly core: EngineCore = this;
   readonly connections: ConnectionManager;
   readonly #contexts = new Map<number, Context>();
+  /** The same in a row: doorbells are looked for all the time, and a walk over a map makes objects. */
+  #contextList: readonly Context[] = [];
   readonly #ingress: Ingress;
   readonly #schedule = new Schedule();
   readonly #errors: ErrorSweep;
@@ -96,6 +98,7 @@ export class Rnic implements EngineCore, Control {
     if (this.#contexts.size >= this.config.limits.contexts) return -1;
     const id = this.#nextContext++;
     this.#contexts.set(id, new Context(id, doorbell));
+    this.#contextList = [...this.#contexts.values()];
     return id;
   }
 
@@ -107,6 +110,7 @@ export class Rnic implements EngineCore, Control {
     this.connections.closeContext(id);
     this.events.forgetContext(id);
     this.#contexts.delete(id);
+    this.#contextList = [...this.#contexts.values()];
   }
 
   execute(id: number, command: AnyCommand, now: Micros): Result {
@@ -164,7 +168,8 @@ export class Rnic implements EngineCore, Control {
   }
 
   handleDoorbells(now: Micros): void {
-    for (const context of this.#contexts.values()) context.takeDoorbells(now);
+    const contexts = this.#contextList;
+    for (let i = 0; i < contexts.length; i++) contexts[i]!.takeDoorbells(now);
   }
 
   handleTimeout(now: Micros): void {

@@ -79,10 +79,9 @@ export class SgeList {
     for (let i = 0; i < this.#count; i++) {
       const length = words[i * WORDS + 2]! >>> 0;
       if (length === 0) continue;
-      const hi = words[i * WORDS]! >>> 0;
-      const lo = words[i * WORDS + 1]! >>> 0;
-      if (regions.checkLocal(words[i * WORDS + 3]! >>> 0, hi, lo, length, pd, access) !== KeyVerdict.ACCEPT)
-        return false;
+      const hi = words[i * WORDS]!;
+      const lo = words[i * WORDS + 1]!;
+      if (regions.checkLocal(words[i * WORDS + 3]!, hi, lo, length, pd, access) !== KeyVerdict.ACCEPT) return false;
     }
     return true;
   }
@@ -105,9 +104,9 @@ export class SgeList {
   /** The whole element is checked at once; one that is longer than its region is good as far as it is used. */
   #lookUp(regions: Regions, pd: Pd, piece: number, access: number): boolean {
     const row = this.#index * WORDS;
-    const key = this.#words[row + 3]! >>> 0;
-    const hi = this.#words[row]! >>> 0;
-    const lo = this.#words[row + 1]! >>> 0;
+    const key = this.#words[row + 3]!;
+    const hi = this.#words[row]!;
+    const lo = this.#words[row + 1]!;
     const length = this.#words[row + 2]! >>> 0;
     let verdict = regions.checkLocal(key, hi, lo, length, pd, access);
     if (verdict === KeyVerdict.ACCEPT) {
@@ -115,8 +114,8 @@ export class SgeList {
       return true;
     }
     if (verdict !== KeyVerdict.OUT_OF_RANGE) return false;
-    const low = lo + this.#offset;
-    const high = (hi + Math.floor(low / TWO_32)) % TWO_32;
+    const low = (lo >>> 0) + this.#offset;
+    const high = ((hi >>> 0) + Math.floor(low / TWO_32)) % TWO_32;
     verdict = regions.checkLocal(key, high, low % TWO_32, piece, pd, access);
     if (verdict !== KeyVerdict.ACCEPT) return false;
     this.#found(regions, regions.offset - this.#offset, this.#offset + piece);

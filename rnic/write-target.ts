@@ -20,9 +20,9 @@ export class WriteTarget {
   open(regions: Regions, qp: Qp, view: DataView, rethAt: number): number {
     this.#region = null;
     if (this.length === 0) return KeyVerdict.ACCEPT;
-    const hi = Reth.virtualAddressHi(view, rethAt);
-    const lo = Reth.virtualAddressLo(view, rethAt);
-    const key = Reth.rKey(view, rethAt);
+    const hi = Reth.virtualAddressHi(view, rethAt) | 0;
+    const lo = Reth.virtualAddressLo(view, rethAt) | 0;
+    const key = Reth.rKey(view, rethAt) | 0;
     const verdict = regions.checkRemote(key, hi, lo, this.length, qp.pd, qp.qpn, Access.REMOTE_WRITE);
     if (verdict !== KeyVerdict.ACCEPT) return verdict;
     this.#region = regions.found;

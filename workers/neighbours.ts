@@ -58,6 +58,9 @@ export class Neighbours {
   readonly #answers: boolean;
   #addresses: readonly Uint8Array[];
   readonly #table = new Map<string, Neighbour>();
+  /** Of all that are searched for: asked in each breath, reckoned after each change. */
+  #nextTry: Micros = Number.POSITIVE_INFINITY;
+  #mayHaveChanged = false;
   readonly #scratch = new Uint8Array(48);
   readonly #scratchView = new DataView(this.#scratch.buffer);
 
@@ -79,6 +82,7 @@ export class Neighbours {
 
   /** Starts or continues the search for an address on this link. @param source the address that we ask from. */
   resolve(gid: Uint8Array, source: Uint8Array, now: Micros): Resolution {
+    this.#mayHaveChanged = true;
     const known = this.#table.get(keyOf(gid));
     if (known && (known.state === Resolution.PENDING || known.deadline > now)) return known.state;
     if (!known && !this.#makeRoom()) return Resolution.FAILED;
@@ -102,6 +106,7 @@ export class Neighbours {
 
   /** An Ethernet frame that may be ARP or neighbour discovery. Anything malformed is passed over. */
   handleFrame(view: DataView, at: number, end: number, now: Micros): void {
+    this.#mayHaveChanged = true;
     const bodyAt = at + Ethernet.BYTES;
     const type = view.getUint16(at + 12);
     if (type === Ethernet.ETHER_TYPE_ARP && Arp.fits(end, bodyAt)) this.#handleArp(view, bodyAt, now);
@@ -110,6 +115,7 @@ export class Neighbours {
   }
 
   handleTimeout(now: Micros): void {
+    this.#mayHaveChanged = true;
     for (const [key, entry] of this.#table) {
       if (entry.deadline > now) continue;
       if (entry.state !== Resolution.PENDING) this.#table.delete(key);
@@ -120,11 +126,14 @@ export class Neighbours {
 
   /** Next try of a search; forgetting can wait for the next resolve. */
   pollTimeout(): Micros {
-    let next = Number.POSITIVE_INFINITY;
-    for (const entry of this.#table.values()) {
-      if (entry.state === Resolution.PENDING && entry.deadline < next) next = entry.deadline;
+    if (this.#mayHaveChanged) {
+      this.#nextTry = Number.POSITIVE_INFINITY;
+      for (const { state, deadline } of this.#table.values()) {
+        if (state === Resolution.PENDING && deadline < this.#nextTry) this.#nextTry = deadline;
+      }
+      this.#mayHaveChanged = false;
     }
-    return next;
+    return this.#nextTry;
   }
 
   #fail(entry: Neighbour, now: Micros): void {

@@ -95,6 +95,7 @@ export class RegionEntry {
 export class RegionTable implements Regions {
   found: Region | null = null;
   offset = 0;
+  /** By key as a signed integer: an unsigned one of 32 bits would be an object on the heap at each look. */
   readonly #byKey = new Map<number, RegionEntry>();
   readonly #tags: Permutation;
   readonly #random32: () => number;
@@ -120,24 +121,24 @@ export class RegionTable implements Regions {
       this.#drawn++;
     } while (key >>> 8 === 0 || this.#hasTag(key));
     const entry = new RegionEntry(key, pd, windowType, fast);
-    this.#byKey.set(key, entry);
+    this.#byKey.set(key | 0, entry);
     return entry;
   }
 
   /** Revokes a key for ever. */
   remove(entry: RegionEntry): void {
     this.#unbind(entry);
-    this.#byKey.delete(entry.key);
+    this.#byKey.delete(entry.key | 0);
   }
 
   checkLocal(lKey: number, hi: number, lo: number, length: number, pd: Pd, access: number): number {
-    const entry = this.#byKey.get(lKey >>> 0);
+    const entry = this.#byKey.get(lKey | 0);
     if (entry === undefined || entry.isWindow) return KeyVerdict.NO_SUCH_KEY;
     return this.#check(entry, hi, lo, length, pd, access);
   }
 
   checkRemote(rKey: number, hi: number, lo: number, length: number, pd: Pd, qpn: number, access: number): number {
-    const entry = this.#byKey.get(rKey >>> 0);
+    const entry = this.#byKey.get(rKey | 0);
     if (entry === undefined) return KeyVerdict.NO_SUCH_KEY;
     const boundQpn = entry.grant === null ? 0 : entry.grant.boundQpn;
     if (boundQpn !== 0 && boundQpn !== qpn) return KeyVerdict.WRONG_QP;
@@ -146,7 +147,7 @@ export class RegionTable implements Regions {
 
   /** Of type 2 windows and regions for fast registration; a region that a command registered goes by command only. */
   invalidate(key: number, pd: Pd, qpn: number): number {
-    const entry = this.#byKey.get(key >>> 0);
+    const entry = this.#byKey.get(key | 0);
     if (entry === undefined) return KeyVerdict.NO_SUCH_KEY;
     if (entry.pd !== pd) return KeyVerdict.WRONG_PD;
     // o10-37.2.26: a type 1 window cannot be invalidated.
@@ -169,7 +170,7 @@ export class RegionTable implements Regions {
     length: number,
     access: number,
   ): WcStatus {
-    const window = this.#byKey.get(mwRKey >>> 0);
+    const window = this.#byKey.get(mwRKey | 0);
     if (window === undefined || !window.isWindow || window.pd !== pd || qpType === QpType.UD)
       return WcStatus.MW_BIND_ERR;
     if (((newRKey ^ window.key) & 0xff) === 0) return WcStatus.MW_BIND_ERR;
@@ -177,7 +178,7 @@ export class RegionTable implements Regions {
     if (window.windowType === 2 && (window.grant !== null || length === 0)) return WcStatus.MW_BIND_ERR;
     // o10-36.2.2: type 1 has no zero-based addresses.
     if (window.windowType === 1 && (access & Access.ZERO_BASED) !== 0) return WcStatus.MW_BIND_ERR;
-    const region = length === 0 ? undefined : this.#byKey.get(mrLKey >>> 0);
+    const region = length === 0 ? undefined : this.#byKey.get(mrLKey | 0);
     if (length !== 0 && !(region && mayBind(region, pd, hi, lo, length, access))) return WcStatus.MW_BIND_ERR;
     this.#unbind(window);
     this.#rekey(window, newRKey);
@@ -186,7 +187,7 @@ export class RegionTable implements Regions {
   }
 
   registerFast(pd: Pd, lKey: number, newKey: number, hi: number, lo: number, length: number, access: number): WcStatus {
-    const entry = this.#byKey.get(lKey >>> 0);
+    const entry = this.#byKey.get(lKey | 0);
     if (entry === undefined || entry.fast === null || entry.pd !== pd || entry.grant !== null)
       return WcStatus.MW_BIND_ERR;
     if (length > entry.fast.length || !rightsAgree(access) || wraps(hi, lo, length)) return WcStatus.MW_BIND_ERR;
@@ -218,15 +219,15 @@ export class RegionTable implements Regions {
 
   /** The consumer chooses the lower 8 bits. */
   #rekey(entry: RegionEntry, newKey: number): void {
-    this.#byKey.delete(entry.key);
+    this.#byKey.delete(entry.key | 0);
     entry.key = ((entry.key & 0xffff_ff00) | (newKey & 0xff)) >>> 0;
-    this.#byKey.set(entry.key, entry);
+    this.#byKey.set(entry.key | 0, entry);
   }
 
   #hasTag(key: number): boolean {
     // Only when the permutation has started again can a tag still be in use.
     if (this.#drawn <= 2 ** TAG_BITS) return false;
-    for (let low = 0; low < 256; low++) if (this.#byKey.has(((key & 0xffff_ff00) | low) >>> 0)) return true;
+    for (let low = 0; low < 256; low++) if (this.#byKey.has((key & 0xffff_ff00) | low)) return true;
     return false;
   }
 }

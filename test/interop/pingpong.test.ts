@@ -69,6 +69,13 @@ async function bothWays(t: Test, lab: Lab, round: Round): Promise<void> {
 const GIDS = [1, 0] as const;
 const SIZES = [1, 1000, 4096, 65_536, 1 << 20];
 const MTUS = [256, 512, 1024, 2048, 4096];
+const DISTURBANCES = ['loss 1%', 'loss 5%', 'duplicate 10%', 'delay 2ms reorder 25%'];
+/** The shortest and the longest messages and packets, and some between. */
+const SHAPES = [
+  { gid: 1, size: 1, mtu: 256, iters: 50 },
+  { gid: 0, size: 65_536, mtu: 512, iters: 10 },
+  { gid: 1, size: 1 << 20, mtu: 4096, iters: 5 },
+] as const;
 
 t.setTimeout(1_500_000);
 const LONG = { timeout: 900_000 };
@@ -100,17 +107,26 @@ t.test('pingpong with Linux rxe', { skip: lacksPeer() || lacks('tcpdump', 'tshar
     t.ok(packets >= 400, `${packets} packets judged`);
   });
 
-  for (const disturbance of ['loss 1%', 'loss 5%', 'duplicate 10%', 'delay 2ms reorder 25%']) {
-    await t.test(`rc: the packets of the peer suffer ${disturbance}`, LONG, async (t) => {
+  for (const [i, disturbance] of DISTURBANCES.entries()) {
+    await t.test(`rc and srq: the packets of the peer suffer ${disturbance}`, LONG, async (t) => {
       await lab.peer.disturbOutgoing(disturbance);
-      const loses = disturbance.startsWith('loss');
-      for (const gid of GIDS) await bothWays(t, lab, { type: 'rc', gid, size: 20_000, mtu: 1024, iters: 20, loses });
+      const round = { mtu: 1024, loses: disturbance.startsWith('loss') };
+      for (const gid of GIDS) await bothWays(t, lab, { ...round, type: 'rc', gid, size: 20_000, iters: 20 });
+      await bothWays(t, lab, { ...round, type: 'srq', gid: GIDS[i & 1]!, size: 3000, iters: 50 });
       await lab.peer.disturbOutgoing('');
     });
   }
 
+  await t.test('uc and ud: the packets of the peer suffer delay 2ms reorder 25%', LONG, async (t) => {
+    await lab.peer.disturbOutgoing('delay 2ms reorder 25%');
+    for (const type of ['uc', 'ud'] as const)
+      await bothWays(t, lab, { type, gid: 1, size: 1000, mtu: 1024, iters: 50 });
+    await lab.peer.disturbOutgoing('');
+  });
+
   await t.test('srq: four QPs with one receive queue, as client and as server', LONG, async (t) => {
     for (const gid of GIDS) await bothWays(t, lab, { type: 'srq', gid, size: 3000, mtu: 1024, iters: 100 });
+    for (const shape of SHAPES) await bothWays(t, lab, { type: 'srq', ...shape });
   });
 
   await t.test('uc and ud, as client and as server, IPv4 and link-local IPv6', LONG, async (t) => {
@@ -118,5 +134,7 @@ t.test('pingpong with Linux rxe', { skip: lacksPeer() || lacks('tcpdump', 'tshar
       await bothWays(t, lab, { type: 'uc', gid, size: 20_000, mtu: 1024, iters: 50 });
       await bothWays(t, lab, { type: 'ud', gid, size: 2048, mtu: 1024, iters: 50 });
     }
+    for (const shape of SHAPES) await bothWays(t, lab, { type: 'uc', ...shape });
+    for (const size of [1, 4096]) await bothWays(t, lab, { type: 'ud', gid: 1, size, mtu: 4096, iters: 20 });
   });
 });

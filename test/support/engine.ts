@@ -31,6 +31,8 @@ export interface EngineOptions {
   readonly managesConnections?: boolean;
   readonly strictTimers?: boolean;
   readonly reorderWindow?: number;
+  /** What its transmit burst holds; as much as a port's, unless said. */
+  readonly burst?: { readonly bytes: number; readonly frames: number };
   /** Gets every frame that leaves. */
   readonly onFrame?: (frame: Uint8Array) => void;
 }
@@ -51,7 +53,7 @@ export class TestEngine {
   readonly context: number;
   readonly queues = new Set<QueueMemory>();
   now = 1000;
-  readonly #burst = new TransmitBurst();
+  readonly #burst: TransmitBurst;
   readonly #writer: PacketWriter;
   readonly #onFrame: ((frame: Uint8Array) => void) | null;
 
@@ -89,6 +91,7 @@ export class TestEngine {
         ...(managesConnections && { resolve: () => ({ path }) }),
       },
     );
+    this.#burst = new TransmitBurst(options.burst?.bytes, options.burst?.frames);
     this.#writer = new PacketWriter([this.#burst], 1);
     this.#onFrame = onFrame;
     this.page = newPage(slots);

@@ -299,7 +299,8 @@ export class Supervisor {
   #seated(config: VrnicConfig, member: Member, worker: WorkerHandle): VrnicConfig {
     const { name, port } = config;
     if (port.kind !== 'vxlan') return config;
-    return { ...config, port: { ...port, descriptor: this.#seats.sit(name, member, worker) } };
+    const isShared = this.#workerCountMax > 1;
+    return { ...config, port: { ...port, isShared, descriptor: this.#seats.sit(name, member, worker) } };
   }
 
   /** A new worker while there may be one, else the one with the fewest vRNICs. */

@@ -5,6 +5,7 @@ import { AsyncEvent, QpState, WcStatus } from './constants.ts';
 import type { EngineCore, Qp, Sender } from './core.ts';
 import { Counter } from './counters.ts';
 import { runLocalWork } from './local-work.ts';
+import { lookAgain } from './memory/posted.ts';
 import type { ReceivedPacket } from './packet.ts';
 import type { PacketWriter } from './packet-writer.ts';
 import { Put } from './request-packets.ts';
@@ -24,6 +25,8 @@ export abstract class OneWaySender implements Sender {
   #index = 0;
   #psn = 0 as Psn;
   #fetchIndex = 0;
+  /** Behind the last slot that was seen to be posted. */
+  #postedEnd = 0;
   #hasStarted = false;
   #drainReported = false;
 
@@ -60,6 +63,7 @@ export abstract class OneWaySender implements Sender {
     this.#place = null;
     this.#current = null;
     this.#fetchIndex = this.qp.sq.consumer();
+    this.#postedEnd = this.#fetchIndex;
     this.#hasStarted = false;
     this.#drainReported = false;
   }
@@ -72,6 +76,7 @@ export abstract class OneWaySender implements Sender {
       next = WcStatus.WR_FLUSH_ERR;
     }
     this.#fetchIndex = flushSendQueue(this.qp, this.core, this.#fetchIndex, next);
+    this.#postedEnd = this.#fetchIndex;
   }
 
   pollTransmit(out: PacketWriter, _now: Micros, quantumBytes: number): boolean {
@@ -90,7 +95,7 @@ export abstract class OneWaySender implements Sender {
   #fetch(): SendWork | null {
     const { qp } = this;
     const slot = this.#fetchIndex;
-    if (qp.state !== QpState.RTS || slot === qp.sq.producer()) return null;
+    if (qp.state !== QpState.RTS || !this.#hasPosted()) return null;
     this.#place ??= new SendWork();
     const work = this.#place;
     work.load(qp, slot);
@@ -102,6 +107,14 @@ export abstract class OneWaySender implements Sender {
     this.core.counters.add(Counter.wqe_invalid);
     this.#endQueue(work.status);
     return null;
+  }
+
+  #hasPosted(): boolean {
+    if (this.#fetchIndex !== this.#postedEnd) return true;
+    this.#postedEnd = this.qp.sq.producer();
+    if (this.#fetchIndex === this.#postedEnd) return false;
+    lookAgain();
+    return true;
   }
 
   #transmit(out: PacketWriter, work: SendWork): number {

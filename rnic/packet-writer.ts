@@ -141,6 +141,13 @@ export class PacketWriter {
     return memory.read(offset, this.bytes, at, length);
   }
 
+  /** As `putPayload`, of a work request. */
+  putPosted(memory: Memory, offset: number, length: number): boolean {
+    const at = this.#putAt;
+    this.#putAt = at + length;
+    return memory.readPosted(offset, this.bytes, at, length);
+  }
+
   /** Copies payload from octets (inline data). */
   putBytes(source: Uint8Array, at: number, length: number): void {
     const { bytes } = this;

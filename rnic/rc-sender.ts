@@ -12,6 +12,7 @@ import { Counter } from './counters.ts';
 import { endByNak } from './fatal-nak.ts';
 import { InFlightShare, type RoomWaiter } from './in-flight.ts';
 import { runLocalWork } from './local-work.ts';
+import { lookAgain } from './memory/posted.ts';
 import type { ReceivedPacket } from './packet.ts';
 import type { PacketWriter } from './packet-writer.ts';
 import * as Requests from './request-packets.ts';
@@ -24,6 +25,8 @@ import type { Timer } from './timers.ts';
 const Step = { BLOCKED: 0, FULL: -1 } as const;
 /** So often in a row the timer sends only the oldest packet again; then everything, and the window shrinks. */
 const REPAIR_EXPIRIES = 2;
+/** What a packet counts for at least: the peer begins with the first of many small ones while the rest are laid out. */
+const STEP_BYTES_MIN = 4096;
 /** What a step without a packet counts for. */
 const LOCAL_STEP_BYTES = 64;
 
@@ -35,6 +38,8 @@ export class RcSender implements Sender, Timer, RoomWaiter {
   #active: ActiveSends | null = null;
   /** Slot of the send ring that is taken next, and the one that the application gets back next. */
   #fetchIndex = 0;
+  /** Behind the last slot that was seen to be posted. */
+  #postedEnd = 0;
   #hasStarted = false;
   /** nothing is sent until the timer ends the wait. */
   #isWaitingRnr = false;
@@ -126,6 +131,7 @@ export class RcSender implements Sender, Timer, RoomWaiter {
     this.#core.timers.remove(this);
     this.#active = null;
     this.#fetchIndex = this.#qp.sq.consumer();
+    this.#postedEnd = this.#fetchIndex;
     this.#hasStarted = false;
     this.#isWaitingRnr = false;
     this.#drainReported = false;
@@ -144,6 +150,7 @@ export class RcSender implements Sender, Timer, RoomWaiter {
     this.#active = null;
     this.#isWaitingRnr = false;
     this.#fetchIndex = flushSendQueue(this.#qp, this.#core, this.#fetchIndex, next);
+    this.#postedEnd = this.#fetchIndex;
     this.#weigh();
   }
 
@@ -155,7 +162,7 @@ export class RcSender implements Sender, Timer, RoomWaiter {
     while (budget > 0) {
       step = this.#step(out, now);
       if (step <= 0) break;
-      budget -= step;
+      budget -= Math.max(step, STEP_BYTES_MIN);
     }
     this.#weigh();
     return step !== Step.BLOCKED;
@@ -195,7 +202,7 @@ export class RcSender implements Sender, Timer, RoomWaiter {
   /** Takes the next WQE: the copy is all that is looked at from here on. */
   #fetch(): SendWork | null {
     const qp = this.#qp;
-    if (qp.state !== QpState.RTS || this.#fetchIndex === qp.sq.producer()) return null;
+    if (qp.state !== QpState.RTS || !this.#hasPosted()) return null;
     this.#active ??= new ActiveSends(qp.sqPsn as Psn, qp.pathMtuBytes);
     const { window } = this.#active;
     if (window.count === qp.sq.mask) return null;
@@ -203,6 +210,14 @@ export class RcSender implements Sender, Timer, RoomWaiter {
     work.load(qp, this.#fetchIndex);
     this.#fetchIndex = qp.sq.next(this.#fetchIndex);
     return work;
+  }
+
+  #hasPosted(): boolean {
+    if (this.#fetchIndex !== this.#postedEnd) return true;
+    this.#postedEnd = this.#qp.sq.producer();
+    if (this.#fetchIndex === this.#postedEnd) return false;
+    lookAgain();
+    return true;
   }
 
   /** True when a wire work request begins now. What it waits for is over, or it stays where it is. */

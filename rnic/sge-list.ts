@@ -54,7 +54,7 @@ export class SgeList {
     let left = length;
     while (left > 0) {
       const piece = this.#find(regions, pd, left, 0);
-      if (piece === 0 || !out.putPayload(this.#region!.memory, this.#at, piece)) return false;
+      if (piece === 0 || !out.putPosted(this.#region!.memory, this.#at, piece)) return false;
       this.#advance(piece);
       left -= piece;
     }

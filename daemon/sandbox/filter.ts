@@ -2,6 +2,7 @@
  * The program that the kernel runs at each system call of a sandboxed program (seccomp(2), classic BPF): what is about RDMA goes to the supervisor or is refused
  * at once, all else runs as it is. The descriptors that the supervisor hands out lie in a range of their own, so that reads and writes of other files cost nothing.
  */
+import * as Linux from '../../workers/linux/constants.ts';
 import * as Call from './syscalls.ts';
 
 /** Numbers of the descriptors that the supervisor hands out: below 1024, where select(2) and the usual limit end. */
@@ -42,13 +43,41 @@ const ofOurs = (number: number, verdict: number): Instruction[] => [
   give(ALLOW),
 ];
 
+/** Where either of the first two arguments is one of our descriptors: what dup2 puts in the place of one, too. */
+const ofEither = (number: number): Instruction[] => [
+  [JUMP_IF_EQUAL, 0, 8, number],
+  load(argumentAt(0)),
+  [JUMP_IF_AT_LEAST, 0, 1, FIRST_DESCRIPTOR],
+  [JUMP_IF_AT_LEAST, 0, 3, DESCRIPTORS_END],
+  load(argumentAt(1)),
+  [JUMP_IF_AT_LEAST, 0, 2, FIRST_DESCRIPTOR],
+  [JUMP_IF_AT_LEAST, 1, 0, DESCRIPTORS_END],
+  give(NOTIFY),
+  give(ALLOW),
+];
+
+/** What duplicates one of our descriptors; other requests run as they are. */
+const duplicating = (): Instruction[] => [
+  [JUMP_IF_EQUAL, 0, 8, Call.FCNTL],
+  load(argumentAt(0)),
+  [JUMP_IF_AT_LEAST, 0, 5, FIRST_DESCRIPTOR],
+  [JUMP_IF_AT_LEAST, 4, 0, DESCRIPTORS_END],
+  load(argumentAt(1)),
+  [JUMP_IF_EQUAL, 1, 0, Linux.F_DUPFD],
+  [JUMP_IF_EQUAL, 0, 1, Linux.F_DUPFD_CLOEXEC],
+  give(NOTIFY),
+  give(ALLOW),
+];
+
 const INSTRUCTIONS: readonly Instruction[] = [
   load(ARCH_AT),
   [JUMP_IF_EQUAL, 1, 0, AUDIT_ARCH_X86_64],
   give(ALLOW),
   load(NUMBER_AT),
-  ...[...Call.PATH_CALLS.keys()].flatMap(always),
-  ...[Call.READ, Call.WRITE, Call.CLOSE, Call.FSTAT].flatMap((number) => ofOurs(number, NOTIFY)),
+  ...[...Call.PATH_CALLS.keys(), Call.EXECVE, Call.EXECVEAT].flatMap(always),
+  ...[Call.READ, Call.WRITE, Call.CLOSE, Call.FSTAT, Call.DUP].flatMap((number) => ofOurs(number, NOTIFY)),
+  ...[Call.DUP2, Call.DUP3].flatMap(ofEither),
+  ...duplicating(),
   // libibverbs falls back to write(), and to sysfs.
   ...ofOurs(Call.IOCTL, ERRNO | ENOTTY),
   [JUMP_IF_EQUAL, 0, 6, Call.SOCKET],

@@ -2,9 +2,10 @@
  * Answers the system calls of a sandboxed program that are about RDMA, as the shim would have in its process (native/urnic-shim.c): for programs that no shim reaches,
  * because they are statically linked or make system calls of their own. A thread of `urnic run`, blocked in ppoll most of the time.
  *
- * The device belongs to the program itself: processes that it forks see the files, and open nothing, for the daemon knows the sockets as the program's.
+ * The device belongs to the program itself: processes that it forks see the files, use what they have inherited, and open nothing, for the daemon knows the sockets as
+ * the program's; they register no memory either, for it would be looked for in the program.
  */
-import { readFileSync } from 'node:fs';
+import { lstatSync, readFileSync } from 'node:fs';
 import { workerData } from 'node:worker_threads';
 import { Errno } from '../../rnic/commands.ts';
 import { type Action, ActionType, CHANNEL_ASYNC, EventPipe, RequestOp, Role } from '../../verbs/uverbs/protocol.ts';
@@ -51,6 +52,9 @@ const NODES = new Map<string, { readonly kind: 'uverbs' | 'cm'; readonly major: 
 ]);
 const REDIRECTED = /^\/(sys\/class\/infiniband|sys\/class\/misc\/rdma_cm|dev\/infiniband)/;
 /** _IB_USER_VERBS_CMD_…, RDMA_USER_CM_CMD_… */
+const REG_MR = 9;
+const REREG_MR = 10;
+const CREATE_COMP_CHANNEL = 17;
 const CREATE_CQ = 18;
 const REQ_NOTIFY_CQ = 23;
 const POST_SEND = 28;
@@ -58,6 +62,8 @@ const CM_GET_EVENT = 12;
 const CM_SET_OPTION = 14;
 const CM_MIGRATE_ID = 18;
 const EXTENDED = 0x8000_0000;
+/** What brings memory or descriptors, which would not be those of the child that asks. */
+const PROGRAMS_OWN: ReadonlySet<number> = new Set([REG_MR, REREG_MR, CREATE_COMP_CHANNEL]);
 const COMPLETION_BYTES = 8;
 const ASYNC_BYTES = 16;
 const EMPTY_PATH = 0x1000;
@@ -67,12 +73,19 @@ const PURGE_BYTES_MAX = 4096;
 const OPTION_BYTES_MAX = 32;
 const AT_FDCWD = -100;
 const ENOENT = 2;
+const EPERM = 1;
 const EBADF = 9;
 const ROOM_BYTES = 4096;
+/** After an execve: so often, and every so many nanoseconds, it is looked whether it has closed what the program had. */
+const EXEC_LOOKS = 100;
+const EXEC_NANOSECONDS = 1_000_000;
 
 const room = new Arena(ROOM_BYTES);
 const text = new Arena(2 * ROOM_BYTES);
 const none = new Arena(16);
+/** struct timespec. */
+const execPause = new Arena(16);
+execPause.view.setUint32(8, EXEC_NANOSECONDS, true);
 const polls = new Arena(POLL_BYTES * (1 + DESCRIPTORS_END - FIRST_DESCRIPTOR));
 
 function isReadable(fd: number): boolean {
@@ -88,6 +101,8 @@ export class Sandbox {
   readonly #connections: number[];
   readonly #descriptors = new Map<number, Descriptor>();
   #waiting: Waiting[] = [];
+  /** Looks that are left. */
+  #execLooks = 0;
 
   constructor({ pid, directory, listener, connections }: Supervision) {
     this.#pid = pid;
@@ -104,10 +119,12 @@ export class Sandbox {
         polls.view.setInt32(POLL_BYTES * i, fd, true);
         polls.view.setInt32(POLL_BYTES * i + 4, Linux.POLLIN, true);
       }
-      Libc.ppoll(polls.address, all.length, 0, 0);
+      polls.view.setUint16(6, 0, true);
+      Libc.ppoll(polls.address, all.length, this.#execLooks > 0 ? execPause.address : 0, 0);
       const events = polls.view.getUint16(6, true);
       if ((events & Linux.POLLIN) !== 0) this.#next();
       else if (events !== 0) return;
+      if (this.#execLooks > 0) this.#lookAfterExec();
       this.#waiting = this.#waiting.filter((waiting) => !waiting.retry());
     }
   }
@@ -115,8 +132,11 @@ export class Sandbox {
   #next(): void {
     const notification = this.#notifications.receive();
     if (!notification) return;
-    const call = Call.PATH_CALLS.get(notification.number);
+    const { number } = notification;
+    const call = Call.PATH_CALLS.get(number);
     if (call) this.#handlePath(notification, call);
+    else if (number === Call.EXECVE || number === Call.EXECVEAT) this.#handleExec(notification);
+    else if (number === Call.DUP2 || number === Call.DUP3) this.#replace(notification);
     else this.#handleDescriptor(notification);
   }
 
@@ -180,6 +200,7 @@ export class Sandbox {
 
   #openNode(of: Notification, kind: 'uverbs' | 'cm', flags: number): void {
     if (!this.#isProgram(of)) return this.#notifications.fail(of, Errno.ENODEV);
+    this.#prune();
     const number = this.#freeNumber();
     const connection = this.#connections.pop();
     if (connection === undefined || number === undefined) return this.#notifications.fail(of, Errno.EMFILE);
@@ -201,8 +222,16 @@ export class Sandbox {
     const known = this.#descriptors.get(of.args[0]!);
     if (!known) return this.#notifications.proceed(of);
     if (of.number === Call.FSTAT) return this.#describe(of, known.kind, of.args[1]!);
-    if (!this.#isProgram(of))
-      return of.number === Call.CLOSE ? this.#notifications.proceed(of) : this.#notifications.fail(of, Errno.EPERM);
+    const isProgram = this.#isProgram(of);
+    if (of.number === Call.CLOSE && !isProgram) return this.#notifications.proceed(of);
+    if (of.number === Call.DUP) return this.#duplicate(of, known, this.#freeNumber(), 0);
+    if (of.number === Call.FCNTL)
+      return this.#duplicate(
+        of,
+        known,
+        this.#freeNumber(of.args[2]),
+        of.args[1] === Linux.F_DUPFD ? 0 : Linux.O_CLOEXEC,
+      );
     if (of.number === Call.CLOSE) {
       this.#forget(of.args[0]!, known);
       return this.#notifications.proceed(of);
@@ -211,6 +240,8 @@ export class Sandbox {
     if (known.kind !== 'uverbs' && known.kind !== 'cm') return this.#notifications.fail(of, EBADF);
     const octets = readGuest(of.tid, of.args[1]!, of.args[2]!);
     if (!octets || octets.length < 8) return this.#notifications.fail(of, Errno.EINVAL);
+    if (!isProgram && known.kind === 'uverbs' && PROGRAMS_OWN.has(octets[0]!))
+      return this.#notifications.fail(of, EPERM);
     if (known.kind === 'cm') this.#writeCm(of, known, octets);
     else this.#writeUverbs(of, known.context, octets);
   }
@@ -337,6 +368,57 @@ export class Sandbox {
     if (kept.length > 0) context.request(RequestOp.REQUEUE, BigInt(channel), Buffer.concat(kept));
   }
 
+  // ── Duplicates, and execve ──
+
+  /** The same file under another number, which must be one that the filter knows: elsewhere nobody would notice what is done with it. */
+  #duplicate(of: Notification, known: Descriptor, number: number | undefined, flags: number): void {
+    if (!this.#isProgram(of)) return this.#notifications.fail(of, EPERM);
+    if (number === undefined) return this.#notifications.fail(of, Errno.EMFILE);
+    const fd = Libc.fcntl(known.fd, Linux.F_DUPFD_CLOEXEC, 0);
+    if (fd === -1) return this.#notifications.fail(of, Errno.EMFILE);
+    this.#learn(number, { ...known, fd });
+    this.#notifications.answerWith(of, fd, flags, number);
+  }
+
+  /** dup2, dup3: from one of ours, or onto one. */
+  #replace(of: Notification): void {
+    const [from, to] = of.args as [number, number];
+    const known = this.#descriptors.get(from);
+    const replaced = this.#descriptors.get(to);
+    if (from === to || !this.#holds(from) || !this.#isProgram(of)) return this.#notifications.proceed(of);
+    if (known && (to < FIRST_DESCRIPTOR || to >= DESCRIPTORS_END)) return this.#notifications.fail(of, Errno.EINVAL);
+    const flags = of.number === Call.DUP3 ? of.args[2]! & Linux.O_CLOEXEC : 0;
+    // The new one first: a context may have no other.
+    if (known) known.context.uses++;
+    if (replaced) this.#forget(to, replaced);
+    if (known) {
+      this.#duplicate(of, known, to, flags);
+      known.context.uses--;
+    } else this.#notifications.proceed(of);
+  }
+
+  #handleExec(of: Notification): void {
+    if (this.#isProgram(of)) this.#execLooks = EXEC_LOOKS;
+    this.#notifications.proceed(of);
+  }
+
+  /** A program that becomes another one loses its device, but for what it keeps open on purpose: nobody may reach into the new one's memory. */
+  #lookAfterExec(): void {
+    const before = this.#descriptors.size;
+    this.#prune();
+    this.#execLooks = this.#descriptors.size < before || before === 0 ? 0 : this.#execLooks - 1;
+  }
+
+  /** Forgets what has been closed without a word: by execve. */
+  #prune(): void {
+    for (const [number, descriptor] of this.#descriptors) if (!this.#holds(number)) this.#forget(number, descriptor);
+  }
+
+  /** Whether the program has this descriptor open. */
+  #holds(number: number): boolean {
+    return lstatSync(`/proc/${this.#pid}/fd/${number}`, { throwIfNoEntry: false }) !== undefined;
+  }
+
   // ── What the program holds ──
 
   #learn(number: number, descriptor: Descriptor): void {
@@ -349,13 +431,15 @@ export class Sandbox {
     // Who still reads it reads on, as from a kernel device: programs that end so must not hear of an error.
     this.#waiting = this.#waiting.filter((waiting) => waiting.fd !== fd);
     Libc.close(fd);
-    if (kind === 'completions' && channel !== CHANNEL_ASYNC) context.request(RequestOp.CLOSE_CHANNEL, BigInt(channel));
+    const isLast = ![...this.#descriptors.values()].some((one) => one.context === context && one.channel === channel);
+    if (kind === 'completions' && channel !== CHANNEL_ASYNC && isLast)
+      context.request(RequestOp.CLOSE_CHANNEL, BigInt(channel));
     if (--context.uses === 0) context.close();
   }
 
-  #freeNumber(): number | undefined {
-    for (let number = FIRST_DESCRIPTOR; number < DESCRIPTORS_END; number++)
-      if (!this.#descriptors.has(number)) return number;
+  #freeNumber(least = FIRST_DESCRIPTOR): number | undefined {
+    for (let number = Math.max(least, FIRST_DESCRIPTOR); number < DESCRIPTORS_END; number++)
+      if (!this.#descriptors.has(number) && !this.#holds(number)) return number;
     return undefined;
   }
 

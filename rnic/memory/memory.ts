@@ -9,6 +9,8 @@ export interface Memory {
   readonly byteLength: number;
   /** Copies memory[offset …) to target[at …). */
   read(offset: number, target: Uint8Array, at: number, length: number): boolean;
+  /** As `read`, for payload of posted work requests: the octets may be as old as the last look at the program's send queues (posted.ts). */
+  readPosted(offset: number, target: Uint8Array, at: number, length: number): boolean;
   /** Copies source[at …) to memory[offset …). */
   write(offset: number, source: Uint8Array, at: number, length: number): boolean;
   /** 64-bit compare and swap at an aligned offset; the old value goes to `old` (old[0] low, old[1] high). Values are host integers. */

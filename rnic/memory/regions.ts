@@ -12,6 +12,7 @@ const REMOTE = Access.REMOTE_WRITE | Access.REMOTE_READ | Access.REMOTE_ATOMIC;
 export const NO_MEMORY: Memory = {
   byteLength: 0,
   read: () => false,
+  readPosted: () => false,
   write: () => false,
   compareSwap: () => false,
   fetchAdd: () => false,

@@ -38,6 +38,10 @@ export class SharedMemory implements Memory {
     return true;
   }
 
+  readPosted(offset: number, target: Uint8Array, at: number, length: number): boolean {
+    return this.read(offset, target, at, length);
+  }
+
   write(offset: number, source: Uint8Array, at: number, length: number): boolean {
     if (offset + length > this.byteLength) return false;
     copy(source, at, this.#bytes, offset, length);

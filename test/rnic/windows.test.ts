@@ -10,6 +10,7 @@ import { Random } from '../support/sim/random.ts';
 const MEMORY: Memory = {
   byteLength: 2 ** 50,
   read: () => true,
+  readPosted: () => true,
   write: () => true,
   compareSwap: () => true,
   fetchAdd: () => true,

@@ -18,6 +18,13 @@ export interface Answer {
 
 export interface Link extends Answer {
   call(payload: Buffer): Promise<Answer>;
+  readonly isClosed: boolean;
+  /** Whole requests, without waiting for their answers. */
+  send(requests: Buffer): void;
+  /** Reads no more. */
+  deafen(): void;
+  /** Until the daemon has hung up. */
+  closed(): Promise<unknown>;
   close(): void;
 }
 
@@ -33,6 +40,9 @@ function request(op: number, argument: bigint, payload: Buffer): Buffer {
   payload.copy(octets, HEADER);
   return octets;
 }
+
+/** A command as the shim sends it. */
+export const whole = (payload: Buffer): Buffer => request(RequestOp.WRITE, 0n, payload);
 
 /** Reads replies one by one. */
 class Replies {
@@ -80,9 +90,15 @@ export async function hello(path: string, role: number, token: Buffer = Buffer.a
     result: first?.result ?? -1,
     poked: (at) => first!.poked(at),
     async call(payload) {
-      socket.write(request(RequestOp.WRITE, 0n, payload));
+      socket.write(whole(payload));
       return (await replies.next()) ?? { result: -5, poked: () => 0 };
     },
+    get isClosed() {
+      return socket.destroyed;
+    },
+    send: (requests) => void socket.write(requests),
+    deafen: () => void socket.pause(),
+    closed: () => once(socket, 'close'),
     close: () => socket.destroy(),
   };
 }
@@ -97,15 +113,22 @@ function command(number: number, body: Buffer): Buffer {
   return octets;
 }
 
-/** Bodies that are right, but for their handles: drawn from a seed. */
-export function commandsFrom(seed: number) {
+/** A whole number below `below`. */
+export type Draw = (below: number) => number;
+
+export function drawFrom(seed: number): Draw {
   let state = seed >>> 0 || 1;
-  const draw = (below: number): number => {
+  return (below) => {
     state ^= state << 13;
     state ^= state >>> 17;
     state ^= state << 5;
     return (state >>> 0) % below;
   };
+}
+
+/** Bodies that are right, but for their handles: drawn from a seed. */
+export function commandsFrom(seed: number) {
+  const draw = drawFrom(seed);
   const body = (bytes: number, fields: readonly (readonly [at: number, value: number])[]): Buffer => {
     const octets = Buffer.alloc(bytes);
     if (bytes >= 8) octets.writeUInt32LE(4096, 0);
@@ -113,111 +136,145 @@ export function commandsFrom(seed: number) {
     return octets;
   };
   const handle = (): number => draw(8);
+  /** Each of them, well made. */
+  const kinds = [
+    () => command(0, body(8, [])),
+    () => command(1, body(8, [])),
+    () => command(2, body(16, [[8, 1]])),
+    () => command(3, body(8, [])),
+    () => command(4, body(8, [[0, handle()]])),
+    () =>
+      command(
+        9,
+        body(40, [
+          [8, draw(2 ** 31)],
+          [16, draw(2 ** 24)],
+          [24, draw(2 ** 31)],
+          [32, handle()],
+          [36, draw(16)],
+        ]),
+      ),
+    () => command(13, body(8, [[0, handle()]])),
+    () =>
+      command(
+        14,
+        body(16, [
+          [8, handle()],
+          [12, draw(4)],
+        ]),
+      ),
+    () => command(16, body(8, [[0, handle()]])),
+    () =>
+      command(
+        18,
+        body(32, [
+          [16, draw(5000)],
+          [20, draw(2)],
+          [24, draw(3) - 1],
+        ]),
+      ),
+    () =>
+      command(
+        19,
+        body(16, [
+          [8, handle()],
+          [12, draw(5000)],
+        ]),
+      ),
+    () => command(20, body(16, [[8, handle()]])),
+    () =>
+      command(
+        24,
+        body(64, [
+          [16, handle()],
+          [20, handle()],
+          [24, handle()],
+          [28, handle()],
+          [32, draw(300)],
+          [36, draw(300)],
+          [40, draw(8)],
+          [44, draw(8)],
+          [48, draw(300)],
+          [52, draw(2 ** 24)],
+        ]),
+      ),
+    () => command(25, body(16, [[8, handle()]])),
+    () =>
+      command(
+        26,
+        body(112, [
+          [64, handle()],
+          [68, draw(2 ** 21)],
+          [96, draw(2 ** 24)],
+          [84, draw(2 ** 24)],
+        ]),
+      ),
+    () => command(27, body(16, [[8, handle()]])),
+    () => command(30, body(24, [[16, handle()]])),
+    () =>
+      command(
+        32,
+        body(32, [
+          [16, handle()],
+          [20, draw(300)],
+          [24, draw(8)],
+          [28, draw(300)],
+        ]),
+      ),
+    () =>
+      command(
+        33,
+        body(24, [
+          [0, handle()],
+          [4, draw(4)],
+          [8, draw(300)],
+          [12, draw(300)],
+        ]),
+      ),
+    () => command(35, body(16, [[8, handle()]])),
+  ];
   return {
     draw,
+    kinds,
     allocPd: (): Buffer => command(3, body(8, [])),
     deallocPd: (pd: number): Buffer => command(4, body(8, [[0, pd]])),
+    createCq: (): Buffer =>
+      command(
+        18,
+        body(32, [
+          [16, 10],
+          [24, -1],
+        ]),
+      ),
+    destroyCq: (cq: number): Buffer => command(20, body(16, [[8, cq]])),
+    createSrq: (pd: number): Buffer =>
+      command(
+        32,
+        body(32, [
+          [16, pd],
+          [20, 10],
+          [24, 1],
+        ]),
+      ),
+    destroySrq: (srq: number): Buffer => command(35, body(16, [[8, srq]])),
+    createQp: (pd: number, cq: number): Buffer =>
+      command(
+        24,
+        body(64, [
+          [16, pd],
+          [20, cq],
+          [24, cq],
+          [32, 1],
+          [36, 1],
+          [40, 1],
+          [44, 1],
+          [53, 2],
+        ]),
+      ),
+    destroyQp: (qp: number): Buffer => command(27, body(16, [[8, qp]])),
+    queryQp: (qp: number): Buffer => command(25, body(16, [[8, qp]])),
     /** One of all commands, mostly well made. */
-    any(): Buffer {
-      const made = [
-        () => command(0, body(8, [])),
-        () => command(1, body(8, [])),
-        () => command(2, body(16, [[8, 1]])),
-        () => command(3, body(8, [])),
-        () => command(4, body(8, [[0, handle()]])),
-        () =>
-          command(
-            9,
-            body(40, [
-              [8, draw(2 ** 31)],
-              [16, draw(2 ** 24)],
-              [24, draw(2 ** 31)],
-              [32, handle()],
-              [36, draw(16)],
-            ]),
-          ),
-        () => command(13, body(8, [[0, handle()]])),
-        () =>
-          command(
-            14,
-            body(16, [
-              [8, handle()],
-              [12, draw(4)],
-            ]),
-          ),
-        () => command(16, body(8, [[0, handle()]])),
-        () =>
-          command(
-            18,
-            body(32, [
-              [16, draw(5000)],
-              [20, draw(2)],
-              [24, draw(3) - 1],
-            ]),
-          ),
-        () =>
-          command(
-            19,
-            body(16, [
-              [8, handle()],
-              [12, draw(5000)],
-            ]),
-          ),
-        () => command(20, body(16, [[8, handle()]])),
-        () =>
-          command(
-            24,
-            body(64, [
-              [16, handle()],
-              [20, handle()],
-              [24, handle()],
-              [28, handle()],
-              [32, draw(300)],
-              [36, draw(300)],
-              [40, draw(8)],
-              [44, draw(8)],
-              [48, draw(300)],
-              [52, draw(2 ** 24)],
-            ]),
-          ),
-        () => command(25, body(16, [[8, handle()]])),
-        () =>
-          command(
-            26,
-            body(112, [
-              [64, handle()],
-              [68, draw(2 ** 21)],
-              [96, draw(2 ** 24)],
-              [84, draw(2 ** 24)],
-            ]),
-          ),
-        () => command(27, body(16, [[8, handle()]])),
-        () => command(30, body(24, [[16, handle()]])),
-        () =>
-          command(
-            32,
-            body(32, [
-              [16, handle()],
-              [20, draw(300)],
-              [24, draw(8)],
-              [28, draw(300)],
-            ]),
-          ),
-        () =>
-          command(
-            33,
-            body(24, [
-              [0, handle()],
-              [4, draw(4)],
-              [8, draw(300)],
-              [12, draw(300)],
-            ]),
-          ),
-        () => command(35, body(16, [[8, handle()]])),
-      ];
-      const octets = made[draw(made.length)]!();
-      return spoil(octets);
-    },
+    any: (): Buffer => spoil(kinds[draw(kinds.length)]!()),
   };
 
   /** Half of them as they are; others cut, changed in places, or renamed. */

@@ -10,14 +10,13 @@ import { type Background, twoHosts } from '../support/netns.ts';
 import { ROOT } from '../support/root.ts';
 import { lacks } from '../support/skip.ts';
 import { holdingsOf } from './holdings.ts';
-import { CLI, runPair, UrnicHost } from './lab.ts';
+import { CLI, NOTHING, PINGPONG_PORT, runPair, UrnicHost } from './lab.ts';
 
 const skip = lacks('root', 'gcc', 'ibv_rc_pingpong', 'ib_write_bw', 'rping');
 const ROUNDS = Number(process.env.WORKER_KILL_ROUNDS ?? 10);
 const SERVER = '192.0.2.1';
 const PATIENCE_MILLIS = 60_000;
 const LOOK_MILLIS = 50;
-const EMPTY = '{"v":{"contexts":[],"programs":[]}}';
 const RTR = 2;
 const KILLED = 'SIGKILL';
 
@@ -32,8 +31,7 @@ const typescript = (host: UrnicHost, more: string): string =>
 
 /** How many QPs are at work. */
 async function atWork(host: UrnicHost): Promise<number> {
-  const { output } = await host.urnic('res', '--json', '--socket', host.socket);
-  return [...output.matchAll(/"state":(\d)/g)].filter(([, state]) => Number(state) >= RTR).length;
+  return [...(await host.resources()).matchAll(/"state":(\d)/g)].filter(([, state]) => Number(state) >= RTR).length;
 }
 
 async function until(condition: () => Promise<boolean>): Promise<boolean> {
@@ -42,8 +40,7 @@ async function until(condition: () => Promise<boolean>): Promise<boolean> {
   return condition();
 }
 
-const resources = async (host: UrnicHost): Promise<string> =>
-  (await host.urnic('res', '--json', '--socket', host.socket)).output.trim();
+const isEmpty = async (host: UrnicHost): Promise<boolean> => (await host.resources()) === NOTHING;
 const isBack = (host: UrnicHost): Promise<boolean> => until(async () => (await host.run(['ibv_devinfo'])).code === 0);
 const killWorker = (host: UrnicHost): unknown => host.daemon.child.kill('SIGUSR2');
 
@@ -58,7 +55,7 @@ t.test(
     const programs = [...PROGRAMS, typescript(host, ''), typescript(host, ' -e')];
     const start = async (command: string): Promise<[Background, Background]> => {
       const server = host.spawn(t, command.split(' '));
-      await server.waits();
+      await until(() => host.listens(PINGPONG_PORT));
       return [server, host.spawn(t, [...command.split(' '), SERVER])];
     };
 
@@ -89,10 +86,10 @@ t.test(
     };
 
     for (let number = 0; number < programs.length; number++) await round(number);
-    await until(async () => (await resources(host)) === EMPTY);
+    await until(() => isEmpty(host));
     const before = holdingsOf(host.daemon.child.pid!);
     for (let number = 0; number < ROUNDS; number++) await round(number);
-    t.equal((await until(async () => (await resources(host)) === EMPTY)) || (await resources(host)), true);
+    t.equal((await until(() => isEmpty(host))) || (await host.resources()), true);
     const after = holdingsOf(host.daemon.child.pid!);
     t.comment(`${ROUNDS} rounds: ${JSON.stringify({ before, after })}`);
     // A few are opened when they are first needed; one that stays open in each round would be as many as there were rounds.

@@ -4,7 +4,7 @@ import { exclusive } from '../support/exclusive.ts';
 import { type Background, twoHosts } from '../support/netns.ts';
 import { lacks } from '../support/skip.ts';
 import { holdingsOf } from './holdings.ts';
-import { runPair, UrnicHost } from './lab.ts';
+import { NOTHING, runPair, UrnicHost } from './lab.ts';
 
 const skip = lacks('root', 'gcc', 'ibv_rc_pingpong', 'rping');
 const ROUNDS = Number(process.env.KILL_ROUNDS ?? 30);
@@ -22,16 +22,15 @@ const PROGRAMS: readonly (readonly [server: string, client: string])[] = [
 /** The daemon itself: `ip netns exec` and `setpriv` have become it. */
 const pidOf = (daemon: Background): number => daemon.child.pid!;
 
-async function untilEmpty(host: UrnicHost): Promise<unknown> {
-  let found: unknown;
+async function untilEmpty(host: UrnicHost): Promise<string> {
+  let found = '';
   for (let tries = 0; tries < 100; tries++) {
-    found = JSON.parse((await host.urnic('res', '--json', '--socket', host.socket)).output);
-    if (JSON.stringify(found) === EMPTY) break;
+    found = await host.resources();
+    if (found === NOTHING) break;
     await pause(100);
   }
   return found;
 }
-const EMPTY = '{"v":{"contexts":[],"programs":[]}}';
 
 t.test('programs that are killed leave nothing', { skip, timeout: 3_600_000 }, async (t) => {
   await exclusive(t, 'machine');
@@ -51,8 +50,8 @@ t.test('programs that are killed leave nothing', { skip, timeout: 3_600_000 }, a
   await Promise.all([untilEmpty(a), untilEmpty(b)]);
   const before = [a, b].map(({ daemon }) => holdingsOf(pidOf(daemon)));
   for (let number = 0; number < ROUNDS; number++) await round(number);
-  t.strictSame(JSON.stringify(await untilEmpty(a)), EMPTY);
-  t.strictSame(JSON.stringify(await untilEmpty(b)), EMPTY);
+  t.strictSame(await untilEmpty(a), NOTHING);
+  t.strictSame(await untilEmpty(b), NOTHING);
   const after = [a, b].map(({ daemon }) => holdingsOf(pidOf(daemon)));
   t.comment(`${ROUNDS} rounds: ${JSON.stringify({ before, after })}`);
   t.strictSame(after, before);

@@ -2,6 +2,7 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { ask } from '../../daemon/control-client.ts';
 import type { Background, Namespace, Ran, RunOptions, Teardown } from '../support/netns.ts';
 import { ROOT } from '../support/root.ts';
 
@@ -9,6 +10,11 @@ export const CLI = join(ROOT, 'dist/daemon/cli.js');
 export const SHIM = join(ROOT, 'dist/native/urnic-shim.so');
 /** What makes a program start without waiting for its peer's turn of the processor. */
 const START_MILLIS = 90_000;
+
+/** Where the pingpongs and perftest meet. */
+export const PINGPONG_PORT = 18515;
+/** `resources` where there is nothing. */
+export const NOTHING = '{"contexts":[],"programs":[]}';
 
 /** One namespace, one daemon with a vRNIC `v` on its netdev. */
 export class UrnicHost {
@@ -81,6 +87,19 @@ export class UrnicHost {
   /** `urnic …` against this daemon. */
   urnic(...args: string[]): Promise<Ran> {
     return this.namespace.run([process.execPath, CLI, ...args]);
+  }
+
+  /** What lives on the vRNIC, as JSON; why there is no answer when there is none. */
+  async resources(): Promise<string> {
+    try {
+      return JSON.stringify(await ask(this.socket, { op: 'resources', vrnic: 'v' }));
+    } catch (error) {
+      return (error as Error).message;
+    }
+  }
+
+  async listens(port: number): Promise<boolean> {
+    return (await this.namespace.run(['ss', '-Hltn', `sport = :${port}`])).output.trim() !== '';
   }
 
   #up(): Background {

@@ -50,9 +50,19 @@ t.test('a statically linked program is run by seccomp without being asked', { sk
   });
   const { code, output } = await host.urnic('run', '--socket', host.socket, '--', program, ADDRESS);
   t.equal(code, 0, output);
-  for (const line of ['the child was refused', 'rxe0 is active', '20 rounds', 'bound to rxe0', 'ADDR_RESOLVED', 'done'])
+  for (const line of [
+    'the child was refused',
+    'duplicates work',
+    'the child used it',
+    'rxe0 is active',
+    '20 rounds',
+    'bound to rxe0',
+    'ADDR_RESOLVED',
+    'done',
+  ])
     t.match(output, line);
   const bare = await host.namespace.run([program, ADDRESS]);
+  t.equal(output.match(/20 rounds/g)?.length, 2, 'once more after it has become itself');
   t.match(bare, { code: 1, output: /failed: devices/ }, 'by itself it sees nothing');
   t.equal(await untilEmpty(host), EMPTY);
 });

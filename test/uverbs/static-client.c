@@ -1,5 +1,7 @@
 /* A statically linked verbs program: two RC queue pairs of its own write to each other, by polling and by events, and it says what it saw. */
+#define _GNU_SOURCE
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -77,6 +79,54 @@ static void try_in_child(struct ibv_device *device)
 	printf("the child was refused\n");
 }
 
+/* The device's descriptors under other numbers are the device's, as long as one of them is open. */
+static void duplicate(struct ibv_context *context)
+{
+	struct ibv_device_attr attr;
+	int original = context->cmd_fd, copy = dup(original), high = fcntl(original, F_DUPFD_CLOEXEC, 800), other;
+	CHECK(copy >= 0 && high >= 800);
+	context->cmd_fd = copy;
+	CHECK(ibv_query_device(context, &attr) == 0);
+	CHECK(close(original) == 0);
+	CHECK(ibv_query_device(context, &attr) == 0);
+	CHECK(dup2(high, original) == original);
+	other = open("/dev/null", O_WRONLY);
+	CHECK(dup2(other, copy) == copy && close(copy) == 0);
+	context->cmd_fd = original;
+	CHECK(close(high) == 0 && ibv_query_device(context, &attr) == 0);
+	CHECK(dup2(original, 50) == -1 && errno == EINVAL);
+	close(other);
+	printf("duplicates work\n");
+}
+
+/* A forked child goes on with what it has inherited; memory of its own it cannot register. */
+static void use_in_child(struct ibv_context *context, struct ibv_pd *pd)
+{
+	int status;
+	char *memory = calloc(1, 4096);
+	fflush(stdout);
+	pid_t child = fork();
+	if (child == 0) {
+		struct ibv_device_attr attr;
+		if (ibv_query_device(context, &attr) || ibv_reg_mr(pd, memory, 4096, 0) || errno != EPERM)
+			_exit(1);
+		struct ibv_cq *cq = ibv_create_cq(context, 4, NULL, NULL, 0);
+		_exit(cq && ibv_destroy_cq(cq) == 0 ? 0 : 2);
+	}
+	CHECK(waitpid(child, &status, 0) == child && status == 0);
+	free(memory);
+	printf("the child used it\n");
+}
+
+/* Becoming another program closes the device: that one opens it anew. */
+static void become(char **arguments)
+{
+	char *again[] = { arguments[0], arguments[1], "again", NULL };
+	fflush(stdout);
+	execv("/proc/self/exe", again);
+	CHECK(0);
+}
+
 int main(int count, char **arguments)
 {
 	struct ibv_device **devices = ibv_get_device_list(NULL);
@@ -88,10 +138,12 @@ int main(int count, char **arguments)
 	union ibv_gid gid;
 	CHECK(ibv_query_port(context, 1, &port) == 0);
 	CHECK(ibv_query_gid(context, 1, 1, &gid) == 0);
+	duplicate(context);
 	printf("%s is %s\n", ibv_get_device_name(devices[0]), ibv_port_state_str(port.state));
 	struct ibv_pd *pd = ibv_alloc_pd(context);
 	struct ibv_comp_channel *channel = ibv_create_comp_channel(context);
 	CHECK(pd && channel);
+	use_in_child(context, pd);
 	struct ibv_cq *cq = ibv_create_cq(context, 16, NULL, channel, 0);
 	CHECK(cq);
 	char *memory = calloc(2, BYTES);
@@ -108,6 +160,8 @@ int main(int count, char **arguments)
 		CHECK(memcmp(memory, memory + BYTES, BYTES) == 0);
 	}
 	printf("20 rounds\n");
+	if (count == 2)
+		become(arguments);
 	if (count > 1)
 		bind_by_address(arguments[1]);
 	CHECK(ibv_destroy_qp(one) == 0 && ibv_destroy_qp(other) == 0 && ibv_dereg_mr(mr) == 0);

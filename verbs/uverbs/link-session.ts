@@ -12,6 +12,8 @@ import { encodeRequest, NoticeOp, type Request, RequestOp } from './protocol.ts'
 
 /** Commands under way at once; a program that gives more loses its connection. */
 export const CALLS_MAX = 64;
+/** What is said of a command that names all its wrong members may be longer than any request: the program would not take it. */
+const REASON_LENGTH_MAX = 500;
 
 export class LinkSession implements Session {
   readonly #connection: Connection;
@@ -67,7 +69,11 @@ export class LinkSession implements Session {
   }
 }
 
-const refusal = (reason: string): Refusal => ({ ok: false, errno: Errno.EINVAL, reason });
+const refusal = (reason: string): Refusal => ({
+  ok: false,
+  errno: Errno.EINVAL,
+  reason: reason.slice(0, REASON_LENGTH_MAX),
+});
 
 /** Queues by where they lie in the queue file. */
 function withPlaces(answer: object): object {

@@ -1,8 +1,10 @@
 /** Octets of another process as a region's memory. Nothing is pinned: a page that is gone is a protection error when it is used. */
 import type { Memory } from '../../rnic/memory/memory.ts';
+import { lookAgain } from '../../rnic/memory/posted.ts';
 import { registerArena } from '../../wire/arena.ts';
 import { Arena } from '../linux/arena.ts';
 import type { Process } from './process.ts';
+import { readNear, SMALL_BYTES } from './read-ahead.ts';
 
 const ATOMIC_BYTES = 8;
 const cell = new Arena(ATOMIC_BYTES);
@@ -23,7 +25,13 @@ export class ProcessMemory implements Memory {
     return offset + length <= this.byteLength && this.#process.read(this.#address + offset, target, at, length);
   }
 
+  readPosted(offset: number, target: Uint8Array, at: number, length: number): boolean {
+    if (length > SMALL_BYTES) return this.read(offset, target, at, length);
+    return offset + length <= this.byteLength && readNear(this, offset, target, at, length);
+  }
+
   write(offset: number, source: Uint8Array, at: number, length: number): boolean {
+    lookAgain();
     return offset + length <= this.byteLength && this.#process.write(this.#address + offset, source, at, length);
   }
 

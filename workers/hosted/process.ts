@@ -83,8 +83,8 @@ export class Process {
     if (now - this.#seenAt <= FRESH_MICROS) return true;
     scratch.view.setInt32(POLL, this.#pidfd, true);
     scratch.view.setInt32(POLL + 4, Linux.POLLIN, true);
-    // A pidfd is readable once its process has ended.
-    this.#hasEnded = Libc.ppoll(scratch.address + POLL, 1, scratch.address + ZERO, 0) !== 0;
+    // A pidfd is readable once its process has ended. A signal that comes just now (-1, EINTR) says nothing of that.
+    this.#hasEnded = Libc.ppoll(scratch.address + POLL, 1, scratch.address + ZERO, 0) === 1;
     this.#seenAt = now;
     return !this.#hasEnded;
   }

@@ -95,6 +95,7 @@ export const TFD_CLOEXEC = 0o2000000;
 // <sys/eventfd.h>, <fcntl.h>, <sched.h>
 export const EFD_NONBLOCK = 0o4000;
 export const EFD_CLOEXEC = 0o2000000;
+export const F_DUPFD = 0;
 export const F_GETFL = 3;
 export const F_SETFL = 4;
 export const F_DUPFD_CLOEXEC = 1030;

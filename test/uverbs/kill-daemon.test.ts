@@ -1,0 +1,94 @@
+/** Daemons that are killed at any moment: programs at work hear an error, and the next daemon serves as the first did. DAEMON_KILL_ROUNDS=1000 for the long run. */
+import { readdirSync } from 'node:fs';
+import { setTimeout as sleep } from 'node:timers/promises';
+import t from 'tap';
+import { exclusive } from '../support/exclusive.ts';
+import { type Background, twoHosts } from '../support/netns.ts';
+import { lacks } from '../support/skip.ts';
+import { holdingsOf } from './holdings.ts';
+import { CLI, NOTHING, PINGPONG_PORT, runPair, UrnicHost } from './lab.ts';
+
+const skip = lacks('root', 'gcc', 'ibv_rc_pingpong', 'rping');
+const ROUNDS = Number(process.env.DAEMON_KILL_ROUNDS ?? 4);
+const SERVER = '192.0.2.1';
+const PATIENCE_MILLIS = 60_000;
+const LOOK_MILLIS = 20;
+const KILLED = 'SIGKILL';
+const RTR = 2;
+
+/** They wait for events: one that polls a queue of a daemon that is no more has only memory to look at. */
+const PROGRAMS = [
+  ['ibv_rc_pingpong -d rxe0 -g 1 -n 100000000 -e', `ibv_rc_pingpong -d rxe0 -g 1 -n 100000000 -e ${SERVER}`],
+  ['rping -s -P', `rping -c -a ${SERVER} -C 100000000`],
+  ['ibv_srq_pingpong -d rxe0 -g 1 -n 100000000 -e', `ibv_srq_pingpong -d rxe0 -g 1 -n 100000000 -e ${SERVER}`],
+] as const;
+const typescript = (host: UrnicHost): readonly [string, string] => {
+  const command = `${process.execPath} ${CLI} pingpong --device ${host.directory} -g 1 -n 100000000 -e`;
+  return [command, `${command} ${SERVER}`];
+};
+
+async function until(condition: () => Promise<boolean>): Promise<boolean> {
+  for (const deadline = Date.now() + PATIENCE_MILLIS; Date.now() < deadline; await sleep(LOOK_MILLIS))
+    if (await condition()) return true;
+  return condition();
+}
+
+const atWork = async (host: UrnicHost): Promise<boolean> =>
+  [...(await host.resources()).matchAll(/"state":(\d)/g)].filter(([, state]) => Number(state) >= RTR).length >= 2;
+
+t.test('daemons that are killed', { skip, timeout: 7_200_000 }, async (t) => {
+  await exclusive(t, 'machine');
+  const [here] = await twoHosts(t);
+  const host = await UrnicHost.start(t, here);
+  const programs = [...PROGRAMS, typescript(host)];
+  const start = async (
+    [server, client]: readonly [string, string],
+    delay: (server: Background) => Promise<unknown>,
+  ) => {
+    const first = host.spawn(t, server.split(' '));
+    await delay(first);
+    return [first, host.spawn(t, client.split(' '))] as const;
+  };
+
+  /** Both at work: both must end by themselves, and say that something is wrong. */
+  const atWorkRound = async (pair: readonly Background[], name: string): Promise<void> => {
+    if (!(await until(() => atWork(host)))) t.fail(`${name}: does not work\n${pair[0]!.output}`);
+    await sleep(Math.random() * 100);
+    await host.daemon.stop(KILLED);
+    await Promise.all(pair.map((program) => program.end(PATIENCE_MILLIS)));
+    if (pair.some(({ child }) => child.signalCode === KILLED)) t.fail(`${name}: hangs\n${pair[0]!.output}`);
+    if (pair.some(({ child }) => child.exitCode === 0)) t.fail(`${name}: says that all is well\n${pair[0]!.output}`);
+  };
+  /** At any point of their beginning: who waits for somebody that will not come is ended. */
+  const earlyRound = async (pair: readonly Background[]): Promise<void> => {
+    await sleep(Math.random() * 300);
+    await host.daemon.stop(KILLED);
+    for (const program of pair) await program.stop(KILLED);
+  };
+  const round = async (number: number): Promise<void> => {
+    const commands = programs[number % programs.length]!;
+    const isEarly = number % 3 === 2;
+    const pair = await start(commands, (server) =>
+      isEarly ? sleep(Math.random() * 100) : listens(host, server, commands[0]),
+    );
+    await (isEarly ? earlyRound(pair) : atWorkRound(pair, commands[0]));
+    await host.restart();
+  };
+
+  await until(async () => (await host.resources()) === NOTHING);
+  const before = holdingsOf(host.daemon.child.pid!);
+  const files = readdirSync(host.directory);
+  for (let number = 0; number < ROUNDS; number++) await round(number);
+  t.equal(await host.resources(), NOTHING);
+  t.strictSame(readdirSync(host.directory), files);
+  const after = holdingsOf(host.daemon.child.pid!);
+  t.comment(`${ROUNDS} rounds: ${JSON.stringify({ before, after })}`);
+  t.equal(after.mappings, before.mappings, 'queue files');
+  const short = ['ibv_rc_pingpong', '-d', 'rxe0', '-g', '1', '-c', '-n', '100'];
+  const [served, asked] = await runPair(t, host, host, { server: short, client: [...short, SERVER] });
+  t.strictSame([served.code, asked.code], [0, 0], served.output + asked.output);
+});
+
+/** The pingpongs meet over TCP; rping's server has its id in the daemon. */
+const listens = (host: UrnicHost, server: Background, command: string): Promise<unknown> =>
+  command.startsWith('rping') ? server.waits() : until(() => host.listens(PINGPONG_PORT));

@@ -55,6 +55,13 @@ t.test('referee: a missing request is a skipped PSN', async (t) => {
   t.match(judgement.violations.join('\n'), /skips 1 never sent/);
 });
 
+t.test('referee: more READs under way than the responder takes are found', async (t) => {
+  const frames = golden('read_bw_9000.pcap');
+  const connection = connectionOf(frames, 1024);
+  t.strictSame(judge(frames, [{ ...connection, rdAtomic: 128 }]).violations, []);
+  t.match(judge(frames, [{ ...connection, rdAtomic: 1 }]).violations.join(), /wait for an answer, of 1 at most/);
+});
+
 t.test('referee: an acknowledgement that comes before its request is for a PSN never sent', async (t) => {
   const frames = golden('rc_pingpong.pcap');
   const connection = connectionOf(frames, 1024);

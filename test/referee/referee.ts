@@ -22,6 +22,8 @@ export interface JudgedConnection {
   readonly from?: number;
   /** UC: nothing is answered, and nothing sent again. */
   readonly isUnreliable?: boolean;
+  /** Most READs and atomics that may wait for an answer at once; any number when absent. */
+  readonly rdAtomic?: number;
 }
 
 /** One direction: requests from → to, and the responses to them. */
@@ -66,9 +68,9 @@ export function judge(
   const byTargetUnreliable = new Map<string, Direction>();
   const datagrams = new Map(senders.map(({ address, qpn }) => [keyOf(address, qpn), new DatagramCheck(violate)]));
   const directions: Direction[] = [];
-  const begin = ({ a, b, mtu, isUnreliable }: JudgedConnection): void => {
-    const forth = direction(a, b, mtu, violate);
-    const back = direction(b, a, mtu, violate);
+  const begin = ({ a, b, mtu, isUnreliable, rdAtomic = Number.POSITIVE_INFINITY }: JudgedConnection): void => {
+    const forth = direction(a, b, mtu, rdAtomic, violate);
+    const back = direction(b, a, mtu, rdAtomic, violate);
     directions.push(forth, back);
     if (isUnreliable) {
       byTargetUnreliable.set(keyOf(b.address, b.qpn), forth);
@@ -115,8 +117,14 @@ export function judge(
   return { violations, directions, packets, cnps, ceMarked };
 }
 
-function direction(from: End, to: End, mtu: number, violate: (packet: SeenPacket, text: string) => void): Direction {
-  const requests = new RequesterCheck(mtu, violate);
+function direction(
+  from: End,
+  to: End,
+  mtu: number,
+  rdAtomic: number,
+  violate: (packet: SeenPacket, text: string) => void,
+): Direction {
+  const requests = new RequesterCheck(mtu, rdAtomic, violate);
   return { from, to, requests, responses: new ResponderCheck(requests, mtu, violate) };
 }
 

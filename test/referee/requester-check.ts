@@ -28,6 +28,8 @@ export interface Asked {
 export class RequesterCheck {
   readonly reads: Asked[] = [];
   readonly atomics = new Set<number>();
+  /** READs, atomics and the like that no answer has been seen for: by their PSN. */
+  readonly unanswered = new Set<number>();
   /** First PSN not yet sent; -1 before the first packet. */
   nextNew = -1;
   packets = 0;
@@ -35,12 +37,15 @@ export class RequesterCheck {
   readonly #sent = new Map<number, Buffer>();
   readonly #violate: (packet: SeenPacket, text: string) => void;
   readonly #mtu: number;
+  readonly #rdAtomic: number;
   #insideSend = false;
   #insideWrite = false;
   #writeLeft = 0;
 
-  constructor(mtu: number, violate: (packet: SeenPacket, text: string) => void) {
+  /** @param rdAtomic most requests that may wait for an answer at once (R-058). */
+  constructor(mtu: number, rdAtomic: number, violate: (packet: SeenPacket, text: string) => void) {
     this.#mtu = mtu;
+    this.#rdAtomic = rdAtomic;
     this.#violate = violate;
   }
 
@@ -72,8 +77,17 @@ export class RequesterCheck {
     if (EMPTY_READS.has(packet.opcode))
       this.reads.push({ psn: packet.psn, span: 1, length: 0, address: 0n, rKey: 0, ...bounds });
     if (ATOMICS.has(packet.opcode)) this.atomics.add(packet.psn);
+    if (packet.opcode === READ_REQUEST || EMPTY_READS.has(packet.opcode) || ATOMICS.has(packet.opcode))
+      this.#ask(packet);
     this.nextNew = after(packet.psn, span);
     this.#message(packet);
+  }
+
+  /** What was answered on the wire may not have come yet: the requester knows of as many at least. */
+  #ask(packet: SeenPacket): void {
+    this.unanswered.add(packet.psn);
+    if (this.unanswered.size > this.#rdAtomic)
+      this.#violate(packet, `is one of ${this.unanswered.size} that wait for an answer, of ${this.#rdAtomic} at most`);
   }
 
   #message(packet: SeenPacket): void {

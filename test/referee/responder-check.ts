@@ -82,6 +82,7 @@ export class ResponderCheck {
   #atomic(packet: SeenPacket): void {
     if (!this.#requests.atomics.has(packet.psn))
       return this.#violate(packet, `answers an atomic at PSN ${packet.psn}, where none was`);
+    this.#requests.unanswered.delete(packet.psn);
     const result = packet.transport.toString('hex', 16, 24);
     const earlier = this.#atomicResults.get(packet.psn) ?? result;
     if (earlier !== result)
@@ -100,6 +101,7 @@ export class ResponderCheck {
     if (payload.length !== Math.max(0, expected))
       this.#violate(packet, `carries ${payload.length} octets of a READ where ${expected} were due`);
     const ends = opcode === READ_LAST || opcode === READ_ONLY;
+    if (ends) this.#requests.unanswered.delete(read.psn);
     if (ends ? !read.ends.has(psn) : position === read.span - 1)
       this.#violate(packet, 'ends a READ at the wrong place');
     const begins = opcode === READ_FIRST || opcode === READ_ONLY;

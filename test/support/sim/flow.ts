@@ -75,6 +75,8 @@ export interface FlowEnd {
   readonly hasChannel: boolean;
   /** Keys of this host that the peer may use. */
   readonly keys: readonly SharedKey[];
+  /** Its send queue has been stopped (SQD), and what was under way is done. */
+  isDrained: boolean;
 }
 
 /** What becomes of a connection; both its flows share it. */
@@ -213,6 +215,7 @@ export class Flow {
   }
 
   #takeSuccess(got: Completion): void {
+    if (this.from.isDrained) throw new Broken(`send ${got.wrId} completed on a send queue that was drained`);
     const index = this.#posted.findIndex((posted) => posted.signaled);
     const due = this.#posted[index];
     if (due === undefined) throw new Broken(`a completion of ${got.wrId} that was not due`);

@@ -183,6 +183,13 @@ export class SimHost {
     return { ...rings, sendCqHandle: sendCq.cq, recvCqHandle: recvCq.cq };
   }
 
+  /** Both CQs get rings of another size; what waits in them goes along. */
+  resizeCqs(qp: SimQp, cqe: number): SimQp {
+    const sendCq = openRing(this.execute({ op: 'resizeCq', cq: qp.sendCqHandle, cqe }).queue);
+    const recvCq = openRing(this.execute({ op: 'resizeCq', cq: qp.recvCqHandle, cqe }).queue);
+    return { ...qp, sendCq, recvCq };
+  }
+
   createSrq(maxWr: number): SimSrq {
     const { srq, queue } = this.execute({ op: 'createSrq', pd: this.#pd, maxWr, maxSge: 4 });
     return { handle: srq, ring: openRing(queue) };

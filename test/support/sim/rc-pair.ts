@@ -8,6 +8,7 @@ import type { Random } from './random.ts';
 import type { RcWork } from './rc-work.ts';
 import type { World } from './world.ts';
 
+const CQ_SIZES = [300, 1000, 4096];
 /** So long an application takes at most to see that its connection broke. */
 const NOTICE_MICROS = 20_000;
 /** No frame stays longer on the slowest wire behind the longest queue. */
@@ -41,6 +42,8 @@ export class RcPair implements Fate {
   readonly #setups: readonly [EndSetup, EndSetup];
   readonly #random: Random;
   #flows: readonly { flow: Flow; work: RcWork }[] = [];
+  /** Ends whose send queue was asked to stop. */
+  readonly #draining = new Set<FlowEnd>();
   #forceAt: Micros = 0;
   #restartAt: Micros = 0;
 
@@ -93,13 +96,47 @@ export class RcPair implements Fate {
 
   /** After all ends of both hosts were polled. */
   act(): void {
-    if (!this.isBroken) for (const { work } of this.#flows) work.act();
+    if (!this.isBroken) this.#work();
     else if (!this.mayBreak) this.#recover();
   }
 
   finish(): void {
     for (const { flow } of this.#flows) flow.finish();
     this.#checkEvents();
+  }
+
+  #work(): void {
+    for (const { work } of this.#flows) work.act();
+    for (const { flow } of this.#flows) {
+      const { from } = flow;
+      if (this.#random.chance(0.01)) from.qp = from.host.resizeCqs(from.qp, this.#random.pick(CQ_SIZES));
+      if (!this.mayBreak) this.#drain(from);
+    }
+  }
+
+  /** Stops a send queue now and then, hears that it is drained, and lets it go on (R-124). */
+  #drain(end: FlowEnd): void {
+    const { host, qp } = end;
+    const events = host.takeEvents(AsyncEvent.SQ_DRAINED, qp.handle);
+    const isAsked = this.#draining.has(end);
+    if (events > (isAsked && !end.isDrained ? 1 : 0)) throw new Broken('SQ_DRAINED came, and was not due');
+    if (events > 0) end.isDrained = true;
+    if (end.isDrained && this.#random.chance(0.3)) this.#resume(end);
+    else if (!isAsked && this.#random.chance(0.01)) {
+      this.#draining.add(end);
+      const { STATE, EN_SQD_ASYNC_NOTIFY } = QpAttr;
+      host.modify(qp, STATE | EN_SQD_ASYNC_NOTIFY, { qpState: QpState.SQD, enSqdAsyncNotify: true });
+    }
+  }
+
+  #resume(end: FlowEnd): void {
+    end.host.modify(end.qp, QpAttr.STATE, { qpState: QpState.RTS });
+    this.#forgetDrain(end);
+  }
+
+  #forgetDrain(end: FlowEnd): void {
+    this.#draining.delete(end);
+    end.isDrained = false;
   }
 
   /** What an application does with a connection that broke. */
@@ -127,7 +164,10 @@ export class RcPair implements Fate {
       flow.restart();
       work.restart();
     }
-    for (const end of this.#ends) for (const key of end.keys) key.forgetPeer();
+    for (const end of this.#ends) {
+      this.#forgetDrain(end);
+      for (const key of end.keys) key.forgetPeer();
+    }
     const isReplaced = this.#random.chance(0.5);
     for (const i of [0, 1] as const) {
       if (isReplaced) this.#replace(this.#ends[i], this.#setups[i]);
@@ -167,6 +207,7 @@ export class RcPair implements Fate {
       }
       if (refusals > 1 || refusals < (flow?.refusals ?? 0))
         throw new Broken(`${refusals} asynchronous events for ${flow?.refusals} refusals`);
+      if (host.takeEvents(AsyncEvent.SQ_DRAINED, qp.handle) > 1) throw new Broken('SQ_DRAINED came twice');
       const lastWqe = host.takeEvents(AsyncEvent.QP_LAST_WQE_REACHED, qp.handle);
       const isDue = receives.isShared && this.isForced ? 1 : 0;
       if (!this.mayBreak && lastWqe !== isDue)

@@ -71,7 +71,7 @@ export class RcScenario implements Scenario {
   readonly senders = [];
 
   get connections(): readonly JudgedConnection[] {
-    const { isIpv6, pathMtu } = this.#options;
+    const { isIpv6, pathMtu, rdAtomic } = this.#options;
     const mtu = mtuBytes(pathMtu);
     return this.#pairs.flatMap(({ incarnations }) =>
       incarnations.map(({ qpnA, qpnB, from }) => ({
@@ -79,6 +79,7 @@ export class RcScenario implements Scenario {
         b: { address: addressName(B, isIpv6), qpn: qpnB },
         mtu,
         from,
+        rdAtomic,
       })),
     );
   }
@@ -135,7 +136,15 @@ export class RcScenario implements Scenario {
     const keys = KEY_KINDS.map((kind, i) => new SharedKey(host, kind, area + Area.SLOTS_AT + i * Area.SLOT_BYTES));
     const at = area + Area.RECEIVE_AT;
     const own = new OwnReceives(host, () => end.qp, at, Area.RECEIVE_BUFFERS, Area.RECEIVE_BYTES);
-    const end: FlowEnd = { host, qp, area, receives: shared ?? own, hasChannel: extras.hasChannel === true, keys };
+    const end: FlowEnd = {
+      host,
+      qp,
+      area,
+      receives: shared ?? own,
+      hasChannel: extras.hasChannel === true,
+      keys,
+      isDrained: false,
+    };
     return end;
   }
 

@@ -481,7 +481,7 @@ export class RcWork {
       return { remoteAddress: key.base, at: key.at, length };
     };
     const usable = keys.filter((key) => isUsable(key, 0));
-    const theirs = this.#strangers().flatMap((end) => end.keys.filter(({ kind }) => kind === 2));
+    const theirs = this.#strangers().flatMap((end) => end.keys.filter((key) => key.kind === 2 && isUsable(key, 0)));
     return [
       keys.flatMap((key) => key.stale.map((rKey) => ({ ...range(key), rKey, isWrite: null }))),
       keys.filter(({ isSpent }) => isSpent).map((key) => ({ ...range(key), rKey: key.key, isWrite: null })),

@@ -46,9 +46,11 @@ interface Remote {
   readonly key: SharedKey | null;
 }
 
-/** Octets that a key does not grant; `isWrite` null: neither to be read nor written. */
+const OPERATIONS = ['write', 'write', 'read', 'read', 'flush', 'swap'] as const;
+
+/** Octets that a key does not grant for this operation; null: for none. */
 interface Wrong extends Omit<Remote, 'fails' | 'key'> {
-  readonly isWrite: boolean | null;
+  readonly operation: (typeof OPERATIONS)[number] | null;
 }
 
 type Post = (wrId: number, flags: number) => boolean;
@@ -465,35 +467,43 @@ export class RcWork {
     const { random } = this.#flow;
     const kinds = this.#wrongRemotes().filter((remotes) => remotes.length > 0);
     if (kinds.length === 0) return false;
-    const { isWrite, ...range } = random.pick(random.pick(kinds));
+    const { operation, ...range } = random.pick(random.pick(kinds));
     const remote = { ...range, fails: ACCESS_REFUSED, key: null };
-    if (isWrite ?? random.chance(0.4)) return this.#write(wrId, flags, random.chance(0.5), remote);
-    if (isWrite === false || random.chance(0.4)) return this.#read(wrId, flags, remote);
-    return random.chance(0.5) ? this.#flush(wrId, flags, remote) : this.#wrongSwap(wrId, flags, remote);
+    switch (operation ?? random.pick(OPERATIONS)) {
+      case 'write':
+        return this.#write(wrId, flags, random.chance(0.5), remote);
+      case 'read':
+        return this.#read(wrId, flags, remote);
+      case 'flush':
+        return this.#flush(wrId, flags, remote);
+      default:
+        return this.#wrongSwap(wrId, flags, remote);
+    }
   }
 
   /** By what is wrong with them. */
   #wrongRemotes(): Wrong[][] {
     const { random } = this.#flow;
     const { keys } = this.#to;
-    const range = (key: SharedKey): Omit<Wrong, 'rKey' | 'isWrite'> => {
+    const range = (key: SharedKey): Omit<Wrong, 'rKey' | 'operation'> => {
       const length = 1 + random.below(Math.max(1, Math.min(this.#load.mostBytes, key.length - 1)));
       return { remoteAddress: key.base, at: key.at, length };
     };
     const usable = keys.filter((key) => isUsable(key, 0));
     const theirs = this.#strangers().flatMap((end) => end.keys.filter((key) => key.kind === 2 && isUsable(key, 0)));
     return [
-      keys.flatMap((key) => key.stale.map((rKey) => ({ ...range(key), rKey, isWrite: null }))),
-      keys.filter(({ isSpent }) => isSpent).map((key) => ({ ...range(key), rKey: key.key, isWrite: null })),
-      theirs.map((key) => ({ ...range(key), rKey: key.key, isWrite: null })),
+      keys.flatMap((key) => key.stale.map((rKey) => ({ ...range(key), rKey, operation: null }))),
+      keys.filter(({ isSpent }) => isSpent).map((key) => ({ ...range(key), rKey: key.key, operation: null })),
+      theirs.map((key) => ({ ...range(key), rKey: key.key, operation: null })),
       usable.map((key) => ({
         ...range(key),
         rKey: key.key,
         length: key.length + 1 + random.below(100),
-        isWrite: null,
+        operation: null,
       })),
-      usable.filter(lacks(Access.REMOTE_READ)).map((key) => ({ ...range(key), rKey: key.key, isWrite: false })),
-      usable.filter(lacks(Access.REMOTE_WRITE)).map((key) => ({ ...range(key), rKey: key.key, isWrite: true })),
+      usable.map((key) => ({ ...range(key), rKey: key.key, operation: 'flush' })),
+      usable.filter(lacks(Access.REMOTE_READ)).map((key) => ({ ...range(key), rKey: key.key, operation: 'read' })),
+      usable.filter(lacks(Access.REMOTE_WRITE)).map((key) => ({ ...range(key), rKey: key.key, operation: 'write' })),
     ];
   }
 

@@ -50,8 +50,8 @@ export interface Meaning {
   readonly opcode: number;
   /** Looks at what its completion promises. */
   readonly check?: () => void;
-  /** It was flushed: what it held is free again. */
-  readonly undo?: () => void;
+  /** It was flushed: what it held is free again. Or nobody knows whether it was done. */
+  readonly undo?: (isUnsure: boolean) => void;
   readonly fails?: Failure | undefined;
   readonly mutation?: Mutation | undefined;
   readonly message?: Message | undefined;
@@ -116,6 +116,8 @@ export class Flow {
   refusals = 0;
   /** Armed for solicited completions, or for any: SOLICITED, NEXT or null. */
   #armed: 'solicited' | 'any' | null = null;
+  /** Its QPs were reset or destroyed. */
+  isAbandoned = false;
   /** Completions, and those of them with an error. */
   completed = 0;
   errors = 0;
@@ -155,6 +157,8 @@ export class Flow {
   }
 
   poll(): void {
+    if (this.isAbandoned && this.from.qp.sendCq.count() + this.to.qp.recvCq.count() > 0)
+      throw new Broken('something completed on a QP that was reset or destroyed');
     this.#pollSends();
     this.#pollReceives();
   }
@@ -166,9 +170,10 @@ export class Flow {
     else if (!this.image.isRight()) throw new Broken('memory is not what was written');
   }
 
-  /** Both QPs are in ERR and have been polled (or the simulation ends). What is left was done, for it would have been flushed otherwise. */
+  /** Both QPs are in ERR and have been polled: what is left was done, for it would have been flushed otherwise. Or they were abandoned, or the simulation ends. */
   close(): void {
-    for (const posted of this.#fate.isForced ? this.#posted : []) {
+    if (this.isAbandoned) for (const posted of this.#posted) posted.undo?.(true);
+    for (const posted of this.#fate.isForced && !this.isAbandoned ? this.#posted : []) {
       if (posted.signaled) throw new Broken(`send ${posted.wrId} was never flushed`);
       this.#succeed(posted);
     }
@@ -187,6 +192,7 @@ export class Flow {
     this.refusals = 0;
     this.#hasFailed = false;
     this.#receiveHasFailed = false;
+    this.isAbandoned = false;
   }
 
   #warn(posted: Posted): void {
@@ -247,7 +253,7 @@ export class Flow {
     if (!isAllowed) throw new Broken(`send ${got.wrId} ended with status ${got.status}`);
     if (got.status === WcStatus.REM_ACCESS_ERR || got.status === WcStatus.REM_INV_REQ_ERR) this.refusals++;
     failed.key?.users.delete(failed);
-    failed.undo?.();
+    failed.undo?.(false);
     this.#hasFailed = true;
     this.#fate.isBroken = true;
     this.errors++;

@@ -291,6 +291,13 @@ export class SimHost {
     return this.#take((event) => event.kind === EventKind.ASYNC && event.code === code && event.handle === handle);
   }
 
+  /** Whether an object has had an event of this kind that nobody has taken. */
+  hasEvent(code: AsyncEvent, handle: number): boolean {
+    return this.events.some(
+      (event) => event.kind === EventKind.ASYNC && event.code === code && event.handle === handle,
+    );
+  }
+
   /** Takes the completion events of a CQ: how many. */
   takeCompletionEvents(cq: number): number {
     return this.#take((event) => event.kind === EventKind.COMPLETION && event.handle === cq);

@@ -29,7 +29,7 @@ export class SharedKey {
   readonly #host: SimHost;
   /** Where its octets are. */
   readonly #slotAt: number;
-  #window = 0;
+  #handle = -1;
   state: number = KeyState.FREE;
   /** The key that the engine has for it. */
   key = 0;
@@ -56,16 +56,23 @@ export class SharedKey {
 
   /** A new object in place of one that went with its QP. */
   renew(): void {
-    if (this.#window !== 0) this.#host.execute({ op: 'deallocMw', mw: this.#window });
-    if (this.kind === 0) this.key = this.#host.allocRegion(this.#slotAt, SLOT_BYTES).rKey;
-    else {
+    if (this.#handle !== -1) this.#free(this.#handle);
+    if (this.kind === 0) {
+      const { mr, rKey } = this.#host.allocRegion(this.#slotAt, SLOT_BYTES);
+      this.#handle = mr;
+      this.key = rKey;
+    } else {
       const { mw, rKey } = this.#host.allocWindow(this.kind);
-      this.#window = mw;
+      this.#handle = mw;
       this.key = rKey;
     }
     this.state = KeyState.FREE;
     this.stale = [];
     this.isSpent = false;
+  }
+
+  #free(handle: number): void {
+    this.#host.execute(this.kind === 0 ? { op: 'deregMr', mr: handle } : { op: 'deallocMw', mw: handle });
   }
 
   /** A request that gives it out anew; `given` is called when that is done. */
@@ -100,10 +107,11 @@ export class SharedKey {
     return [...this.users].filter(({ opcode }) => opcode === WcOpcode.RDMA_READ);
   }
 
-  /** The connection broke and was flushed: what the peer had under way is over, done or not. */
-  forgetPeer(): void {
+  /** The connection ended: what the peer had under way is over, done or not. @param isUnsure whether what its owner had under way was done, nobody knows. */
+  forgetPeer(isUnsure: boolean): void {
     this.isSpent = false;
     this.users.clear();
+    if (isUnsure && (this.state === KeyState.GIVING || this.state === KeyState.TAKING)) this.renew();
   }
 
   /** Its owner takes it away without asking who uses it: they may be refused, or not. */

@@ -8,6 +8,8 @@ import type { Random } from './random.ts';
 import type { RcWork } from './rc-work.ts';
 import type { World } from './world.ts';
 
+/** What a QP hears that refused a request and ended. */
+const REFUSALS = [AsyncEvent.QP_ACCESS_ERR, AsyncEvent.QP_REQ_ERR];
 const CQ_SIZES = [300, 1000, 4096];
 /** So long an application takes at most to see that its connection broke. */
 const NOTICE_MICROS = 20_000;
@@ -41,6 +43,11 @@ export class RcPair implements Fate {
   readonly #ends: readonly [FlowEnd, FlowEnd];
   readonly #setups: readonly [EndSetup, EndSetup];
   readonly #random: Random;
+  /** Its application may give it up with work under way. */
+  readonly #mayAbandon: boolean;
+  #isAbandoned = false;
+  /** It begins anew with new QPs. */
+  #isReplaced = false;
   #flows: readonly { flow: Flow; work: RcWork }[] = [];
   /** Ends whose send queue was asked to stop. */
   readonly #draining = new Set<FlowEnd>();
@@ -52,12 +59,14 @@ export class RcPair implements Fate {
     ends: readonly [FlowEnd, FlowEnd],
     setups: readonly [EndSetup, EndSetup],
     mayBreak: boolean,
+    mayAbandon: boolean,
     random: Random,
   ) {
     this.#world = world;
     this.#ends = ends;
     this.#setups = setups;
     this.mayBreak = mayBreak;
+    this.#mayAbandon = mayAbandon;
     this.#random = random;
     this.#connect();
   }
@@ -92,6 +101,8 @@ export class RcPair implements Fate {
 
   poll(): void {
     for (const { flow } of this.#flows) flow.poll();
+    const hasEnded = ({ host, qp }: FlowEnd): boolean => REFUSALS.some((code) => host.hasEvent(code, qp.handle));
+    if (this.#ends.some(hasEnded)) this.isBroken = true;
   }
 
   /** After all ends of both hosts were polled. */
@@ -106,6 +117,7 @@ export class RcPair implements Fate {
   }
 
   #work(): void {
+    if (this.#mayAbandon && this.#random.chance(0.002)) return this.#abandon();
     for (const { work } of this.#flows) work.act();
     for (const { flow } of this.#flows) {
       const { from } = flow;
@@ -153,12 +165,31 @@ export class RcPair implements Fate {
   #force(): void {
     for (const { host, qp } of this.#ends) host.modify(qp, QpAttr.STATE, { qpState: QpState.ERR });
     this.isForced = true;
+    this.#isReplaced = this.#random.chance(0.5);
     this.#restartAt = this.#world.now + QUIET_MICROS;
+  }
+
+  /** Both QPs are reset or destroyed while they work: nothing completes any more (R-154, R-155). */
+  #abandon(): void {
+    this.isBroken = true;
+    this.isForced = true;
+    this.#isAbandoned = true;
+    this.#isReplaced = this.#random.chance(0.5);
+    this.#forceAt = this.#world.now;
+    this.#restartAt = this.#world.now + QUIET_MICROS;
+    for (const end of this.#ends) this.#empty(end);
+    for (const { flow } of this.#flows) flow.isAbandoned = true;
+  }
+
+  /** Destroys its QP, or resets it. */
+  #empty({ host, qp }: FlowEnd): void {
+    if (this.#isReplaced) host.execute({ op: 'destroyQp', qp: qp.handle });
+    else host.modify(qp, QpAttr.STATE, { qpState: QpState.RESET });
   }
 
   #restart(): void {
     for (const { flow } of this.#flows) flow.close();
-    for (const { receives } of this.#ends) receives.close();
+    for (const { receives } of this.#ends) receives.close(this.#isAbandoned);
     this.#checkEvents();
     for (const { flow, work } of this.#flows) {
       flow.restart();
@@ -166,13 +197,13 @@ export class RcPair implements Fate {
     }
     for (const end of this.#ends) {
       this.#forgetDrain(end);
-      for (const key of end.keys) key.forgetPeer();
+      for (const key of end.keys) key.forgetPeer(this.#isAbandoned);
     }
-    const isReplaced = this.#random.chance(0.5);
     for (const i of [0, 1] as const) {
-      if (isReplaced) this.#replace(this.#ends[i], this.#setups[i]);
-      else this.#ends[i].host.modify(this.#ends[i].qp, QpAttr.STATE, { qpState: QpState.RESET });
+      if (!this.#isAbandoned) this.#empty(this.#ends[i]);
+      if (this.#isReplaced) this.#replace(this.#ends[i], this.#setups[i]);
     }
+    this.#isAbandoned = false;
     this.isBroken = false;
     this.isForced = false;
     this.#forceAt = 0;
@@ -182,7 +213,6 @@ export class RcPair implements Fate {
   /** A new QP, with a new number; windows of type 2 go with the old one. */
   #replace(end: FlowEnd, { depth, sqSigAll, extras }: EndSetup): void {
     const { host, qp } = end;
-    host.execute({ op: 'destroyQp', qp: qp.handle });
     end.qp = host.createQp(QpType.RC, depth, sqSigAll, { ...extras, inheritsFrom: qp });
     for (const key of end.keys) if (key.kind === 2) key.renew();
   }
@@ -200,7 +230,7 @@ export class RcPair implements Fate {
     for (const [i, { host, qp, receives }] of this.#ends.entries()) {
       const flow = this.#flows.find(({ flow: { to } }) => to === this.#ends[i])?.flow;
       let refusals = 0;
-      for (const code of [AsyncEvent.QP_ACCESS_ERR, AsyncEvent.QP_REQ_ERR]) {
+      for (const code of REFUSALS) {
         const count = host.takeEvents(code, qp.handle);
         if (count > 0 && !flow?.events.has(code)) throw new Broken(`asynchronous event ${code} came unexpectedly`);
         refusals += count;
@@ -209,7 +239,7 @@ export class RcPair implements Fate {
         throw new Broken(`${refusals} asynchronous events for ${flow?.refusals} refusals`);
       if (host.takeEvents(AsyncEvent.SQ_DRAINED, qp.handle) > 1) throw new Broken('SQ_DRAINED came twice');
       const lastWqe = host.takeEvents(AsyncEvent.QP_LAST_WQE_REACHED, qp.handle);
-      const isDue = receives.isShared && this.isForced ? 1 : 0;
+      const isDue = receives.isShared && this.isForced && !this.#isAbandoned ? 1 : 0;
       if (!this.mayBreak && lastWqe !== isDue)
         throw new Broken(`QP_LAST_WQE_REACHED came ${lastWqe} times of ${isDue}`);
     }

@@ -117,7 +117,7 @@ export class RcScenario implements Scenario {
     const sqSigAll = random.chance(0.2);
     const setups = [this.#setup(0, sqSigAll), this.#setup(1, sqSigAll)] as const;
     const ends = [this.#end(0, area, setups[0]), this.#end(1, area, setups[1])] as const;
-    const pair = new RcPair(this.#world, ends, setups, options.mode === 'liveness', random);
+    const pair = new RcPair(this.#world, ends, setups, options.mode === 'liveness', options.hasHazards, random);
     const { pathMtu, work, mostBytes, hasHazards } = options;
     const load = { mtu: mtuBytes(pathMtu), work, mostBytes, hasHazards };
     const directions = random.chance(0.7) ? [0, 1] : [0];

@@ -101,9 +101,7 @@ export class RcWork {
       (wrId, flags) => this.#postWrongInvalidate(wrId, flags),
       (wrId, flags) => this.#postWrongGrant(wrId, flags),
       (wrId, flags) => this.#postMisaligned(wrId, flags),
-      (wrId, flags) => this.#postWrongKey(wrId, flags),
-      (wrId, flags) => this.#postWrongKey(wrId, flags),
-      (wrId, flags) => this.#postWrongKey(wrId, flags),
+      ...Array.from({ length: 6 }, (): Post => (wrId, flags) => this.#postWrongKey(wrId, flags)),
     ];
   }
 
@@ -396,8 +394,8 @@ export class RcWork {
   #give(wrId: number, flags: number, key: SharedKey): boolean {
     const { request, given } = key.give(this.#flow.random);
     const wasGiven = key.state === KeyState.GIVEN;
-    const undo = (): void => {
-      key.state = wasGiven ? KeyState.GIVEN : KeyState.FREE;
+    const undo = (isUnsure: boolean): void => {
+      if (!isUnsure) key.state = wasGiven ? KeyState.GIVEN : KeyState.FREE;
     };
     const meaning = { opcode: WcOpcode.BIND_MW, check: given, undo };
     if (!this.#flow.submit({ wrId, flags: flags | SendFlag.SIGNALED, ...request }, meaning)) return false;
@@ -408,8 +406,8 @@ export class RcWork {
 
   #take(wrId: number, flags: number, key: SharedKey): boolean {
     const request = { wrId, opcode: WrOpcode.LOCAL_INV, flags: flags | SendFlag.SIGNALED, immediate: key.key };
-    const undo = (): void => {
-      key.state = KeyState.GIVEN;
+    const undo = (isUnsure: boolean): void => {
+      if (!isUnsure) key.state = KeyState.GIVEN;
     };
     if (!this.#flow.submit(request, { opcode: WcOpcode.LOCAL_INV, check: () => key.taken(), undo })) return false;
     key.warnUsers();

@@ -13,8 +13,8 @@ export interface Receives {
   post(random: Random): void;
   /** A WQE completed: the octet where its buffer is, which holds what it holds until the next `post`. */
   complete(wrId: number): number;
-  /** The QP is in ERR and has been flushed: nothing of its own may be left. */
-  close(): void;
+  /** The QP has ended: flushed, so that nothing of its own may be left; or abandoned, without a word about what was. */
+  close(isAbandoned: boolean): void;
 }
 
 /** Scattered over two elements and an empty one. */
@@ -56,7 +56,8 @@ export class OwnReceives implements Receives {
     return this.#bufferAt(wrId);
   }
 
-  close(): void {
+  close(isAbandoned: boolean): void {
+    if (isAbandoned) this.#completed = this.#posted;
     if (this.#completed !== this.#posted)
       throw new Broken(`${this.#posted - this.#completed} receives were never flushed`);
   }
@@ -80,6 +81,8 @@ export class SharedReceives implements Receives {
   #completed = 0;
   /** R-163: 0 when its event has come. */
   #limit = 0;
+  /** QPs that ended without giving back what they had. */
+  #abandoned = 0;
 
   constructor(host: SimHost, at: number, buffers: number, bufferBytes: number) {
     this.#host = host;
@@ -113,12 +116,16 @@ export class SharedReceives implements Receives {
     return at;
   }
 
-  close(): void {}
+  /** A QP that is abandoned keeps the WQE in its hand. */
+  close(isAbandoned: boolean): void {
+    if (isAbandoned) this.#abandoned++;
+  }
 
   /** After all CQs were polled: each WQE taken was completed or is in the hand of a QP; the limit event has come if and only if it was due. */
   check(qps: number): void {
     const inHand = this.#next - this.srq.ring.count() - this.#completed;
-    if (inHand < 0 || inHand > qps) throw new Broken(`${inHand} WQEs of the SRQ are in the hands of ${qps} QPs`);
+    if (inHand < 0 || inHand > qps + this.#abandoned)
+      throw new Broken(`${inHand} WQEs of the SRQ are in the hands of ${qps} QPs`);
     const late = [...this.#outstanding.keys()].filter((wrId) => wrId < this.#next - this.srq.ring.count());
     if (late.length !== inHand) throw new Broken('the SRQ gave out its WQEs in another order than it got them');
     const events = this.#host.takeEvents(AsyncEvent.SRQ_LIMIT_REACHED, this.srq.handle);

@@ -158,7 +158,7 @@ export class RcPair implements Fate {
     if (now < this.#forceAt) return;
     if (!this.isForced) this.#force();
     else if (now >= this.#restartAt) this.#restart();
-    else if (now < this.#restartAt - FLUSH_MICROS && this.#random.chance(0.1))
+    else if (!this.#isAbandoned && now < this.#restartAt - FLUSH_MICROS && this.#random.chance(0.1))
       for (const { flow } of this.#flows) flow.to.receives.post(this.#random);
   }
 

@@ -9,6 +9,7 @@ import {
 import type { Tenant } from '../../vswitch/model.ts';
 import { PortCounter } from '../../vswitch/port-counters.ts';
 import { Outcome, PortPipeline } from '../../vswitch/port-pipeline.ts';
+import { SegmentJoiner } from '../../vswitch/stages/join.ts';
 import { Cut, completeChecksum, SuperFrame } from '../../vswitch/stages/offload.ts';
 import { macNumber } from '../../vswitch/tenant-view.ts';
 import { registerArena } from '../../wire/arena.ts';
@@ -23,7 +24,7 @@ import { ifNameToIndex } from '../linux/libc.ts';
 import { Pace } from '../pace.ts';
 import type { PortCounters } from '../port.ts';
 import { CaptureFile, type CaptureTarget } from '../ports/capture-file.ts';
-import { NetdevBurst, NetdevPort } from '../ports/netdev-port.ts';
+import { NetdevBurst, NetdevFrames, NetdevPort } from '../ports/netdev-port.ts';
 import { segmentCount } from '../ports/super-frame.ts';
 import type { Sleeper } from '../sleeper.ts';
 import { dropSocket, joinVtep, type VxlanMember } from './vxlan-hub.ts';
@@ -101,9 +102,10 @@ export class SwitchPort {
   readonly #answers = new TransmitBurst(BURST_FRAMES * 128);
   readonly #answersAddress: number;
   readonly #superFrame = new SuperFrame();
-  /** Frames of the network that go to the interface: where they lie. */
-  readonly #toNetdevAt = new Int32Array(BURST_FRAMES * SUPER_FRAME_SEGMENTS);
-  readonly #toNetdevBytes = new Int32Array(BURST_FRAMES * SUPER_FRAME_SEGMENTS);
+  /** Frames of the network that go to the interface, and those that we answer ourselves. */
+  readonly #toNetdev = new NetdevFrames(BURST_FRAMES * SUPER_FRAME_SEGMENTS);
+  readonly #answered = new NetdevFrames(BURST_FRAMES);
+  readonly #run = new SegmentJoiner();
   #capture: CaptureFile | null = null;
   readonly #pace: Pace;
   /** Octets that the machine has sent in this breath, as the tenant sees them. */
@@ -205,24 +207,37 @@ export class SwitchPort {
   #takeFromNetwork(now: Micros): boolean {
     const burst = this.#fromNetwork;
     const read = this.#member.receive(burst);
-    let count = 0;
+    this.#toNetdev.count = 0;
     for (let i = 0; i < read; i++) {
       const end = burst.at[i]! + burst.frameBytes[i]!;
       const step = burst.segmentBytes[i]! || burst.frameBytes[i]!;
       for (let from = burst.at[i]!; from < end; from += step) {
         const to = Math.min(from + step, end);
         if (this.#pipeline.fromNetwork(burst.view, from, to, burst.source[i]!, now) !== Outcome.DELIVER) continue;
-        this.#toNetdevAt[count] = from + Vxlan.BYTES;
-        this.#toNetdevBytes[count++] = to - from - Vxlan.BYTES;
+        if (this.#run.add(burst.bytes, from + Vxlan.BYTES, to)) continue;
+        this.#endRun();
+        this.#run.begin(burst.view, from + Vxlan.BYTES, to);
       }
     }
-    if (count > 0) this.#give(burst.bytes, this.#fromNetworkAddress, this.#toNetdevAt, this.#toNetdevBytes, count);
+    this.#endRun();
+    if (this.#toNetdev.count > 0) this.#give(burst.bytes, this.#fromNetworkAddress, this.#toNetdev);
     return read > 0;
   }
 
+  /** What has been joined until now goes to the interface. */
+  #endRun(): void {
+    const run = this.#run;
+    const { at, end, segmentBytes, headerBytes, layer4, count } = run;
+    run.finish();
+    run.reset();
+    if (count === 1) this.#toNetdev.put(at, end - at);
+    else if (count > 1) this.#toNetdev.put(at, end - at, segmentBytes, headerBytes, layer4);
+  }
+
   /** To the interface, now or never: whoever is behind it would have to wait for the network otherwise. */
-  #give(bytes: Uint8Array, arena: number, at: Int32Array, octets: Int32Array, count: number): void {
-    const sent = this.#netdev.send(arena, at, octets, count);
+  #give(bytes: Uint8Array, arena: number, frames: NetdevFrames): void {
+    const { at, octets, count } = frames;
+    const sent = this.#netdev.send(arena, frames);
     for (let i = sent; i < count; i++) this.#pipeline.drop(PortCounter.drop_no_room);
     if (this.#capture) for (let i = 0; i < sent; i++) this.#capture.write(bytes.subarray(at[i]!, at[i]! + octets[i]!));
   }
@@ -237,8 +252,9 @@ export class SwitchPort {
     this.#sentBytes = 0;
     for (let i = 0; i < read; i++) this.#forward(i, now);
     const answers = this.#answers;
-    if (answers.count > 0)
-      this.#give(answers.bytes, this.#answersAddress, answers.at, answers.frameBytes, answers.count);
+    this.#answered.count = 0;
+    for (let i = 0; i < answers.count; i++) this.#answered.put(answers.at[i]!, answers.frameBytes[i]!);
+    if (answers.count > 0) this.#give(answers.bytes, this.#answersAddress, this.#answered);
     answers.reset();
     const waited = this.#pace.settle(this.#sentBytes, this.#sentBytes >= allowance, now);
     if (waited > 0) this.#pipeline.counters.add(PortCounter.limited_micros, waited);

@@ -3,6 +3,7 @@
  * the sender left to its network card (packet(7), PACKET_VNET_HDR).
  */
 import { ReceiveBurst } from '../../rnic/burst.ts';
+import { TCP_CHECKSUM } from '../../vswitch/stages/join.ts';
 import { Cut } from '../../vswitch/stages/offload.ts';
 import { addressOf } from '../linux/arena.ts';
 import { Filter, JUMP_EQUAL, LOAD_BYTE, VLAN_TAG_PRESENT } from '../linux/bpf.ts';
@@ -19,6 +20,37 @@ const SLOT_BYTES = 65_536 + 64;
 const BATCH = 64;
 const BUFFER_BYTES = 8 << 20;
 const NO_CHECKSUM = -1;
+/** Ethernet, and IPv4 without options. */
+const TCP_OVER_IPV4_AT = 34;
+
+/** Frames for the machine, as they lie in one arena. */
+export class NetdevFrames {
+  readonly at: Int32Array;
+  readonly octets: Int32Array;
+  /** Of a joined TCP packet: octets of a segment's payload, of its headers, and where TCP begins, from the frame's begin. 0: it is a frame as it stands. */
+  readonly segmentBytes: Int32Array;
+  readonly headerBytes: Int32Array;
+  readonly layer4: Int32Array;
+  count = 0;
+
+  constructor(most: number) {
+    const column = (): Int32Array => new Int32Array(most);
+    this.at = column();
+    this.octets = column();
+    this.segmentBytes = column();
+    this.headerBytes = column();
+    this.layer4 = column();
+  }
+
+  put(at: number, octets: number, segmentBytes = 0, headerBytes = 0, layer4 = 0): void {
+    const i = this.count++;
+    this.at[i] = at;
+    this.octets[i] = octets;
+    this.segmentBytes[i] = segmentBytes;
+    this.headerBytes[i] = headerBytes;
+    this.layer4[i] = layer4;
+  }
+}
 
 /** Frames with what is left to do to them (vswitch/stages/offload.ts). */
 export class NetdevBurst extends ReceiveBurst {
@@ -73,12 +105,16 @@ export class NetdevPort {
     return burst.count;
   }
 
-  /** Frames for the machine, as they lie in an arena: how many it took, in order. */
-  send(arena: number, at: Int32Array, octets: Int32Array, count: number): number {
+  /** Frames for the machine, from an arena: how many it took, in order. */
+  send(arena: number, frames: NetdevFrames): number {
+    const { at, octets, count } = frames;
     let sent = 0;
     while (sent < count) {
       const asked = Math.min(BATCH, count - sent);
-      for (let i = 0; i < asked; i++) this.#out.setData(i, arena + at[sent + i]!, octets[sent + i]!);
+      for (let i = 0; i < asked; i++) {
+        this.#out.setData(i, arena + at[sent + i]!, octets[sent + i]!);
+        this.#say(i, frames, sent + i);
+      }
       this.#counters.txCalls++;
       const taken = this.#out.send(this.#fd, asked, Linux.MSG_DONTWAIT);
       if (taken <= 0) return sent;
@@ -94,6 +130,20 @@ export class NetdevPort {
     closeOwned(this.#fd);
     this.#fd = -1;
     this.#receiving = null;
+  }
+
+  /** The virtio header of message i: nothing is left to do, or the packet is to be cut where its receiver needs that. */
+  #say(i: number, { segmentBytes, headerBytes, layer4 }: NetdevFrames, frame: number): void {
+    const { view } = this.#out.memory;
+    const head = this.#out.headAt(i);
+    const isJoined = segmentBytes[frame] !== 0;
+    const type = layer4[frame] === TCP_OVER_IPV4_AT ? Linux.VIRTIO_NET_HDR_GSO_TCPV4 : Linux.VIRTIO_NET_HDR_GSO_TCPV6;
+    view.setUint8(head, isJoined ? Linux.VIRTIO_NET_HDR_F_NEEDS_CSUM : 0);
+    view.setUint8(head + 1, isJoined ? type : Linux.VIRTIO_NET_HDR_GSO_NONE);
+    view.setUint16(head + 2, headerBytes[frame]!, true);
+    view.setUint16(head + 4, segmentBytes[frame]!, true);
+    view.setUint16(head + 6, layer4[frame]!, true);
+    view.setUint16(head + 8, isJoined ? TCP_CHECKSUM : 0, true);
   }
 
   #adopt(burst: NetdevBurst): void {

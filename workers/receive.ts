@@ -24,6 +24,8 @@ export interface PacketSink {
 /** Says of a VXLAN frame under which counter it is dropped; 0: under none. */
 export interface Admittance {
   admit(view: DataView, at: number, end: number, source: number): number;
+  /** A frame that may not be taken: whether it was a question, and has its answer. */
+  answer?(view: DataView, at: number, end: number, source: number, now: Micros): boolean;
 }
 
 /** An engine may have several receivers: what they call a frame differs. */
@@ -125,9 +127,14 @@ export class Receiver {
     for (let from = at; from < end; from += step) {
       const to = Math.min(from + step, end);
       const refused = this.#overlay === null ? Counter.drop_vni : this.#overlay.admit(view, from, to, source);
-      if (refused !== 0) this.#drop(refused);
+      if (refused !== 0) this.#refuse(refused, from, to, now);
       else this.#handleFrame(from + Vxlan.BYTES, to - from - Vxlan.BYTES, 0, false, now);
     }
+  }
+
+  #refuse(counter: number, at: number, end: number, now: Micros): void {
+    const { view, source } = this.#packet;
+    if (!this.#overlay?.answer?.(view, at, end, source, now)) this.#drop(counter);
   }
 
   #handleFrame(at: number, bytes: number, segmentBytes: number, isIp: boolean, now: Micros): void {

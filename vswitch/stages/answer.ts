@@ -15,8 +15,8 @@ const ALL_NODES = Uint8Array.of(0xff, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 
 const ALL_NODES_HI = 0x3333;
 const ALL_NODES_LO = 1;
 
-/** Writes the answer, an Ethernet frame, at the start of `out`. Its octets; 0 when the question is not about another endpoint. */
-export function answer(frame: Frame, table: AddressTable, own: Endpoint, out: DataView): number {
+/** Writes the answer, an Ethernet frame, at the start of `out`. Its octets; 0 when the question is not about an endpoint of the table other than `own`. */
+export function answer(frame: Frame, table: AddressTable, own: Endpoint | null, out: DataView): number {
   if (frame.kind === Kind.ARP) return answerArp(frame, table, own, out);
   return frame.kind === Kind.ND ? answerNd(frame, table, own, out) : 0;
 }
@@ -24,7 +24,7 @@ export function answer(frame: Frame, table: AddressTable, own: Endpoint, out: Da
 function answerArp(
   { view, at, bodyAt, destinationAt }: Frame,
   table: AddressTable,
-  own: Endpoint,
+  own: Endpoint | null,
   out: DataView,
 ): number {
   if (!Arp.isIpv4OverEthernet(view, bodyAt) || Arp.operation(view, bodyAt) !== Arp.REQUEST) return 0;
@@ -39,7 +39,7 @@ function answerArp(
   return Ethernet.BYTES + Arp.BYTES;
 }
 
-function answerNd({ view, at, bodyAt, end }: Frame, table: AddressTable, own: Endpoint, out: DataView): number {
+function answerNd({ view, at, bodyAt, end }: Frame, table: AddressTable, own: Endpoint | null, out: DataView): number {
   const messageAt = bodyAt + Ipv6.BYTES;
   const messageEnd = messageAt + Ipv6.payloadLength(view, bodyAt);
   if (messageEnd > end || !Nd.fits(messageEnd, messageAt) || Nd.type(view, messageAt) !== Nd.NEIGHBOR_SOLICITATION)

@@ -1,18 +1,22 @@
 /** A vRNIC's place in a tenant's network: where its packets go, which it takes, which of its connections the rules still allow. */
+import { TransmitBurst } from '../../rnic/burst.ts';
 import { Errno, type Refusal } from '../../rnic/commands.ts';
 import { Counter } from '../../rnic/counters.ts';
 import { Framing, type Path } from '../../rnic/path.ts';
 import { Admission, Admitter } from '../../vswitch/admit.ts';
 import { judge } from '../../vswitch/judge.ts';
 import { addressesOf, type Tenant, type Underlay } from '../../vswitch/model.ts';
+import { ENCAPSULATED_ANSWER_BYTES, NeighbourAnswerer } from '../../vswitch/neighbour-answerer.ts';
 import { macNumber, TenantView } from '../../vswitch/tenant-view.ts';
 import { innerClass, outerClass } from '../../vswitch/traffic-class.ts';
 import { Transport } from '../../vswitch/transport.ts';
 import { underlayOf } from '../../vswitch/underlay.ts';
+import type { Micros } from '../../wire/types.ts';
 import * as Vxlan from '../../wire/vxlan.ts';
 import { sameGid } from '../gid-table.ts';
 import { gidText } from '../linux/netdev.ts';
 import { multicastMac } from '../neighbours.ts';
+import { setTrafficClass } from '../path-builder.ts';
 import type { LocalMember } from './local-hub.ts';
 import { NOWHERE } from './vtep-table.ts';
 import type { VxlanMember } from './vxlan-hub.ts';
@@ -41,12 +45,19 @@ export interface Way {
   readonly underlay: Underlay;
 }
 
+/** A path that was given out, and the traffic class that its program asked for. */
+interface GivenPath {
+  readonly path: WeakRef<Path>;
+  readonly asked: number;
+  readonly isTranslated: boolean;
+}
+
 /** From one of our addresses to a peer's. */
 interface Route {
   readonly source: Uint8Array;
   readonly address: Uint8Array;
   readonly transport: Transport;
-  paths: WeakRef<Path>[];
+  paths: GivenPath[];
 }
 
 const isPowerOfTwo = (count: number): boolean => (count & (count - 1)) === 0;
@@ -77,6 +88,10 @@ export class Overlay {
   /** As each of our addresses sees the tenant. */
   #views: readonly TenantView[];
   #admitter: Admitter;
+  /** Made when somebody asks: few do. */
+  #answerer: NeighbourAnswerer | null = null;
+  /** Made when somebody asks. */
+  #answers: TransmitBurst | null = null;
   /** False once our own endpoint was deleted or moved to another host: nothing comes or goes. */
   #isAtHome: boolean;
 
@@ -114,6 +129,7 @@ export class Overlay {
     this.#admitter = new Admitter(this.#views, this.#mac);
     this.#isAtHome = this.#livesHere();
     this.#nameVteps();
+    this.#answerer = null;
     this.#redirectPaths();
     const ended: number[] = [];
     for (const connection of this.connections(isConnected))
@@ -165,12 +181,22 @@ export class Overlay {
     return underlay === 'translate' ? outerClass(this.#tenant, asked) : innerClass(this.#tenant, asked);
   }
 
-  /** `path` leads from `source` to `address`: it follows the endpoint when that moves, and ends where a rule forbids it. */
-  follow(source: Uint8Array, address: Uint8Array, transport: Transport, path: Path): void {
+  /**
+   * `path` leads from `source` to `address`: it follows the endpoint when that moves, and ends where a rule forbids it; a translated one stays where it is. All follow the
+   * tenant's traffic class. @param asked the program's own.
+   */
+  follow(
+    source: Uint8Array,
+    address: Uint8Array,
+    transport: Transport,
+    path: Path,
+    asked = 0,
+    isTranslated = false,
+  ): void {
     const key = `${gidText(source)} ${gidText(address)} ${transport}`;
     const route = this.#routes.get(key) ?? { source, address, transport, paths: [] };
-    route.paths.push(new WeakRef(path));
-    if (isPowerOfTwo(route.paths.length)) route.paths = route.paths.filter((one) => one.deref() !== undefined);
+    route.paths.push({ path: new WeakRef(path), asked, isTranslated });
+    if (isPowerOfTwo(route.paths.length)) route.paths = route.paths.filter((one) => one.path.deref() !== undefined);
     this.#routes.set(key, route);
   }
 
@@ -195,6 +221,26 @@ export class Overlay {
   /** The same for a frame of another vRNIC of this host. */
   admitLocal(view: DataView, at: number, end: number): number {
     return this.#admitFrom(view, at, end, this.#member.hub.local);
+  }
+
+  /** A frame that is not for us to take may ask for our MAC: another implementation's VTEP learns where we are by the answer. True: it did. */
+  answer(view: DataView, at: number, end: number, source: number, now: Micros): boolean {
+    const vtep = this.#member.hub.vtep(source);
+    if (vtep === undefined || !this.#isAtHome) return false;
+    const self = this.#views[0]!.at(this.#own[0]!)!.endpoint;
+    this.#answerer ??= new NeighbourAnswerer(this.#tenant, self);
+    const octets = this.#answerer.answer(view, at, end, vtep, now);
+    if (octets === 0) return false;
+    this.#answers ??= new TransmitBurst(ENCAPSULATED_ANSWER_BYTES, 1);
+    const burst = this.#answers;
+    burst.reset();
+    burst.bytes.set(this.#answerer.bytes);
+    burst.frameBytes[0] = octets;
+    burst.destination[0] = source;
+    burst.count = 1;
+    // One that finds no room is asked for again.
+    this.#member.transmit(burst);
+    return true;
   }
 
   #admitFrom(view: DataView, at: number, end: number, vtep: Uint8Array | undefined): number {
@@ -229,9 +275,11 @@ export class Overlay {
   #redirectPaths(): void {
     for (const { source, address, transport, paths } of this.#routes.values()) {
       const way = this.#way(source, address, transport);
-      for (const one of paths) {
-        const path = one.deref();
-        if (path) redirect(path, way);
+      for (const { path: reference, asked, isTranslated } of paths) {
+        const path = reference.deref();
+        if (!path) continue;
+        if (!isTranslated) redirect(path, way);
+        setTrafficClass(path, this.trafficClass(asked, isTranslated ? 'translate' : 'vxlan'));
       }
     }
   }
@@ -239,6 +287,7 @@ export class Overlay {
   #nameVteps(): void {
     const { hub } = this.#member;
     this.#member.dscp = this.#tenant.dscp ?? 0;
+    this.#member.addresses = this.#isAtHome ? this.#own : [];
     hub.nameHosts(
       this.#member,
       this.#tenant.endpoints.map(({ host }) => host),

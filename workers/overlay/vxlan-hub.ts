@@ -4,6 +4,7 @@
  */
 import type { ReceiveBurst, TransmitBurst } from '../../rnic/burst.ts';
 import { Framing } from '../../rnic/path.ts';
+import { AskedFor } from '../../vswitch/neighbour-answerer.ts';
 import * as Ethernet from '../../wire/ethernet.ts';
 import * as Ipv4 from '../../wire/ipv4.ts';
 import * as Ipv6 from '../../wire/ipv6.ts';
@@ -299,14 +300,19 @@ function shareAmong(
   let isTaken = false;
   for (let i = 0; i < members.length; i++) {
     const member = members[i]!;
-    if (member === sender || !(member.isSwitch || (isGroup && isRoceGroup(view, ethernetAt, to)))) continue;
+    if (member === sender || !(member.isSwitch || (isGroup && isForVrnic(member, view, ethernetAt, to)))) continue;
     member.keep(bytes, from, to, source);
     isTaken = true;
   }
   return isTaken || isGroup;
 }
 
-/** vRNICs take nothing else that is for many: their neighbours are the tenant's endpoints. */
+const asked = new AskedFor();
+
+/** vRNICs take RoCE for many, and questions about themselves: else their neighbours are the tenant's endpoints. */
+const isForVrnic = ({ addresses }: VxlanMember, view: DataView, ethernetAt: number, to: number): boolean =>
+  isRoceGroup(view, ethernetAt, to) || asked.isFor(view, ethernetAt, to, addresses);
+
 function isRoceGroup(view: DataView, ethernetAt: number, to: number): boolean {
   const ipAt = ethernetAt + Ethernet.BYTES;
   const isIpv6 = view.getUint16(ethernetAt + 12) === Ethernet.ETHER_TYPE_IPV6;
@@ -350,6 +356,8 @@ export class VxlanMember implements Port {
   readonly #kept = new KeptFrames();
   /** Of its tenant, for the outer header. */
   dscp = 0;
+  /** Of a vRNIC: others may ask who has them. */
+  addresses: readonly Uint8Array[] = [];
 
   constructor(hub: VxlanHub, { vni, mac, isSwitch, mtu }: MemberOptions, group: number) {
     this.hub = hub;

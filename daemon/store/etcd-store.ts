@@ -9,14 +9,13 @@ import {
   type Lease,
   type Snapshot,
 } from './control-store.ts';
-import { EtcdGateway, type EtcdHeader, EtcdRefusal } from './etcd-gateway.ts';
+import { type EtcdAccess, EtcdGateway, type EtcdHeader, EtcdRefusal } from './etcd-gateway.ts';
 import { readEvents } from './etcd-watch.ts';
 
-export interface EtcdOptions {
+export interface EtcdOptions extends EtcdAccess {
   readonly urls: readonly string[];
   /** Before every key, with a slash at its end. */
   readonly prefix: string;
-  readonly credentials?: { name: string; password: string };
 }
 
 interface KeyValue {
@@ -42,8 +41,8 @@ export class EtcdStore implements ControlStore {
   /** Of the cluster whose revisions we know. */
   #cluster: string | undefined;
 
-  constructor({ urls, prefix, credentials }: EtcdOptions) {
-    this.#gateway = new EtcdGateway(urls, credentials);
+  constructor({ urls, prefix, ...access }: EtcdOptions) {
+    this.#gateway = new EtcdGateway(urls, access);
     this.#prefix = prefix;
   }
 
@@ -107,6 +106,7 @@ export class EtcdStore implements ControlStore {
   /** Leases that were not revoked end by themselves. */
   async close(): Promise<void> {
     for (const lease of this.#leases) lease.forget();
+    this.#gateway.close();
   }
 
   #operation({ key: name, value, lease }: Edit): object {

@@ -13,7 +13,7 @@ export interface WatchResponse {
 
 /** A stream says nothing while nothing changes: whether etcd is still there is asked beside it. */
 const PING_MILLIS = 2000;
-/** A stream that was silent for so long is opened anew, before fetch gives it up by itself (300 s). */
+/** A stream that was silent for so long is opened anew, before anything between us and etcd gives it up. */
 const SILENT_MILLIS = 200_000;
 const LINE_BYTES_MAX = 64 << 20;
 
@@ -40,7 +40,7 @@ export async function* readEvents(
   }, PING_MILLIS).unref();
   try {
     const response = await gateway.post('/v3/watch', request, abort.signal);
-    for await (const line of linesOf(response.body!)) {
+    for await (const line of linesOf(response)) {
       silence.refresh();
       const { result, error } = JSON.parse(line) as { result?: WatchResponse; error?: { message?: string } };
       if (!result) throw new Error(`etcd ends the watch: ${error?.message}`);

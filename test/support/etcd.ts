@@ -28,6 +28,30 @@ export class Etcd {
     return Etcd.#start(t, null, '127.0.0.1', await freePort(), await freePort());
   }
 
+  /** Three members; the first that dies leaves a cluster that goes on. */
+  static async cluster(t: Teardown): Promise<Etcd[]> {
+    const places = await Promise.all(
+      ['m0', 'm1', 'm2'].map(async (name) => ({ name, port: await freePort(), peerPort: await freePort() })),
+    );
+    const initial = places.map(({ name, peerPort }) => `${name}=http://127.0.0.1:${peerPort}`).join();
+    const members = places.map(({ name, port, peerPort }) =>
+      Etcd.#make(t, null, `http://127.0.0.1:${port}`, peerPort, { name, initial }),
+    );
+    await Promise.all(members.map((member) => member.#ready()));
+    return members;
+  }
+
+  /** It asks for a client's certificate. Files are PEM. */
+  static async secure(t: Teardown, { ca, cert, key }: Record<'ca' | 'cert' | 'key', string>): Promise<Etcd> {
+    const flags = ['--client-cert-auth', '--trusted-ca-file', ca, '--cert-file', cert, '--key-file', key];
+    const etcd = Etcd.#make(t, null, `https://127.0.0.1:${await freePort()}`, await freePort(), { flags });
+    // What it says once clients may come: nobody here has a certificate.
+    const isUp = (): boolean =>
+      /serving client traffic securely|ready to serve client requests/.test(etcd.#process.output);
+    if (!(await eventually(isUp, 60_000))) throw new Error(`etcd does not start:\n${etcd.#process.output}`);
+    return etcd;
+  }
+
   static async #start(
     t: Teardown,
     namespace: Namespace | null,
@@ -35,17 +59,34 @@ export class Etcd {
     port: number,
     peerPort: number,
   ): Promise<Etcd> {
+    const etcd = Etcd.#make(t, namespace, `http://${address}:${port}`, peerPort);
+    await etcd.#ready();
+    return etcd;
+  }
+
+  static #make(
+    t: Teardown,
+    namespace: Namespace | null,
+    url: string,
+    peerPort: number,
+    { name = 't', initial, flags = [] }: { name?: string; initial?: string; flags?: readonly string[] } = {},
+  ): Etcd {
     const folder = mkdtempSync(join(tmpdir(), 'urnic-etcd-'));
-    const url = `http://${address}:${port}`;
     const peers = `http://127.0.0.1:${peerPort}`;
-    const flags = `--listen-client-urls ${url} --advertise-client-urls ${url} --listen-peer-urls ${peers} --initial-advertise-peer-urls ${peers} --initial-cluster t=${peers}`;
-    const command = ['etcd', '--name', 't', '--data-dir', folder, ...flags.split(' ')];
-    const etcd = new Etcd(url, namespace, command);
+    const addresses = `--listen-client-urls ${url} --advertise-client-urls ${url} --listen-peer-urls ${peers} --initial-advertise-peer-urls ${peers} --initial-cluster ${initial ?? `${name}=${peers}`}`;
+    const etcd = new Etcd(url, namespace, [
+      'etcd',
+      '--name',
+      name,
+      '--data-dir',
+      folder,
+      ...addresses.split(' '),
+      ...flags,
+    ]);
     t.teardown(async () => {
       await etcd.kill();
       rmSync(folder, { recursive: true, force: true });
     });
-    await etcd.#ready();
     return etcd;
   }
 

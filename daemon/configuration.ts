@@ -130,6 +130,8 @@ export const VrnicText = z.strictObject({
 });
 export type VrnicText = z.infer<typeof VrnicText>;
 
+const PemPath = z.string().startsWith('/', 'must be an absolute path, such as /etc/urnic/ca.pem');
+
 const StoreText = z
   .strictObject({
     /** Where the daemon keeps what commands change of tenants; without it they last until it ends. */
@@ -153,9 +155,18 @@ const StoreText = z
       .optional(),
     user: z.string().optional(),
     password: z.string().optional(),
+    /** PEM files: the authority that etcd's certificate is signed by, where that is not one of the system's; and this host's own certificate. */
+    ca: PemPath.optional(),
+    cert: PemPath.optional(),
+    key: PemPath.optional(),
   })
   .refine(({ file, etcd }) => (file === undefined) !== (etcd === undefined), 'give file or etcd, one of the two')
-  .refine(({ user, password }) => (user === undefined) === (password === undefined), 'user and password go together');
+  .refine(({ user, password }) => (user === undefined) === (password === undefined), 'user and password go together')
+  .refine(({ cert, key }) => (cert === undefined) === (key === undefined), 'cert and key go together')
+  .refine(
+    ({ etcd = [], ca, cert }) => (ca ?? cert) === undefined || etcd.every((url) => url.startsWith('https:')),
+    'ca and cert are for members at https: URLs',
+  );
 
 const isPort = ({ kind = 'vrnic' }: { kind?: string | undefined }): boolean => kind !== 'vrnic';
 

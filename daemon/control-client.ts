@@ -19,6 +19,7 @@ export interface ControlRequest {
         | 'captureTenant'
         | 'tenants'
         | 'connections'
+        | 'store'
       )
     | ('vrnics' | 'wake' | 'addVrnic' | 'deleteVrnic')
     | TenantOp;

@@ -8,12 +8,14 @@ import { pino } from 'pino';
 import { z } from 'zod';
 import { Context } from '../verbs/index.ts';
 import { connect } from '../workers/client.ts';
+import { toGid } from '../workers/linux/netdev.ts';
 import { beginShared, type CaptureTarget } from '../workers/ports/capture-file.ts';
 import { Supervisor } from '../workers/supervisor.ts';
 import type { PortConfig, VrnicConfig } from '../workers/vrnic-config.ts';
 import { claimOf, portClaims, vtepOf, withoutClaims } from './claims.ts';
 import { type Configuration, EndpointText, LimitText, NameText, RuleText, VrnicText } from './configuration.ts';
 import { describeDevice, toJson } from './describe-device.ts';
+import { describeStore, type StoreSettings } from './describe-store.ts';
 import { openStore } from './open-store.ts';
 import { type Claim, Presence } from './presence.ts';
 import { QpnRanges } from './qpn-ranges.ts';
@@ -21,7 +23,7 @@ import type { ControlStore } from './store/control-store.ts';
 import { SwitchPorts } from './switch-ports.ts';
 import { TenantDirectory } from './tenant-directory.ts';
 import { TENANT_OPS, type TenantOp } from './tenant-edits.ts';
-import { connectionText, describeTenant, placeIn } from './tenants.ts';
+import { connectionText, describeTenant, mtuOf, placeIn } from './tenants.ts';
 import { type Definition, Vrnics } from './vrnics.ts';
 
 const Request = z.strictObject({
@@ -37,6 +39,7 @@ const Request = z.strictObject({
       'captureTenant',
       'tenants',
       'connections',
+      'store',
     ] as const),
     ...(['vrnics', 'wake', 'addVrnic', 'deleteVrnic'] as const),
     ...TENANT_OPS,
@@ -68,11 +71,14 @@ export class Daemon {
   readonly #configuration: Configuration;
   readonly #vrnics: Vrnics;
   #store: ControlStore | null = null;
+  #storeSettings: StoreSettings = { kind: 'memory' };
   #tenants: TenantDirectory | null = null;
   #presence: Presence | null = null;
   readonly #qpns = new QpnRanges();
   /** By commands, by name. */
   readonly #added = new Map<string, VrnicText>();
+  /** Of them, those whose endpoints came with them, where no lease takes these along. */
+  readonly #announced = new Set<string>();
   readonly #ports: SwitchPorts;
   readonly #server: Server;
   readonly #socketPath: string;
@@ -148,8 +154,9 @@ export class Daemon {
 
   async #openStore(claims: readonly Claim[]): Promise<void> {
     const { store: config, tenants } = this.#configuration;
-    const { store, host, ttl } = await openStore(config);
+    const { store, settings, host, ttl } = await openStore(config);
     this.#store = store;
+    this.#storeSettings = settings;
     const complained = (reason: string): void => this.#log.warn({ reason }, 'control store');
     this.#tenants = await TenantDirectory.open(store, {
       changed: (changed) => {
@@ -163,10 +170,11 @@ export class Daemon {
       this.#presence = await Presence.start(store, this.#tenants, { name: host, ttl, complain: complained });
   }
 
-  /** Their endpoints are in the store from now on. */
-  async #claim(claims: readonly Claim[]): Promise<void> {
-    if (this.#presence) await this.#presence.claim(claims);
-    else await this.#directory.announce(claims, undefined);
+  /** Their endpoints are in the store from now on. Those that were not there before, unless a lease holds them. */
+  async #claim(claims: readonly Claim[]): Promise<Claim[]> {
+    if (!this.#presence) return this.#directory.announce(claims, undefined);
+    await this.#presence.claim(claims);
+    return [];
   }
 
   /** A socket file that nobody listens on is a dead daemon's: it is replaced. */
@@ -213,6 +221,7 @@ export class Daemon {
     if (request.op === 'addVrnic' && request.definition)
       return this.#addVrnic(request.definition, request.take ?? false);
     if (request.op === 'captureTenant') return this.#captureTenant(request);
+    if (request.op === 'store') return describeStore(this.#store!, this.#storeSettings, this.#directory.known);
     if (request.op === 'switchPorts') return this.#ports.names;
     if (request.op === 'tenants' || isTenantOp(request.op)) return this.#executeTenant(request);
     const name = request.vrnic ?? '';
@@ -257,7 +266,16 @@ export class Daemon {
   /** Connections that are allowed no longer end before this answers. */
   async #executeTenant({ op, tenant = '', rule, endpoint, limit, settings, key }: Request): Promise<unknown> {
     if (op === 'tenants') return this.#directory.tenants.map(describeTenant);
+    const { mtu } = settings ?? {};
+    if (op === 'setTenant' && typeof mtu === 'number') this.#checkMtu(tenant, mtu);
     return { ended: await this.#directory.change(tenant, op as TenantOp, { rule, endpoint, limit, settings, key }) };
+  }
+
+  /** @throws Error: an interface here does not carry packets of that length. */
+  #checkMtu(tenant: string, mtu: number): void {
+    this.#ports.checkMtu(tenant, mtu);
+    for (const vrnic of [...this.#configuration.vrnics, ...this.#added.values()])
+      if (vrnic.tenant === tenant && this.#vrnics.running.includes(vrnic.name)) this.#mtuOf(vrnic, mtu);
   }
 
   get #directory(): TenantDirectory {
@@ -273,7 +291,16 @@ export class Daemon {
       ...(namespace !== undefined && { namespace }),
       ...range,
     });
-    return { name, netdev, tenant, user, idle, isLazy: start === 'use', place };
+    const mtu = (): number | undefined => this.#mtuOf(vrnic);
+    return { name, netdev, tenant, user, idle, isLazy: start === 'use', place, mtu };
+  }
+
+  /** @param wanted in place of what the tenant says. @throws Error: its interface cannot carry that. */
+  #mtuOf(vrnic: VrnicText, wanted?: number): number | undefined {
+    const tenant = this.#directory.find(vrnic.tenant ?? '');
+    if (!tenant) return undefined;
+    const local = toGid(vtepOf(this.#configuration.tenants, vrnic));
+    return mtuOf({ ...tenant, ...(wanted !== undefined && { mtu: wanted }) }, local, vrnic.netdev);
   }
 
   #placeOf(vrnic: VrnicText): VrnicConfig {
@@ -299,11 +326,14 @@ export class Daemon {
       const endpoint = { address: claim.address, host: claim.host };
       await this.#directory.change(claim.tenant, 'moveEndpoint', { endpoint });
     }
-    await this.#claim(claim ? [claim] : []);
-    await this.#vrnics.define(this.#definitionOf(vrnic)).catch(async (error: Error) => {
+    const held = await this.#claim(claim ? [claim] : []);
+    if (held.length > 0) this.#announced.add(name);
+    try {
+      await this.#vrnics.define(this.#definitionOf(vrnic));
+    } catch (error) {
       await this.#removeVrnic(name, vrnic);
       throw error;
-    });
+    }
     this.#added.set(name, vrnic);
   }
 
@@ -319,6 +349,7 @@ export class Daemon {
     this.#qpns.release(name);
     const claim = claimOf(this.#configuration.tenants, vrnic);
     if (claim) await this.#presence?.release(claim);
+    if (claim && this.#announced.delete(name)) await this.#directory.withdraw([claim]);
   }
 
   async #describe(name: string): Promise<unknown> {

@@ -71,6 +71,14 @@ export class SwitchPorts {
     return [...this.#configs.values()].filter((config) => config.tenant.name === tenant).map(({ name }) => name);
   }
 
+  /** @throws Error: an interface here does not carry packets of that length. */
+  checkMtu(name: string, mtu: number): void {
+    for (const { tenant, local } of this.#configs.values()) {
+      const holder = holderOf(gidText(local));
+      if (tenant.name === name && holder !== undefined) mtuOf({ ...tenant, mtu }, local, holder);
+    }
+  }
+
   has(name: string): boolean {
     return this.#configs.has(name);
   }

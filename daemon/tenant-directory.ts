@@ -73,6 +73,11 @@ export class TenantDirectory {
     return [...this.#known.values()].map(({ tenant }) => tenant);
   }
 
+  /** What is known of the store here. */
+  get known(): Pick<Mirror, 'revision' | 'entries'> {
+    return this.#mirror;
+  }
+
   find(name: string): Tenant | undefined {
     return this.#known.get(name)?.tenant;
   }
@@ -99,7 +104,7 @@ export class TenantDirectory {
     throw new Error(`tenant ${name} changes all the time: try again`);
   }
 
-  /** Puts endpoints under the lease that nobody has, or that are at the claim's host. Returns those. @throws as change. */
+  /** Puts endpoints under the lease that nobody has, or that are at the claim's host. Returns those; without a lease, those that are new. @throws as change. */
   async announce(claims: readonly Claim[], lease: Lease | undefined): Promise<Claim[]> {
     const held: Claim[] = [];
     for (const some of portions(claims)) {
@@ -108,12 +113,13 @@ export class TenantDirectory {
         if (attempt === ATTEMPTS_MAX) throw new Error(`tenant ${name} changes all the time: try again`);
         const before = this.#textOf(name);
         const ours = some.filter(({ address, host }) => (this.hostOf(name, address) ?? host) === host);
-        if (!lease && ours.every(({ address }) => this.hostOf(name, address) !== undefined)) break;
+        const fresh = lease ? ours : ours.filter(({ address }) => this.hostOf(name, address) === undefined);
+        if (!lease && fresh.length === 0) break;
         const after = { ...before, endpoints: announced(before.endpoints, ours) };
         this.#check(name, after);
         const keys = new Set(ours.map(({ address }) => endpointKey(name, address)));
         if ((await this.#put(before, after, { lease, keys })) === undefined) continue;
-        held.push(...ours);
+        held.push(...fresh);
         break;
       }
     }

@@ -20,6 +20,10 @@ export function vtepsOf(key: string, value: string): readonly string[] | undefin
   return key.startsWith(HOSTS) ? (JSON.parse(value) as { vteps: string[] }).vteps : undefined;
 }
 
+/** A host's name; undefined: the entry is none. */
+export const hostOfKey = (key: string): string | undefined =>
+  key.startsWith(HOSTS) ? key.slice(HOSTS.length) : undefined;
+
 /** `endpoints/blue/fd00::1` is of tenant blue; undefined: not a tenant's. */
 export function tenantOfKey(key: string): string | undefined {
   const [folder, name] = key.split('/', 2);

@@ -29,6 +29,8 @@ export interface Definition {
   readonly idle?: number | undefined;
   /** What it is to be, asked whenever it starts. @throws Error: that cannot be. */
   place(): VrnicConfig;
+  /** The largest IP packet of its tenant, by its interface; undefined outside of tenants. @throws Error: the interface cannot carry what the tenant wants. */
+  mtu(): number | undefined;
 }
 
 interface Defined {
@@ -186,7 +188,9 @@ export class Vrnics {
     const running = new Set(this.running);
     const answers = [...this.#defined].map(async ([name, { definition }]) => {
       const tenant = byName.get(definition.tenant ?? '');
-      return tenant && running.has(name) ? Number(await supervisor.setTenant(name, tenant)) : 0;
+      return tenant && running.has(name)
+        ? Number(await supervisor.setTenant(name, tenant, this.#mtuOf(definition)))
+        : 0;
     });
     let ended = 0;
     for (const answer of await Promise.allSettled(answers)) {
@@ -194,6 +198,16 @@ export class Vrnics {
       else log.warn({ error: (answer.reason as Error).message }, 'a vRNIC was not told of its tenant');
     }
     return ended;
+  }
+
+  /** Another host has said what this one's interface cannot carry: it stays as it was. */
+  #mtuOf({ name, mtu }: Definition): number | undefined {
+    try {
+      return mtu();
+    } catch (error) {
+      this.#options.log.warn({ vrnic: name }, (error as Error).message);
+      return undefined;
+    }
   }
 
   async stop(): Promise<void> {

@@ -132,6 +132,11 @@ export class Rnic implements EngineCore, Control {
     Object.assign(this.config.limits, limits);
   }
 
+  /** The largest IP packet that the port carries, for QPs that are connected from now on. */
+  setMtu(mtu: number): void {
+    this.#mtuBytes = largestPathMtu(mtu);
+  }
+
   setGids(gids: GidEntry[]): void {
     this.config.gids = gids;
     for (const id of this.#contexts.keys()) this.events.async(id, AsyncEvent.GID_CHANGE, 1, 0n);

@@ -23,6 +23,8 @@ export interface Engine {
   pollTimeout(mayTransmit?: boolean): Micros;
   setGids(gids: GidEntry[]): void;
   setLimits(limits: RnicLimits): void;
+  /** What the port carries from now on, as RnicConfig has it: for QPs that are connected afterwards. */
+  setMtu(mtu: number): void;
   /** Ends a connection from outside: ERR, and QP_FATAL to its application. */
   revoke(qpn: number): boolean;
   isConnected(qpn: number): boolean;

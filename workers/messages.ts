@@ -31,7 +31,13 @@ export type ControlMessage =
   /** The GID table changed; index = sgid_index. */
   | { readonly id: number; readonly kind: 'setGids'; readonly name: string; readonly gids: Uint8Array[] }
   /** The tenant of a vRNIC has changed; answers how many connections that ended. */
-  | { readonly id: number; readonly kind: 'setTenant'; readonly name: string; readonly tenant: Tenant }
+  | {
+      readonly id: number;
+      readonly kind: 'setTenant';
+      readonly name: string;
+      readonly tenant: Tenant;
+      readonly mtu?: number;
+    }
   /** Another worker shares a VTEP with this one: a link to it, and whom it has there. */
   | { readonly id: number; readonly kind: 'meet'; readonly link: LinkEnd; readonly members: readonly Member[] }
   /** A vRNIC or switch port of that worker has come, or gone. */

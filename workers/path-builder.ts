@@ -83,6 +83,15 @@ export function redirect(path: Path, mac: Uint8Array): void {
   if (path.ipAt > path.ethernetAt) path.template.set(mac, path.ethernetAt);
 }
 
+/** Packets from now on carry this traffic class (IPv4: type of service). */
+export function setTrafficClass(path: Path, trafficClass: number): void {
+  const { template, ipAt, isIpv6, local } = path;
+  const view = new DataView(template.buffer, template.byteOffset);
+  if (isIpv6) view.setUint16(ipAt, (view.getUint16(ipAt) & 0xf00f) | (trafficClass << 4));
+  else view.setUint8(ipAt + 1, trafficClass);
+  if (local) setTrafficClass(local, trafficClass);
+}
+
 function writeEthernet(template: Uint8Array, at: number, request: PathRequest, isIpv6: boolean): void {
   template.set(request.destinationMac, at);
   template.set(request.sourceMac, at + Ethernet.MAC_BYTES);

@@ -87,12 +87,17 @@ export class PathResolver {
     const way = overlay.wayTo(sgid, av.dgid, transport, av.underlay);
     if ('ok' in way) return way;
     const marked = { ...av, trafficClass: overlay.trafficClass(av.trafficClass, way.underlay) };
-    if (way.underlay === 'translate') return this.#translate(way, marked, localQpn, remoteQpn, now);
+    if (way.underlay === 'translate') {
+      const translated = this.#translate(way, marked, localQpn, remoteQpn, now);
+      if (translated !== null && 'path' in translated)
+        overlay.follow(sgid, av.dgid, transport, translated.path, av.trafficClass, true);
+      return translated;
+    }
     const port = way.underlay === 'local' ? LOCAL_PORT : WIRE_PORT;
     const built = multicastMac(av.dgid)
       ? this.#buildGroup(marked, sgid, localQpn, remoteQpn, way.mac, way)
       : this.#build(marked, sgid, localQpn, remoteQpn, port, way.mac, way);
-    overlay.follow(sgid, av.dgid, transport, built.path);
+    overlay.follow(sgid, av.dgid, transport, built.path, av.trafficClass);
     return built;
   }
 

@@ -232,9 +232,9 @@ export class Supervisor {
     return this.#homeOf(name).call({ kind: 'setGids', name, gids });
   }
 
-  /** Its tenant has changed. How many of its connections that ended. */
-  setTenant(name: string, tenant: Tenant): Promise<unknown> {
-    return this.#homeOf(name).call({ kind: 'setTenant', name, tenant });
+  /** Its tenant has changed. How many of its connections that ended. @param mtu the largest IP packet of a vRNIC's connections to come; as before by default. */
+  setTenant(name: string, tenant: Tenant, mtu?: number): Promise<unknown> {
+    return this.#homeOf(name).call({ kind: 'setTenant', name, tenant, ...(mtu !== undefined && { mtu }) });
   }
 
   /** Counters of the vRNIC and of its ports, by name. */

@@ -352,11 +352,12 @@ export class Vrnic {
     application.program?.close();
   }
 
-  /** Its tenant's endpoints or rules have changed: connections that may not stay end now. How many. */
-  setTenant(tenant: Tenant): number {
+  /** Its tenant's endpoints or rules have changed: connections that may not stay end now. How many. @param mtu where that has changed: the largest IP packet for connections to come. */
+  setTenant(tenant: Tenant, mtu?: number): number {
     const overlay = this.#overlay;
     if (!overlay) return 0;
     this.stir();
+    if (mtu !== undefined) this.engine.setMtu(mtu);
     const ended = overlay.update(tenant, this.#isConnected);
     for (const qpn of ended) this.engine.revoke(qpn);
     this.#setLimits(tenant);

@@ -248,7 +248,7 @@ export class WorkerLoop {
       case 'setGids':
         return this.#named(message.name).setGids(message.gids);
       case 'setTenant':
-        return this.#portOrVrnic(message.name).setTenant(message.tenant);
+        return this.#portOrVrnic(message.name).setTenant(message.tenant, message.mtu);
       case 'capture':
         return this.#portOrVrnic(message.name).capture(message.target);
       case 'meet':

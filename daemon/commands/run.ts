@@ -6,6 +6,8 @@ import { delimiter, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { type Command, Option } from 'commander';
 import { wake } from '../../verbs/uverbs/greeting.ts';
+import { UNDERLAY_VARIABLE } from '../../verbs/uverbs/server.ts';
+import { UNDERLAYS, type Underlay } from '../../vswitch/model.ts';
 import { ask, DEFAULT_SOCKET } from '../control-client.ts';
 import { vrnicDirectory } from '../daemon.ts';
 import { overlaid } from '../sandbox/overlay.ts';
@@ -19,6 +21,7 @@ interface RunFlags {
   readonly socket: string;
   readonly directory?: string;
   readonly sandbox?: Way;
+  readonly underlay?: Underlay;
 }
 
 /** How a program comes to see a vRNIC. */
@@ -38,11 +41,18 @@ export function addRun(program: Command): void {
         'preload: the shim; overlay: and /sys/class as the kernel would show it; seccomp: system calls answered from outside (default: seccomp for statically linked programs, else preload)',
       ).choices(['preload', 'overlay', 'seccomp']),
     )
+    .addOption(
+      new Option(
+        '--underlay <way>',
+        'in a tenant’s network: which way its connections go, whatever the tenant’s own choice is; their peers must say the same',
+      ).choices([...UNDERLAYS]),
+    )
     .argument('<program...>', 'the program and its arguments')
     .passThroughOptions()
     .action(async ([name, ...args]: string[], flags: RunFlags) => {
       const directory = flags.directory ?? (await awaken(flags));
       if (!existsSync(join(directory, 'sys'))) await wake(directory);
+      if (flags.underlay !== undefined) process.env[UNDERLAY_VARIABLE] = flags.underlay;
       process.exitCode = await run(findProgram(name!), args, directory, flags.sandbox);
     });
 }

@@ -108,6 +108,17 @@ t.test(
       );
       await three.urnic('endpoint', 'del', 'blue', '10.0.0.9', '--socket', three.socket);
       await untilAll(t, all, ['1@1', '2@2', '3@3']);
+      const { output } = await two.urnic('store', 'show', '--socket', two.socket);
+      t.match(
+        output,
+        /^store etcd http:\/\/192\.0\.2\.254:2379 prefix urnic\/ ttl 3 name host-2\nanswers revision \d+/,
+      );
+      t.match(output, /host host-1 192\.0\.2\.1\nhost host-2 192\.0\.2\.2\nhost host-3 192\.0\.2\.3\n$/);
+      t.match(JSON.parse((await one.urnic('store', 'show', '--json', '--socket', one.socket)).output), {
+        kind: 'etcd',
+        answers: true,
+        hosts: { length: 3 },
+      });
     });
 
     await t.test('what one host commands counts on all', async (t) => {
@@ -128,6 +139,10 @@ t.test(
       t.match(await two.urnic(...'rule add blue wall --action deny --socket'.split(' '), two.socket), {
         code: 1,
         output: /etcd at http:\/\/192\.0\.2\.254:2379 does not answer/,
+      });
+      t.match(await two.urnic('store', 'show', '--socket', two.socket), {
+        code: 0,
+        output: /does not answer: .*revision \d+ entries \d+\nhost host-1/,
       });
       await talksOn(t, one, programs);
       await etcd.restart();

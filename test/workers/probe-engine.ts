@@ -89,6 +89,8 @@ class ProbeEngine implements Engine {
   setGids(): void {}
 
   setLimits(): void {}
+
+  setMtu(): void {}
 }
 
 export const probeParts: EngineParts = {

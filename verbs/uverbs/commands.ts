@@ -218,7 +218,9 @@ async function modifyQp({ context, input, reply }: Call): Promise<void> {
   const qp = input.u32(64);
   const mask = input.u32(68);
   if ((mask & ~MODIFY_QP_ATTRIBUTES) !== 0) throw new CommandError(Errno.EOPNOTSUPP, 'no QP has these attributes');
-  const attributes = Layouts.readQpAttributes(input, (mask & QpAttr.AV) !== 0);
+  const { av, ...others } = Layouts.readQpAttributes(input, (mask & QpAttr.AV) !== 0);
+  const { underlay } = context;
+  const attributes = { ...others, ...(av && { av: { ...av, ...(underlay && { underlay }) } }) };
   const { state } = granted(await context.link.call({ op: 'modifyQp', qp, mask, attributes }));
   const { slot } = context.qps.get(qp)!;
   reply.qp(qp, slot, state);

@@ -4,6 +4,7 @@
  */
 import { randomBytes } from 'node:crypto';
 import { AsyncEvent } from '../../rnic/constants.ts';
+import type { Underlay } from '../../rnic/path.ts';
 import { duplicateDescriptor } from '../../workers/bell.ts';
 import type { ProgramLink } from '../../workers/client.ts';
 import type { LinkEvent } from '../../workers/device-link.ts';
@@ -51,9 +52,13 @@ export class UverbsContext {
   /** Connections by process. */
   readonly #processes = new Map<number, number>();
 
+  /** Of its connections in a tenant's network; undefined: the tenant's own choice. */
+  readonly underlay: Underlay | undefined;
+
   /** @param onEvent hears of the link's end, and of what the connection manager says. */
-  constructor(link: ProgramLink, queueFd: number, onEvent: (event: LinkEvent) => void) {
+  constructor(link: ProgramLink, queueFd: number, underlay: Underlay | undefined, onEvent: (event: LinkEvent) => void) {
     this.link = link;
+    this.underlay = underlay;
     this.#queueFd = queueFd;
     link.onEvent = onEvent;
   }

@@ -7,6 +7,8 @@ import { chmodSync, chownSync, mkdirSync, readFileSync, rmSync } from 'node:fs';
 import { createServer, type Server, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { Errno } from '../../rnic/commands.ts';
+import type { Underlay } from '../../rnic/path.ts';
+import { UNDERLAYS } from '../../vswitch/model.ts';
 import { newWakeDescriptor } from '../../workers/bell.ts';
 import { connect, connectProgram } from '../../workers/client.ts';
 import type { ControlLink, LinkEndpoint, LinkEvent } from '../../workers/device-link.ts';
@@ -54,6 +56,9 @@ export interface AttachedProgram {
   /** More than one after a fork. */
   readonly processes: readonly { readonly pid: number; readonly name: string }[];
 }
+
+/** `vxlan`, `translate` or `local`, in the environment of a program. */
+export const UNDERLAY_VARIABLE = 'URNIC_UNDERLAY';
 
 /** Sparse: only what queues use takes memory. */
 const QUEUE_FILE_BYTES = 2 ** 30;
@@ -221,7 +226,8 @@ export class UverbsServer {
     const endpoint = await this.#options.endpoint(); // rejects while the worker begins anew
     const program = { queueFd: duplicate(queueFd), wakeFd: duplicate(wakeFd), queueBytes: QUEUE_FILE_BYTES };
     const link = await connectProgram(endpoint, program);
-    const context = new UverbsContext(link, duplicate(queueFd), (event) => {
+    const underlay = underlayOf(connection.credentials.pid);
+    const context = new UverbsContext(link, duplicate(queueFd), underlay, (event) => {
       if (event.kind !== 'fatal') return push?.(event);
       context.fail();
       connection.destroy();
@@ -309,6 +315,17 @@ function commandOf(pid: number): string {
     return readFileSync(`/proc/${pid}/comm`, 'utf8').trim();
   } catch {
     return '';
+  }
+}
+
+/** What a process was started with says which way its connections go: nothing in its verbs could. Nothing that can be read says nothing. */
+function underlayOf(pid: number): Underlay | undefined {
+  try {
+    const given = readFileSync(`/proc/${pid}/environ`, 'latin1').split('\0');
+    const [, value] = given.find((text) => text.startsWith(`${UNDERLAY_VARIABLE}=`))?.split('=') ?? [];
+    return UNDERLAYS.find((underlay) => underlay === value);
+  } catch {
+    return undefined;
   }
 }
 

@@ -12,17 +12,17 @@ const MTU = 1400;
 const LIMIT_MILLIS = 60_000;
 const macOf = (last: number): string => `02:00:00:00:00:0${last}`;
 
-/** Two containers of each tenant, c1 on the first host and c2 on the second, and a vRNIC of blue on the second. */
-const tenant = (name: string, vni: number): string => `
+/** Two containers of each tenant, c1 on the first host and c2 on the second, and a vRNIC of blue on the second. Blue's VTEPs have IPv4 addresses, red's IPv6. */
+const tenant = (name: string, vni: number, prefix: string): string => `
   - name: ${name}
     vni: ${vni}
     mtu: ${MTU}
     endpoints:
-      - { address: 10.0.0.1, also: ['fd00::1'], host: 192.0.2.1, kind: veth, netdev: ${name}1, mac: '${macOf(1)}' }
-      - { address: 10.0.0.2, also: ['fd00::2'], host: 192.0.2.2, kind: veth, netdev: ${name}2, mac: '${macOf(2)}' }
-      - { address: 10.0.0.3, also: ['fd00::3'], host: 192.0.2.2 }
-      - { address: 10.0.0.4, host: 192.0.2.1, kind: veth, netdev: ${name}4, mac: '${macOf(4)}' }`;
-const TEXT = `tenants:${tenant('blue', 100)}${tenant('red', 200)}\n`;
+      - { address: 10.0.0.1, also: ['fd00::1'], host: '${prefix}1', kind: veth, netdev: ${name}1, mac: '${macOf(1)}' }
+      - { address: 10.0.0.2, also: ['fd00::2'], host: '${prefix}2', kind: veth, netdev: ${name}2, mac: '${macOf(2)}' }
+      - { address: 10.0.0.3, also: ['fd00::3'], host: '${prefix}2' }
+      - { address: 10.0.0.4, host: '${prefix}1', kind: veth, netdev: ${name}4, mac: '${macOf(4)}' }`;
+const TEXT = `tenants:${tenant('blue', 100, '192.0.2.')}${tenant('red', 200, 'fd02::')}\n`;
 const VRNIC = 'vrnics:\n  - { name: blue3, tenant: blue, address: 10.0.0.3, netdev: eth0 }\n';
 
 /** A container: a namespace whose eth0 is the other end of the host's `netdev`. */
@@ -56,6 +56,8 @@ t.test(
   async (t) => {
     await exclusive(t, 'machine');
     const [here, there] = await twoHosts(t);
+    for (const [i, host] of [here, there].entries())
+      await host.ip('addr', 'add', `fd02::${i + 1}/64`, 'dev', 'eth0', 'nodad');
     const inside = new Map<string, Namespace>();
     for (const name of TENANTS)
       for (const [host, last] of [

@@ -1,12 +1,27 @@
-/** Every underlay, transport and address family, end to end over a veth pair: TypeScript programs, two endpoints on one host and a third on another. */
+/**
+ * Three hosts, two tenants with the same addresses that talk at once, and every underlay, transport (RC, UC, UD, the connection manager) and address family, inside and outside:
+ * TypeScript programs, end to end over veths.
+ */
 import t, { type Test } from 'tap';
 import { QpnRanges } from '../../daemon/qpn-ranges.ts';
-import { Access, Context, type Mr, type Pd, type Qp, QpType, SendFlag, WcStatus, WrOpcode } from '../../verbs/index.ts';
+import {
+  Access,
+  Context,
+  type Mr,
+  type Pd,
+  PortSpace,
+  type Qp,
+  QpType,
+  SendFlag,
+  WcStatus,
+  WrOpcode,
+} from '../../verbs/index.ts';
 import { macOf, type Tenant, type Underlay } from '../../vswitch/model.ts';
 import { connect } from '../../workers/client.ts';
-import { isMappedIpv4, linkLocalOf, toGid } from '../../workers/linux/netdev.ts';
+import { gidText, isMappedIpv4, linkLocalOf, toGid } from '../../workers/linux/netdev.ts';
 import { Supervisor } from '../../workers/supervisor.ts';
-import { makeVeth, type Veth, type VethEnd, whyNoNamespaces } from '../workers/veth.ts';
+import { hostsOnSwitch, type Namespace } from '../support/netns.ts';
+import { lacks } from '../support/skip.ts';
 
 const BYTES = 20_000;
 const GRH_BYTES = 40;
@@ -16,7 +31,14 @@ const RIGHTS = Access.LOCAL_WRITE | Access.REMOTE_WRITE;
 const FAMILIES = ['ipv4', 'ipv6'] as const;
 type Family = (typeof FAMILIES)[number];
 /** The same in all tenants of a family. */
-const ADDRESSES = { ipv4: ['10.0.0.1', '10.0.0.2', '10.0.0.3'], ipv6: ['fd00::1', 'fd00::2', 'fd00::3'] };
+const ADDRESSES = {
+  ipv4: ['10.0.0.1', '10.0.0.2', '10.0.0.3', '10.0.0.4'],
+  ipv6: ['fd00::1', 'fd00::2', 'fd00::3', 'fd00::4'],
+};
+/** Which of the three hosts each endpoint lives on. */
+const HOMES = [0, 0, 1, 2];
+const TENANT_COUNT = 2;
+const CM_PORT = 7471;
 /** Ports by their names' beginnings. */
 const PORTS: Record<Underlay, string> = { vxlan: 'udp_vxlan', translate: 'af_packet', local: 'local' };
 
@@ -26,11 +48,13 @@ interface Host {
   readonly gid: Uint8Array;
 }
 
-function tenantOf(vni: number, inner: Family, outer: Family, { left, right }: Veth): Tenant {
-  const hosts = [left, left, right].map((end) => end[outer]);
+const vtepOf = (outer: Family, home: number): Uint8Array =>
+  toGid(outer === 'ipv4' ? `192.0.2.${home + 1}` : `fd99::${home + 1}`);
+
+function tenantOf(vni: number, inner: Family, outer: Family): Tenant {
   const endpoints = ADDRESSES[inner].map((text, i) => {
     const address = toGid(text);
-    return { address, mac: macOf(vni, address), host: hosts[i]! };
+    return { address, mac: macOf(vni, address), host: vtepOf(outer, HOMES[i]!) };
   });
   return { name: `t${vni}`, vni, endpoints, rules: [] };
 }
@@ -41,13 +65,14 @@ async function start(
   ranges: QpnRanges,
   tenant: Tenant,
   i: number,
-  { netdev, path }: VethEnd,
+  namespace: Namespace,
 ): Promise<Host> {
   const name = `${tenant.name}-${i}`;
   const { address, mac, host } = tenant.endpoints[i]!;
-  const port = { kind: 'vxlan', netdev, local: host, mtu: 4400 } as const;
+  const port = { kind: 'vxlan', netdev: 'eth0', local: host, mtu: 4400 } as const;
+  const path = `/var/run/netns/${namespace.name}`;
   const place = { tenant, mac, gids: [linkLocalOf(mac), address], namespace: path };
-  await supervisor.startVrnic({ name, port, ...place, ...ranges.allot(name, netdev, true) });
+  await supervisor.startVrnic({ name, port, ...place, ...ranges.allot(name, path, true) });
   const context = new Context(await connect(await supervisor.endpoint(name)));
   t.teardown(() => context.close());
   return { name, context, gid: address };
@@ -124,16 +149,48 @@ async function send(t: Test, from: Host, to: Host): Promise<void> {
   await Promise.all([a.close(), b.close()]);
 }
 
-const skip = whyNoNamespaces();
-t.test('underlays', skip ? { skip } : { timeout: 300_000 }, async (t) => {
-  const veth = makeVeth('under');
+/** A connection by address, and a message. */
+async function meet(t: Test, from: Host, to: Host): Promise<void> {
+  const prepare = async (
+    { context }: Host,
+    id: Awaited<ReturnType<ReturnType<Context['createEventChannel']>['createId']>>,
+  ) => {
+    const pd = await context.allocPd();
+    const cq = await context.createCq(16, await context.createCompChannel());
+    const mr = await pd.regMr(new SharedArrayBuffer(BYTES), RIGHTS);
+    return { mr, cq, qp: await id.createQp(pd, { sendCq: cq, recvCq: cq }) };
+  };
+  const channel = to.context.createEventChannel();
+  const listening = await channel.createId(PortSpace.TCP);
+  const server = { address: gidText(to.gid), port: CM_PORT };
+  await listening.bindAddr(server);
+  await listening.listen(1);
+  const asking = await from.context.createEventChannel().createId(PortSpace.TCP);
+  await asking.resolveAddr(server);
+  await asking.resolveRoute();
+  const ours = await prepare(from, asking);
+  const answered = asking.connect();
+  const request = await channel.getCmEvent();
+  const theirs = await prepare(to, request.id);
+  theirs.qp.postRecv({ sgList: [{ mr: theirs.mr, length: 1000 }] });
+  await request.id.accept();
+  t.equal((await answered).name, 'ESTABLISHED');
+  t.match(await request.id.addresses(), { remote: { address: gidText(from.gid) } });
+  ours.mr.bytes.fill(0x3c, 0, 1000);
+  ours.qp.postSend({ opcode: WrOpcode.SEND, sendFlags: SendFlag.SIGNALED, sgList: [{ mr: ours.mr, length: 1000 }] });
+  t.match(await theirs.cq.next(), [{ status: WcStatus.SUCCESS, byteLen: 1000 }]);
+  t.equal(theirs.mr.bytes[999], 0x3c);
+  await asking.disconnect();
+  for (const id of [asking, request.id, listening]) await id.destroy();
+}
+
+t.test('underlays', { skip: lacks('root'), timeout: 600_000 }, async (t) => {
+  const [, ...hosts] = await hostsOnSwitch(t, 3);
+  for (const [i, host] of hosts.entries()) await host.ip('addr', 'add', `fd99::${i + 1}/64`, 'dev', 'eth0', 'nodad');
   // Each VTEP's vRNICs share a worker; a worker lives in one namespace.
-  const supervisor = new Supervisor({ workers: 4, spin: 20 });
+  const supervisor = new Supervisor({ workers: hosts.length * FAMILIES.length, spin: 20 });
   const ranges = new QpnRanges();
-  t.teardown(async () => {
-    await supervisor.stop();
-    veth.remove();
-  });
+  t.teardown(() => supervisor.stop());
   const sent = async (host: Host): Promise<Record<Underlay, number>> => {
     const { ports } = await supervisor.statistics(host.name);
     const of = (kind: string): number => Object.entries(ports).find(([name]) => name.startsWith(kind))![1].txFrames;
@@ -152,30 +209,59 @@ t.test('underlays', skip ? { skip } : { timeout: 300_000 }, async (t) => {
   let vni = 100;
   for (const outer of FAMILIES)
     for (const inner of FAMILIES)
-      await t.test(`a tenant of ${inner} between hosts of ${outer}`, async (t) => {
-        const tenant = tenantOf(vni++, inner, outer, veth);
-        const hosts: Host[] = [];
-        for (const [i, end] of [veth.left, veth.left, veth.right].entries())
-          hosts.push(await start(t, supervisor, ranges, tenant, i, end));
-        const [one, two, far] = hosts as [Host, Host, Host];
-        for (const [to, underlay] of [
-          [two, 'local'],
-          [two, 'vxlan'],
-          [far, 'translate'],
-          [far, 'vxlan'],
+      await t.test(`two tenants of ${inner} between hosts of ${outer}`, async (t) => {
+        const tenants: Host[][] = [];
+        for (let i = 0; i < TENANT_COUNT; i++) {
+          const tenant = tenantOf(vni++, inner, outer);
+          const all: Host[] = [];
+          for (const [i, home] of HOMES.entries())
+            all.push(await start(t, supervisor, ranges, tenant, i, hosts[home]!));
+          tenants.push(all);
+        }
+        /** The same in both tenants at once, between the endpoints with these numbers. */
+        const both = (
+          t: Test,
+          a: number,
+          b: number,
+          underlay: Underlay,
+          talk: (from: Host, to: Host) => Promise<void>,
+        ) => Promise.all(tenants.map((all) => goesBy(t, all[a]!, underlay, () => talk(all[a]!, all[b]!))));
+        for (const [a, b, underlay] of [
+          [0, 1, 'local'],
+          [0, 1, 'vxlan'],
+          [0, 2, 'translate'],
+          [2, 3, 'translate'],
+          [0, 3, 'vxlan'],
+          [3, 2, 'vxlan'],
         ] as const)
           for (const type of [QpType.RC, QpType.UC] as const)
-            await t.test(`${type === QpType.RC ? 'RC' : 'UC'}: ${underlay}`, (t) =>
-              goesBy(t, one, underlay, () => write(t, one, to, type, underlay)),
+            await t.test(`${type === QpType.RC ? 'RC' : 'UC'}: ${underlay}, ${a} to ${b}`, (t) =>
+              both(t, a, b, underlay, (from, to) => write(t, from, to, type, underlay)),
             );
         await t.test('memory to another host is refused in words', async (t) => {
-          const { qp } = await open(one, QpType.RC);
+          const [one, , far] = tenants[0]!;
+          const { qp } = await open(one!, QpType.RC);
           const options = { sgidIndex: 1, underlay: 'local' } as const;
-          const refused = qp.toRtr({ gid: far.gid, qpNum: 1, psn: PSN }, options);
+          const refused = qp.toRtr({ gid: far!.gid, qpNum: 1, psn: PSN }, options);
           await t.rejects(refused, { code: 'EHOSTUNREACH', message: /lives on host .*: not local/ });
           await qp.destroy();
         });
-        await t.test('UD: within the host', (t) => goesBy(t, one, 'local', () => send(t, one, two)));
-        await t.test('UD: between hosts', (t) => goesBy(t, far, 'vxlan', () => send(t, far, one)));
+        for (const [a, b, underlay] of [
+          [0, 1, 'local'],
+          [2, 0, 'vxlan'],
+          [2, 3, 'vxlan'],
+        ] as const) {
+          await t.test(`UD: ${underlay}, ${a} to ${b}`, (t) =>
+            both(t, a, b, underlay, (from, to) => send(t, from, to)),
+          );
+          await t.test(`CM: ${underlay}, ${a} to ${b}`, (t) =>
+            both(t, a, b, underlay, (from, to) => meet(t, from, to)),
+          );
+        }
+        for (const all of tenants)
+          for (const { name } of all) {
+            const { counters } = await supervisor.statistics(name);
+            for (const drop of ['drop_spoofed', 'drop_underlay', 'drop_address']) t.equal(counters[drop], 0, drop);
+          }
       });
 });

@@ -24,7 +24,7 @@ export interface PacketSink {
 /** Says of a VXLAN frame under which counter it is dropped; 0: under none. */
 export interface Admittance {
   admit(view: DataView, at: number, end: number, source: number): number;
-  /** A frame that may not be taken: whether it was a question, and has its answer. */
+  /** A frame that is no RoCE, taken or not: whether it was a question, and has its answer. */
   answer?(view: DataView, at: number, end: number, source: number, now: Micros): boolean;
 }
 
@@ -153,9 +153,14 @@ export class Receiver {
     else if (type === Ethernet.ETHER_TYPE_ARP) this.#neighbours?.handleFrame(view, at, end, now);
     else if (type === Ethernet.ETHER_TYPE_IPV6) {
       const isNd = end - ipAt > Ipv6.BYTES && Ipv6.nextHeader(view, ipAt) === Ipv6.NEXT_HEADER_ICMPV6;
-      if (isNd) this.#neighbours?.handleFrame(view, at, end, now);
+      if (isNd) this.#handleNd(view, at, end, now);
       else this.#handleIp(view, ipAt, end, segmentBytes, true, now);
     }
+  }
+
+  #handleNd(view: DataView, at: number, end: number, now: Micros): void {
+    if (this.#neighbours !== null) this.#neighbours.handleFrame(view, at, end, now);
+    else this.#overlay?.answer?.(view, at - Vxlan.BYTES, end, this.#packet.source, now);
   }
 
   #handleIp(view: DataView, ipAt: number, end: number, segment: number, isIpv6: boolean, now: Micros): void {

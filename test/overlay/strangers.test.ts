@@ -37,7 +37,10 @@ async function neighbour(there: Namespace, address: string): Promise<string> {
 
 t.test(
   'another implementation’s VTEP',
-  { skip: lacks('root', 'busybox', 'bridge') || (hasVxlan() ? false : 'this kernel has no vxlan device'), timeout: 300_000 },
+  {
+    skip: lacks('root', 'busybox', 'bridge') || (hasVxlan() ? false : 'this kernel has no vxlan device'),
+    timeout: 300_000,
+  },
   async (t) => {
     const [here, there] = await twoHosts(t);
     t.equal((await there.run(`ip link add vx0 address ${macText('10.0.0.2')} ${DEVICE}`.split(' '))).code, 0);
@@ -58,7 +61,7 @@ t.test(
       t.ok(await learns('fd00::1'));
       const isProbed = async (): Promise<boolean> => {
         // What it knows it asks for again by the MAC that it knows.
-        await there.run(`ip neigh change 10.0.0.1 lladdr ${found} dev vx0 nud probe`.split(' '));
+        await there.run(`ip neigh replace 10.0.0.1 lladdr ${found} dev vx0 nud probe`.split(' '));
         await there.run('sleep 0.3'.split(' '));
         return (await there.run('ip neigh show 10.0.0.1 dev vx0'.split(' '))).output.includes('REACHABLE');
       };
@@ -70,15 +73,15 @@ t.test(
     await t.test('so does a machine behind that VTEP that is no endpoint', async (t) => {
       for (const command of [
         'ip link set vx0 address 02:00:00:00:00:99',
-        'ip addr add 10.0.0.99/24 dev vx0',
-        'ip addr del 10.0.0.2/24 dev vx0',
+      'ip addr del 10.0.0.2/24 dev vx0',
+      'ip addr add 10.0.0.99/24 dev vx0',
       ])
         t.equal((await there.run(command.split(' '))).code, 0, command);
       t.ok(await learns('10.0.0.1'));
     });
 
     await t.test('who takes an endpoint’s address has no answer, and is counted', async (t) => {
-      for (const command of ['ip addr add 10.0.0.3/24 dev vx0', 'ip addr del 10.0.0.99/24 dev vx0'])
+      for (const command of ['ip addr del 10.0.0.99/24 dev vx0', 'ip addr add 10.0.0.3/24 dev vx0'])
         await there.run(command.split(' '));
       const drops = async (): Promise<number> => {
         const { output } = await host.urnic('stat', 'v', '--json', '--socket', host.socket);

@@ -7,7 +7,7 @@ import * as Vxlan from '../../wire/vxlan.ts';
 import { newWakeDescriptor } from '../../workers/bell.ts';
 import { connect } from '../../workers/client.ts';
 import { gidText, linkLocalOf, toGid } from '../../workers/linux/netdev.ts';
-import { breatheLinks, came, closeLinks, meet, part, went } from '../../workers/overlay/elsewhere.ts';
+import { breatheLinks, came, closeLinks, type Member, meet, part, went } from '../../workers/overlay/elsewhere.ts';
 import { joinLocal } from '../../workers/overlay/local-hub.ts';
 import { joinVtep } from '../../workers/overlay/vxlan-hub.ts';
 import { FrameKind, LINK_BYTES, WorkerLink } from '../../workers/overlay/worker-link.ts';
@@ -35,7 +35,7 @@ function tenantOn(hosts: readonly Uint8Array[], settings: Partial<Tenant> = {}):
 
 async function start(supervisor: Supervisor, tenant: Tenant, i: number): Promise<RcApp> {
   const { address, mac, host } = tenant.endpoints[i]!;
-  const port = { kind: 'vxlan', local: host, mtu: 4400 } as const;
+  const port = { kind: 'vxlan', netdev: 'lo', local: host, mtu: 4400 } as const;
   await supervisor.startVrnic({ name: `v${i}`, port, mac, gids: [linkLocalOf(mac), address], tenant });
   return RcApp.open(await connect(await supervisor.endpoint(`v${i}`)), BYTES);
 }
@@ -222,6 +222,22 @@ t.test(
     t.strictSame(heard(other, FrameKind.VXLAN), []);
   },
 );
+
+t.test('what comes by a packet socket is asked for of tenants that no other worker has: all workers would see it', async (t) => {
+  await exclusive(t, 'vxlan-port');
+  linkTo(t, 7);
+  const member = joinVtep({ local: HERE, mtu: 1450 }, VNI, macOfLast(1));
+  t.teardown(() => member.close());
+  const said: (readonly number[])[] = [];
+  member.hub.port.setVnis = (vnis) => void said.push(vnis);
+  const [one, two] = [2, 3].map((last) => ({ vtep: HERE, vni: VNI, mac: macOfLast(last) })) as [Member, Member];
+  came(7, one);
+  came(7, two);
+  went(7, one);
+  t.strictSame(said, [[]]);
+  went(7, two);
+  t.strictSame(said, [[], [VNI]]);
+});
 
 t.test(
   'what another worker sends on comes to who has the MAC, from the host that sent it; strangers’ from nobody',

@@ -1,9 +1,8 @@
 /** How the kernel's scheduler treats this thread, and what others want of its core. sched(7); schedstat: Linux, Documentation/scheduler/sched-stats.rst. */
 
-import { openSync } from 'node:fs';
+import { closeSync, openSync } from 'node:fs';
 import type { Micros } from '../../wire/types.ts';
 import { Arena } from './arena.ts';
-import { closeOwned, own } from './descriptors.ts';
 import * as Libc from './libc.ts';
 
 const SCHED_OTHER = 0;
@@ -51,7 +50,7 @@ export class Crowd {
   }
 
   close(): void {
-    if (this.#fd >= 0) closeOwned(this.#fd);
+    if (this.#fd >= 0) closeSync(this.#fd);
   }
 
   /** `ran waited slices`, of which the first two. */
@@ -70,9 +69,10 @@ export class Crowd {
   }
 }
 
+/** Node closes what a thread has opened by it when the thread ends: closed by another way, it would be a stranger's descriptor of that number. */
 function openSchedstat(): number {
   try {
-    return own(openSync('/proc/thread-self/schedstat', 'r'));
+    return openSync('/proc/thread-self/schedstat', 'r');
   } catch {
     return -1;
   }

@@ -38,26 +38,32 @@ export class VtepElsewhere {
   /** Of the hubs of this thread; null while there is none. */
   takeLocal: FrameTaker | null = null;
   takeVxlan: FrameTaker | null = null;
+  /** Told when other workers begin or cease to have a VNI. */
+  changed: (() => void) | null = null;
 
   linkTo(vni: number, mac: number): Link | undefined {
     return this.segments.get(vni)?.byMac.get(mac);
   }
 
   put(vni: number, mac: number, link: Link): void {
-    const segment = this.segments.get(vni) ?? new RemoteSegment();
+    const known = this.segments.get(vni);
+    const segment = known ?? new RemoteSegment();
     this.segments.set(vni, segment);
     segment.byMac.set(mac, link);
     segment.refresh();
+    if (!known) this.changed?.();
   }
 
   /** Whoever has gone from that worker; without a MAC, all of it. */
   take(link: Link, gone?: Member): void {
+    const before = this.segments.size;
     for (const [vni, segment] of this.segments) {
       for (const [mac, owner] of segment.byMac)
         if (owner === link && (!gone || (gone.vni === vni && gone.mac === mac))) segment.byMac.delete(mac);
       segment.refresh();
       if (segment.byMac.size === 0) this.segments.delete(vni);
     }
+    if (this.segments.size !== before) this.changed?.();
   }
 }
 

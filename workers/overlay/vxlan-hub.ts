@@ -114,7 +114,9 @@ export class VxlanHub {
     this.local = config.local;
     this.#onClose = onClose;
     this.#elsewhere = elsewhereOf(config.local);
-    if (config.udpPort === undefined) this.#elsewhere.takeVxlan = (frame, now) => this.#takeLinked(frame, now);
+    if (config.udpPort !== undefined) return;
+    this.#elsewhere.takeVxlan = (frame, now) => this.#takeLinked(frame, now);
+    this.#elsewhere.changed = () => this.#sayVnis();
   }
 
   join(options: MemberOptions): VxlanMember {
@@ -134,6 +136,7 @@ export class VxlanHub {
     this.#leaveSegment(member);
     if (this.#members.length > 0) return;
     this.#elsewhere.takeVxlan = null;
+    this.#elsewhere.changed = null;
     this.port.close();
     this.#onClose();
   }
@@ -254,13 +257,18 @@ export class VxlanHub {
     return this.#segmentOf(view, from, to)?.withMac(macAt(view, from + Vxlan.BYTES));
   }
 
+  /** Every worker's packet socket sees every datagram: of a tenant that several workers have, the UDP sockets have all, which the kernel steers by MAC. */
+  #sayVnis(): void {
+    this.port.setVnis([...this.#segments.keys()].filter((vni) => !this.#elsewhere.segments.has(vni)));
+  }
+
   #newSegment(vni: number): Segment {
     let slot = this.#groups.indexOf(undefined);
     if (slot < 0) slot = this.#groups.length;
     const segment = new Segment(GROUPS_AT + slot);
     this.#groups[slot] = segment;
     this.#segments.set(vni, segment);
-    this.port.setVnis([...this.#segments.keys()]);
+    this.#sayVnis();
     return segment;
   }
 
@@ -271,7 +279,7 @@ export class VxlanHub {
     this.#segments.delete(member.vni);
     this.#groups[segment.group - GROUPS_AT] = undefined;
     this.port.setGroup(segment.group - GROUPS_AT, []);
-    this.port.setVnis([...this.#segments.keys()]);
+    this.#sayVnis();
   }
 }
 

@@ -223,21 +223,24 @@ t.test(
   },
 );
 
-t.test('what comes by a packet socket is asked for of tenants that no other worker has: all workers would see it', async (t) => {
-  await exclusive(t, 'vxlan-port');
-  linkTo(t, 7);
-  const member = joinVtep({ local: HERE, mtu: 1450 }, VNI, macOfLast(1));
-  t.teardown(() => member.close());
-  const said: (readonly number[])[] = [];
-  member.hub.port.setVnis = (vnis) => void said.push(vnis);
-  const [one, two] = [2, 3].map((last) => ({ vtep: HERE, vni: VNI, mac: macOfLast(last) })) as [Member, Member];
-  came(7, one);
-  came(7, two);
-  went(7, one);
-  t.strictSame(said, [[]]);
-  went(7, two);
-  t.strictSame(said, [[], [VNI]]);
-});
+t.test(
+  'what comes by a packet socket is asked for of tenants that no other worker has: all workers would see it',
+  async (t) => {
+    await exclusive(t, 'vxlan-port');
+    linkTo(t, 7);
+    const member = joinVtep({ local: HERE, mtu: 1450 }, VNI, macOfLast(1));
+    t.teardown(() => member.close());
+    const said: (readonly number[])[] = [];
+    member.hub.port.setVnis = (vnis) => void said.push(vnis);
+    const [one, two] = [2, 3].map((last) => ({ vtep: HERE, vni: VNI, mac: macOfLast(last) })) as [Member, Member];
+    came(7, one);
+    came(7, two);
+    went(7, one);
+    t.strictSame(said, [[]]);
+    went(7, two);
+    t.strictSame(said, [[], [VNI]]);
+  },
+);
 
 t.test(
   'what another worker sends on comes to who has the MAC, from the host that sent it; strangers’ from nobody',

@@ -73,8 +73,8 @@ t.test(
     await t.test('so does a machine behind that VTEP that is no endpoint', async (t) => {
       for (const command of [
         'ip link set vx0 address 02:00:00:00:00:99',
-      'ip addr del 10.0.0.2/24 dev vx0',
-      'ip addr add 10.0.0.99/24 dev vx0',
+        'ip addr del 10.0.0.2/24 dev vx0',
+        'ip addr add 10.0.0.99/24 dev vx0',
       ])
         t.equal((await there.run(command.split(' '))).code, 0, command);
       t.ok(await learns('10.0.0.1'));

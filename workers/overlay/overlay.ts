@@ -122,6 +122,7 @@ export class Overlay {
   /** The tenant has changed: QPNs of connections that are allowed no longer, or whose peer is no more or lives elsewhere now. */
   update(tenant: Tenant, isConnected: (qpn: number) => boolean): number[] {
     const before = this.#views;
+    const isReclassed = tenant.dscp !== this.#tenant.dscp || tenant.ecn !== this.#tenant.ecn;
     this.#tenant = tenant;
     const self = tenant.endpoints.find(({ address }) => sameGid(address, this.#own[0]!));
     if (self) this.#own = addressesOf(self);
@@ -130,7 +131,7 @@ export class Overlay {
     this.#isAtHome = this.#livesHere();
     this.#nameVteps();
     this.#answerer = null;
-    this.#redirectPaths();
+    this.#redirectPaths(isReclassed);
     const ended: number[] = [];
     for (const connection of this.connections(isConnected))
       if (!this.#mayStay(before, connection)) ended.push(connection.qpn);
@@ -272,14 +273,14 @@ export class Overlay {
     return self !== undefined && sameGid(self.endpoint.host, this.#member.hub.local);
   }
 
-  #redirectPaths(): void {
+  #redirectPaths(isReclassed: boolean): void {
     for (const { source, address, transport, paths } of this.#routes.values()) {
       const way = this.#way(source, address, transport);
       for (const { path: reference, asked, isTranslated } of paths) {
         const path = reference.deref();
         if (!path) continue;
         if (!isTranslated) redirect(path, way);
-        setTrafficClass(path, this.trafficClass(asked, isTranslated ? 'translate' : 'vxlan'));
+        if (isReclassed) setTrafficClass(path, this.trafficClass(asked, isTranslated ? 'translate' : 'vxlan'));
       }
     }
   }

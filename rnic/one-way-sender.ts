@@ -5,9 +5,9 @@ import { AsyncEvent, QpState, WcStatus } from './constants.ts';
 import type { EngineCore, Qp, Sender } from './core.ts';
 import { Counter } from './counters.ts';
 import { runLocalWork } from './local-work.ts';
-import { lookAgain } from './memory/posted.ts';
 import type { ReceivedPacket } from './packet.ts';
 import type { PacketWriter } from './packet-writer.ts';
+import { PostedSlots } from './posted-slots.ts';
 import { Put } from './request-packets.ts';
 import { completeSend, flushSendQueue } from './send-completion.ts';
 import { SendWork, WorkKind } from './send-work.ts';
@@ -24,9 +24,7 @@ export abstract class OneWaySender implements Sender {
   /** Next packet of the current work. */
   #index = 0;
   #psn = 0 as Psn;
-  #fetchIndex = 0;
-  /** Behind the last slot that was seen to be posted. */
-  #postedEnd = 0;
+  readonly #slots = new PostedSlots();
   #hasStarted = false;
   #drainReported = false;
 
@@ -62,8 +60,7 @@ export abstract class OneWaySender implements Sender {
   reset(): void {
     this.#place = null;
     this.#current = null;
-    this.#fetchIndex = this.qp.sq.consumer();
-    this.#postedEnd = this.#fetchIndex;
+    this.#slots.restart(this.qp.sq.consumer());
     this.#hasStarted = false;
     this.#drainReported = false;
   }
@@ -75,8 +72,7 @@ export abstract class OneWaySender implements Sender {
       this.#current = null;
       next = WcStatus.WR_FLUSH_ERR;
     }
-    this.#fetchIndex = flushSendQueue(this.qp, this.core, this.#fetchIndex, next);
-    this.#postedEnd = this.#fetchIndex;
+    this.#slots.restart(flushSendQueue(this.qp, this.core, this.#slots.next, next));
   }
 
   pollTransmit(out: PacketWriter, _now: Micros, quantumBytes: number): boolean {
@@ -94,12 +90,12 @@ export abstract class OneWaySender implements Sender {
   /** Takes the next WQE; null when there is none or the QP's state says no. A bad one ends the send queue. */
   #fetch(): SendWork | null {
     const { qp } = this;
-    const slot = this.#fetchIndex;
-    if (qp.state !== QpState.RTS || !this.#hasPosted()) return null;
+    const slot = this.#slots.next;
+    if (qp.state !== QpState.RTS || !this.#slots.has(qp.sq)) return null;
     this.#place ??= new SendWork();
     const work = this.#place;
     work.load(qp, slot);
-    this.#fetchIndex = qp.sq.next(slot);
+    this.#slots.next = qp.sq.next(slot);
     this.#current = work;
     this.#index = 0;
     if (work.status === WcStatus.SUCCESS && work.kind !== WorkKind.LOCAL) work.packets = this.packetsOf(work);
@@ -107,14 +103,6 @@ export abstract class OneWaySender implements Sender {
     this.core.counters.add(Counter.wqe_invalid);
     this.#endQueue(work.status);
     return null;
-  }
-
-  #hasPosted(): boolean {
-    if (this.#fetchIndex !== this.#postedEnd) return true;
-    this.#postedEnd = this.qp.sq.producer();
-    if (this.#fetchIndex === this.#postedEnd) return false;
-    lookAgain();
-    return true;
   }
 
   #transmit(out: PacketWriter, work: SendWork): number {

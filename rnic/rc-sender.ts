@@ -12,9 +12,9 @@ import { Counter } from './counters.ts';
 import { endByNak } from './fatal-nak.ts';
 import { InFlightShare, type RoomWaiter } from './in-flight.ts';
 import { runLocalWork } from './local-work.ts';
-import { lookAgain } from './memory/posted.ts';
 import type { ReceivedPacket } from './packet.ts';
 import type { PacketWriter } from './packet-writer.ts';
+import { PostedSlots } from './posted-slots.ts';
 import * as Requests from './request-packets.ts';
 import { placeResponse } from './response-placement.ts';
 import { completeSend, flushSendQueue } from './send-completion.ts';
@@ -36,10 +36,7 @@ export class RcSender implements Sender, Timer, RoomWaiter {
   readonly #qp: Qp;
   readonly #core: EngineCore;
   #active: ActiveSends | null = null;
-  /** Slot of the send ring that is taken next, and the one that the application gets back next. */
-  #fetchIndex = 0;
-  /** Behind the last slot that was seen to be posted. */
-  #postedEnd = 0;
+  readonly #slots = new PostedSlots();
   #hasStarted = false;
   /** nothing is sent until the timer ends the wait. */
   #isWaitingRnr = false;
@@ -130,8 +127,7 @@ export class RcSender implements Sender, Timer, RoomWaiter {
   reset(): void {
     this.#core.timers.remove(this);
     this.#active = null;
-    this.#fetchIndex = this.#qp.sq.consumer();
-    this.#postedEnd = this.#fetchIndex;
+    this.#slots.restart(this.#qp.sq.consumer());
     this.#hasStarted = false;
     this.#isWaitingRnr = false;
     this.#drainReported = false;
@@ -149,8 +145,7 @@ export class RcSender implements Sender, Timer, RoomWaiter {
     }
     this.#active = null;
     this.#isWaitingRnr = false;
-    this.#fetchIndex = flushSendQueue(this.#qp, this.#core, this.#fetchIndex, next);
-    this.#postedEnd = this.#fetchIndex;
+    this.#slots.restart(flushSendQueue(this.#qp, this.#core, this.#slots.next, next));
     this.#weigh();
   }
 
@@ -202,22 +197,14 @@ export class RcSender implements Sender, Timer, RoomWaiter {
   /** Takes the next WQE: the copy is all that is looked at from here on. */
   #fetch(): SendWork | null {
     const qp = this.#qp;
-    if (qp.state !== QpState.RTS || !this.#hasPosted()) return null;
+    if (qp.state !== QpState.RTS || !this.#slots.has(qp.sq)) return null;
     this.#active ??= new ActiveSends(qp.sqPsn as Psn, qp.pathMtuBytes);
     const { window } = this.#active;
     if (window.count === qp.sq.mask) return null;
     const work = window.add();
-    work.load(qp, this.#fetchIndex);
-    this.#fetchIndex = qp.sq.next(this.#fetchIndex);
+    work.load(qp, this.#slots.next);
+    this.#slots.next = qp.sq.next(this.#slots.next);
     return work;
-  }
-
-  #hasPosted(): boolean {
-    if (this.#fetchIndex !== this.#postedEnd) return true;
-    this.#postedEnd = this.#qp.sq.producer();
-    if (this.#fetchIndex === this.#postedEnd) return false;
-    lookAgain();
-    return true;
   }
 
   /** True when a wire work request begins now. What it waits for is over, or it stays where it is. */

@@ -101,6 +101,8 @@ export class SimHost {
   readonly #context: number;
   readonly #pd: number;
   readonly #memory: SharedMemory;
+  /** All have headers of one size. */
+  readonly #anyPath: Path;
   #now: Micros = 0;
 
   constructor(options: HostOptions, random: Random) {
@@ -136,6 +138,7 @@ export class SimHost {
     random.fill(new Uint32Array(buffer));
     this.#pd = this.execute({ op: 'allocPd' }).pd;
     this.#memory = new SharedMemory(buffer);
+    this.#anyPath = this.pathTo(0);
     const length = options.memoryBytes;
     const region = { pd: this.#pd, memory: this.#memory, start: 0, length, iova: 0n, access: ALL_RIGHTS };
     this.key = this.execute({ op: 'regMr', ...region }).lKey;
@@ -315,7 +318,7 @@ export class SimHost {
     this.#now = now;
     this.rnic.handleDoorbells(now);
     this.rnic.handleTimeout(now);
-    const path = this.pathTo(0);
+    const path = this.#anyPath;
     for (let more = true; more; ) {
       more = this.rnic.pollTransmit(this.#writer, now);
       for (let i = 0; i < this.#burst.count; i++) for (const frame of framesOf(this.#burst, i, path)) send(frame);

@@ -33,7 +33,14 @@ export class Random {
     return choices[this.below(choices.length)]!;
   }
 
+  /** Much memory: a quicker generator (xorshift32), begun with a draw. */
   fill(words: Uint32Array): void {
-    for (let i = 0; i < words.length; i++) words[i] = this.bits();
+    let word = this.bits() | 1;
+    for (let i = 0; i < words.length; i++) {
+      word ^= word << 13;
+      word ^= word >>> 17;
+      word ^= word << 5;
+      words[i] = word;
+    }
   }
 }

@@ -10,7 +10,7 @@ import type { World } from './world.ts';
 
 /** What a QP hears that refused a request and ended. */
 const REFUSALS = [AsyncEvent.QP_ACCESS_ERR, AsyncEvent.QP_REQ_ERR];
-const CQ_SIZES = [300, 1000, 4096];
+const CQ_SIZES = [300, 600, 1200];
 /** So long an application takes at most to see that its connection broke. */
 const NOTICE_MICROS = 20_000;
 /** No frame stays longer on the slowest wire behind the longest queue. */

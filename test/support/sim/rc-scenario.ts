@@ -23,7 +23,7 @@ const RIGHTS =
   Access.FLUSH_PERSISTENT;
 const KEY_KINDS: readonly KeyKind[] = [2, 0, 2, 0, 1];
 const SHARED_BUFFERS = 12;
-const CQES = 4096;
+const CQES = 600;
 const WORD_BYTES = 64;
 
 /** Octets that a host needs. */

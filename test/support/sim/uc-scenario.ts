@@ -16,7 +16,7 @@ import { type UcEnd, UcFlow } from './uc-flow.ts';
 import type { World } from './world.ts';
 
 const KEY_KINDS: readonly KeyKind[] = [2, 0, 2, 0, 1];
-const CQES = 4096;
+const CQES = 600;
 /** Nothing is waited for: there is time for more work than RC has. */
 const WORK_FACTOR = 3;
 const COUNTED = [

@@ -21,7 +21,7 @@ const MULTICAST_QPN = 0xff_ffff;
 const GROUPS = [0xef00_0001, 0xef00_0002];
 const Q_KEYS = [0x1111, 0x2222];
 const MTU = 4096;
-const CQES = 4096;
+const CQES = 600;
 /** A datagram is little work. */
 const WORK_FACTOR = 5;
 const SHARED_BUFFERS = 12;

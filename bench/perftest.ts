@@ -27,6 +27,8 @@ const ROUNDS = Number(options.rounds);
 const ALL = ['ib_write_bw', 'ib_read_bw', 'ib_send_bw', 'ib_write_lat', 'ib_send_lat'];
 const PROGRAMS = options.only?.split(',') ?? ALL;
 const SERVER = '192.0.2.1';
+/** Messages of a measurement at most: a second's worth of small ones. */
+const COUNT_MAX = 300_000;
 const PATIENCE_MILLIS = 240_000;
 const IPERF_SECONDS = 3;
 
@@ -72,7 +74,7 @@ interface Scope {
 // ── Two hosts ──
 
 async function overUrnic(t: Scope, a: UrnicHost, b: UrnicHost, program: string, bytes: number): Promise<number> {
-  const command = perftest(program, bytes, iterations(program, bytes, 1 << 29, 20_000));
+  const command = perftest(program, bytes, iterations(program, bytes, 1 << 29, COUNT_MAX));
   const server = a.spawn(t, command.split(' '));
   await server.waits();
   const { output } = await b.run([...command.split(' '), SERVER], { timeoutMillis: PATIENCE_MILLIS });
@@ -88,7 +90,7 @@ const ucxCommand = (...args: string[]): string[] => [
 async function overUcx(t: Scope, a: Namespace, b: Namespace, test: string, bytes: number): Promise<number> {
   const server = a.spawn(t, ucxCommand());
   await server.waits();
-  const count = iterations(test, bytes, 1 << 29, 20_000);
+  const count = iterations(test, bytes, 1 << 29, COUNT_MAX);
   const args = [SERVER, '-t', test, '-s', String(bytes), '-n', String(count), '-w', '200', '-f'];
   const { output } = await b.run(ucxCommand(...args), { timeoutMillis: PATIENCE_MILLIS });
   await server.stop();
@@ -111,6 +113,7 @@ async function betweenHosts(t: Scope): Promise<Row[]> {
   const b = await UrnicHost.start(t, there);
   const rows: Row[] = [];
   for (const program of PROGRAMS) {
+    await overUrnic(t, a, b, program, SIZES[0]!); // a daemon that has compiled what it runs, as one has that has been up for a while
     for (const bytes of SIZES) {
       const urnic = await medianOf(() => overUrnic(t, a, b, program, bytes));
       const ucx = await medianOf(() =>

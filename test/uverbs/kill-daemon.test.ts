@@ -6,13 +6,11 @@ import { exclusive } from '../support/exclusive.ts';
 import { type Background, twoHosts } from '../support/netns.ts';
 import { lacks } from '../support/skip.ts';
 import { holdingsOf } from './holdings.ts';
-import { CLI, NOTHING, PINGPONG_PORT, runPair, UrnicHost } from './lab.ts';
+import { CLI, endsByItself, NOTHING, PINGPONG_PORT, runPair, UrnicHost, untilTrue } from './lab.ts';
 
 const skip = lacks('root', 'gcc', 'ibv_rc_pingpong', 'rping');
 const ROUNDS = Number(process.env.DAEMON_KILL_ROUNDS ?? 4);
 const SERVER = '192.0.2.1';
-const PATIENCE_MILLIS = 60_000;
-const LOOK_MILLIS = 20;
 const KILLED = 'SIGKILL';
 const RTR = 2;
 
@@ -27,12 +25,6 @@ const typescript = (host: UrnicHost): readonly [string, string] => {
   return [command, `${command} ${SERVER}`];
 };
 
-async function until(condition: () => Promise<boolean>): Promise<boolean> {
-  for (const deadline = Date.now() + PATIENCE_MILLIS; Date.now() < deadline; await sleep(LOOK_MILLIS))
-    if (await condition()) return true;
-  return condition();
-}
-
 const atWork = async (host: UrnicHost): Promise<boolean> =>
   [...(await host.resources()).matchAll(/"state":(\d)/g)].filter(([, state]) => Number(state) >= RTR).length >= 2;
 
@@ -45,6 +37,7 @@ t.test('daemons that are killed', { skip, timeout: 7_200_000 }, async (t) => {
     [server, client]: readonly [string, string],
     delay: (server: Background) => Promise<unknown>,
   ) => {
+    await untilTrue(async () => !(await host.listens(PINGPONG_PORT)));
     const first = host.spawn(t, server.split(' '));
     await delay(first);
     return [first, host.spawn(t, client.split(' '))] as const;
@@ -52,11 +45,11 @@ t.test('daemons that are killed', { skip, timeout: 7_200_000 }, async (t) => {
 
   /** Both at work: both must end by themselves, and say that something is wrong. */
   const atWorkRound = async (pair: readonly Background[], name: string): Promise<void> => {
-    if (!(await until(() => atWork(host)))) t.fail(`${name}: does not work\n${pair[0]!.output}`);
+    if (!(await untilTrue(() => atWork(host)))) t.fail(`${name}: does not work\n${pair[0]!.output}`);
     await sleep(Math.random() * 100);
     await host.daemon.stop(KILLED);
-    await Promise.all(pair.map((program) => program.end(PATIENCE_MILLIS)));
-    if (pair.some(({ child }) => child.signalCode === KILLED)) t.fail(`${name}: hangs\n${pair[0]!.output}`);
+    const ended = await Promise.all(pair.map(endsByItself));
+    if (ended.includes(false)) t.fail(`${name}: hangs: ${ended}\n${pair[0]!.output}\n${pair[1]!.output}`);
     if (pair.some(({ child }) => child.exitCode === 0)) t.fail(`${name}: says that all is well\n${pair[0]!.output}`);
   };
   /** At any point of their beginning: who waits for somebody that will not come is ended. */
@@ -75,7 +68,7 @@ t.test('daemons that are killed', { skip, timeout: 7_200_000 }, async (t) => {
     await host.restart();
   };
 
-  await until(async () => (await host.resources()) === NOTHING);
+  await untilTrue(async () => (await host.resources()) === NOTHING);
   const before = holdingsOf(host.daemon.child.pid!);
   const files = readdirSync(host.directory);
   for (let number = 0; number < ROUNDS; number++) await round(number);
@@ -91,4 +84,4 @@ t.test('daemons that are killed', { skip, timeout: 7_200_000 }, async (t) => {
 
 /** The pingpongs meet over TCP; rping's server has its id in the daemon. */
 const listens = (host: UrnicHost, server: Background, command: string): Promise<unknown> =>
-  command.startsWith('rping') ? server.waits() : until(() => host.listens(PINGPONG_PORT));
+  command.startsWith('rping') ? server.waits() : untilTrue(() => host.listens(PINGPONG_PORT));

@@ -10,12 +10,11 @@ import { type Background, twoHosts } from '../support/netns.ts';
 import { ROOT } from '../support/root.ts';
 import { lacks } from '../support/skip.ts';
 import { holdingsOf } from './holdings.ts';
-import { CLI, NOTHING, PINGPONG_PORT, runPair, UrnicHost } from './lab.ts';
+import { CLI, endsByItself, NOTHING, PINGPONG_PORT, runPair, UrnicHost, untilTrue } from './lab.ts';
 
 const skip = lacks('root', 'gcc', 'ibv_rc_pingpong', 'ib_write_bw', 'rping');
 const ROUNDS = Number(process.env.WORKER_KILL_ROUNDS ?? 10);
 const SERVER = '192.0.2.1';
-const PATIENCE_MILLIS = 60_000;
 const LOOK_MILLIS = 50;
 const RTR = 2;
 const KILLED = 'SIGKILL';
@@ -34,14 +33,9 @@ async function atWork(host: UrnicHost): Promise<number> {
   return [...(await host.resources()).matchAll(/"state":(\d)/g)].filter(([, state]) => Number(state) >= RTR).length;
 }
 
-async function until(condition: () => Promise<boolean>): Promise<boolean> {
-  for (const deadline = Date.now() + PATIENCE_MILLIS; Date.now() < deadline; await sleep(LOOK_MILLIS))
-    if (await condition()) return true;
-  return condition();
-}
-
 const isEmpty = async (host: UrnicHost): Promise<boolean> => (await host.resources()) === NOTHING;
-const isBack = (host: UrnicHost): Promise<boolean> => until(async () => (await host.run(['ibv_devinfo'])).code === 0);
+const isBack = (host: UrnicHost): Promise<boolean> =>
+  untilTrue(async () => (await host.run(['ibv_devinfo'])).code === 0);
 const killWorker = (host: UrnicHost): unknown => host.daemon.child.kill('SIGUSR2');
 
 t.test(
@@ -54,20 +48,22 @@ t.test(
     const host = await UrnicHost.start(t, here, 'eth0', undefined, mortal);
     const programs = [...PROGRAMS, typescript(host, ''), typescript(host, ' -e')];
     const start = async (command: string): Promise<[Background, Background]> => {
+      // That of the program before may not be gone yet.
+      await untilTrue(async () => !(await host.listens(PINGPONG_PORT)));
       const server = host.spawn(t, command.split(' '));
-      await until(() => host.listens(PINGPONG_PORT));
+      await untilTrue(() => host.listens(PINGPONG_PORT));
       return [server, host.spawn(t, [...command.split(' '), SERVER])];
     };
 
     /** Both at work: both must end by themselves. */
     const atWorkRound = async (command: string): Promise<void> => {
       const pair = await start(command);
-      if (!(await until(async () => (await atWork(host)) >= 2))) t.fail(`${command}: does not work\n${pair[0].output}`);
+      if (!(await untilTrue(async () => (await atWork(host)) >= 2)))
+        t.fail(`${command}: does not work\n${pair[0].output}`);
       await sleep(Math.random() * 200);
       killWorker(host);
-      await Promise.all(pair.map((program) => program.end(PATIENCE_MILLIS)));
-      const signals = pair.map(({ child }) => child.signalCode);
-      if (signals.includes(KILLED)) t.fail(`${command}: hangs: ${signals}\n${pair[0].output}\n${pair[1].output}`);
+      const ended = await Promise.all(pair.map(endsByItself));
+      if (ended.includes(false)) t.fail(`${command}: hangs: ${ended}\n${pair[0].output}\n${pair[1].output}`);
       if (pair.some(({ child }) => child.exitCode === 0))
         t.fail(`${command}: says that all is well\n${pair[0].output}`);
     };
@@ -86,10 +82,10 @@ t.test(
     };
 
     for (let number = 0; number < programs.length; number++) await round(number);
-    await until(() => isEmpty(host));
+    await untilTrue(() => isEmpty(host));
     const before = holdingsOf(host.daemon.child.pid!);
     for (let number = 0; number < ROUNDS; number++) await round(number);
-    t.equal((await until(() => isEmpty(host))) || (await host.resources()), true);
+    t.equal((await untilTrue(() => isEmpty(host))) || (await host.resources()), true);
     const after = holdingsOf(host.daemon.child.pid!);
     t.comment(`${ROUNDS} rounds: ${JSON.stringify({ before, after })}`);
     // A few are opened when they are first needed; one that stays open in each round would be as many as there were rounds.

@@ -113,6 +113,25 @@ export class UrnicHost {
   }
 }
 
+const LOOK_MILLIS = 20;
+
+/** Looks for as long as a minute takes, counted in looks: a machine that stands still meanwhile counts for nothing. False: it never came true. */
+export async function untilTrue(condition: () => boolean | Promise<boolean>): Promise<boolean> {
+  for (let looks = 60_000 / LOOK_MILLIS; looks > 0; looks--) {
+    if (await condition()) return true;
+    await new Promise((resolve) => setTimeout(resolve, LOOK_MILLIS));
+  }
+  return condition();
+}
+
+/** Whether a program ends by itself; it is killed when it does not. */
+export async function endsByItself(program: Background): Promise<boolean> {
+  const { child } = program;
+  const hasEnded = await untilTrue(() => child.exitCode !== null || child.signalCode !== null);
+  await program.stop('SIGKILL');
+  return hasEnded;
+}
+
 export interface Pair {
   readonly server: readonly string[];
   readonly client: readonly string[];

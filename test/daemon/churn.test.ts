@@ -2,16 +2,22 @@
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import t, { type Test } from 'tap';
 import { ask } from '../../daemon/control-client.ts';
+import { macOf } from '../../vswitch/model.ts';
+import { linkLocalOf, toGid } from '../../workers/linux/netdev.ts';
+import { Supervisor } from '../../workers/supervisor.ts';
 import { eventually } from '../support/eventually.ts';
+import { exclusive } from '../support/exclusive.ts';
 import { Namespace } from '../support/netns.ts';
 import { lacks } from '../support/skip.ts';
 import { UrnicHost } from '../uverbs/lab.ts';
 
+const VNI = 100;
 const HOST = '192.0.2.1';
 const AT_ONCE = 4;
 /** What the first rounds fill once: pools, tables, compiled code. */
 const WARM_UP = 0.2;
-const MEGABYTES_MAX = 48;
+/** Of which one vRNIC in use has 2.8. */
+const MEGABYTES_MAX = 160;
 const configuration = (workers: number): string => `
 workers: ${workers}
 tenants:
@@ -80,6 +86,36 @@ async function churn(t: Test, workers: number, count: number): Promise<void> {
   t.match(await host.urnic('vrnic', 'list', '--socket', host.socket), { code: 0, output: /^stays / });
 }
 
-const skip = lacks('root', 'gcc');
-t.test('a thousand vRNICs are made and deleted', { skip, timeout: 900_000 }, (t) => churn(t, 1, 1000));
-t.test('and a hundred whose workers come and go with them', { skip, timeout: 900_000 }, (t) => churn(t, 2, 100));
+/** Without a daemon around it, one worker for all: the last of them has an address that none had before. */
+async function churnSupervisor(t: Test, count: number): Promise<void> {
+  await exclusive(t, 'vxlan-port');
+  const supervisor = new Supervisor({ workers: 1, spin: 0 });
+  t.teardown(() => supervisor.stop());
+  const local = toGid('127.9.0.1');
+  const start = (name: string, text: string): Promise<void> => {
+    const address = toGid(text);
+    const mac = macOf(VNI, address);
+    const tenant = { name: 'blue', vni: VNI, endpoints: [{ address, mac, host: local }], rules: [] };
+    const port = { kind: 'vxlan', netdev: 'lo', local, mtu: 1450 } as const;
+    return supervisor.startVrnic({ name, port, mac, gids: [linkLocalOf(mac), address], tenant });
+  };
+  await start('stays', '10.0.0.1');
+  let warm: Held | undefined;
+  for (let i = 0; i < count; i++) {
+    if (i === count * WARM_UP) warm = heldBy(process.pid);
+    await start('comes', `10.1.${i >> 8}.${i & 255}`);
+    await supervisor.stopVrnic('comes');
+  }
+  const after = heldBy(process.pid);
+  t.comment(JSON.stringify({ warm, after }));
+  t.equal(after.descriptors, warm!.descriptors);
+  t.equal(after.threads, warm!.threads);
+  t.ok(after.megabytes <= warm!.megabytes + MEGABYTES_MAX, 'memory');
+}
+
+t.test('a thousand vRNICs come and go in a worker', { timeout: 900_000 }, (t) => churnSupervisor(t, 1000));
+t.test(
+  'vRNICs are added and deleted by command, and their workers come and go with them',
+  { skip: lacks('root', 'gcc'), timeout: 900_000 },
+  (t) => churn(t, 2, 60),
+);

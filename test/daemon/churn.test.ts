@@ -117,5 +117,5 @@ t.test('a thousand vRNICs come and go in a worker', { timeout: 900_000 }, (t) =>
 t.test(
   'vRNICs are added and deleted by command, and their workers come and go with them',
   { skip: lacks('root', 'gcc'), timeout: 900_000 },
-  (t) => churn(t, 2, 60),
+  (t) => churn(t, 2, 24),
 );

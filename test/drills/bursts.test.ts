@@ -130,9 +130,9 @@ for (const burst of [
       m.event('ROUTE_RESOLVED', { id });
       return id;
     });
-    d.together(() => {
-      for (const id of ids) m.do({ op: 'cmConnect', id, parameters: PARAMETERS });
-    });
+    const { rnic, context } = d.engine;
+    for (const id of ids) rnic.execute(context, { op: 'cmConnect', id, parameters: PARAMETERS }, d.now);
+    d.advance('0us');
     const sent = d.sent();
     d.expect.that(
       sent.map(({ letter }) => letter?.message),

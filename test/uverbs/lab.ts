@@ -8,8 +8,6 @@ import { ROOT } from '../support/root.ts';
 
 export const CLI = join(ROOT, 'dist/daemon/cli.js');
 export const SHIM = join(ROOT, 'dist/native/urnic-shim.so');
-/** What makes a program start without waiting for its peer's turn of the processor. */
-const START_MILLIS = 90_000;
 
 /** Where the pingpongs and perftest meet. */
 export const PINGPONG_PORT = 18515;
@@ -66,7 +64,11 @@ export class UrnicHost {
   }
 
   async ready(): Promise<void> {
-    await this.daemon.matches(/"msg":"ready"/, START_MILLIS);
+    const { daemon } = this;
+    const isReady = (): boolean => daemon.output.includes('"msg":"ready"');
+    await untilTrue(() => isReady() || daemon.child.exitCode !== null);
+    if (!isReady())
+      throw new Error(`the daemon does not say that it is ready (exit ${daemon.child.exitCode}):\n${daemon.output}`);
   }
 
   /** After its daemon has ended. */

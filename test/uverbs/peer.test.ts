@@ -45,6 +45,30 @@ const OTHERS: readonly (readonly [server: string, client: string])[] = [
   ['rstream -T b -S 16384 -I 20', 'rstream -T b -S 16384 -I 20 -s SERVER'],
 ];
 const CHOSEN = process.env.PROGRAMS === 'all' ? [...PROGRAMS, ...OTHERS] : PROGRAMS;
+/** Connections whose management and data are disturbed on the way. */
+const DISTURBED: readonly (readonly [server: string, client: string, netem: string])[] = [
+  ...['loss 1%', 'loss 5%', 'delay 2ms reorder 25%', 'duplicate 5%'].map(
+    (netem) => ['ucmatose', 'ucmatose -s SERVER', netem] as const,
+  ),
+  ['udaddy', 'udaddy -s SERVER', 'delay 2ms reorder 25%'],
+  // Its datagrams would not come again; asking for the service is repeated.
+  ['udaddy -C 0', 'udaddy -C 0 -s SERVER', 'loss 5%'],
+  ['rping -s -a SERVER -C 10 -V -v', 'rping -c -a SERVER -C 10 -V -v', 'loss 1%'],
+];
+const LINK_LOCAL: readonly (readonly [server: string, client: string])[] = [
+  ['ucmatose -f ipv6 -b SERVER', 'ucmatose -f ipv6 -s SERVER'],
+  ['udaddy -f ipv6 -b SERVER', 'udaddy -f ipv6 -s SERVER'],
+  ['rping -s -a SERVER -C 10 -V -v', 'rping -c -a SERVER -C 10 -V -v'],
+];
+
+/** What each side calls itself, and what the other calls it. */
+interface Names {
+  readonly ours: string;
+  readonly theirs: string;
+  readonly oursThere: string;
+  readonly theirsHere: string;
+}
+const IPV4: Names = { ours: OURS, theirs: PEER, oursThere: OURS, theirsHere: PEER };
 
 t.test('unmodified programs on urnic talk to Linux rxe', { skip, timeout: 900_000 }, async (t) => {
   const { here, peer } = await openLab(t);
@@ -60,39 +84,54 @@ t.test('unmodified programs on urnic talk to Linux rxe', { skip, timeout: 900_00
     await eventually(async () => (await peer.exec(look)).output.trim() !== '', limit);
   };
 
-  const serveHere = async (server: string, client: string) => {
-    const served = host.spawn(t, words(server.replace('SERVER', OURS).replace('OWN', OURS)));
+  const serveHere = async (server: string, client: string, names = IPV4) => {
+    const served = host.spawn(t, words(server.replace('SERVER', names.ours).replace('OWN', names.ours)));
     await served.waits();
-    const asked = await inPeer(client.replace('SERVER', OURS).replace('OWN', PEER));
+    const asked = await inPeer(client.replace('SERVER', names.oursThere).replace('OWN', names.theirs));
     return [{ code: await served.end(LIMIT_MILLIS), output: served.output }, asked] as const;
   };
-  const serveThere = async (server: string, client: string) => {
-    const served = inPeer(server.replace('SERVER', PEER).replace('OWN', PEER));
+  const serveThere = async (server: string, client: string, names = IPV4) => {
+    const served = inPeer(server.replace('SERVER', names.theirs).replace('OWN', names.theirs));
     await listensInPeer(server);
-    const asked = await onUrnic(client.replace('SERVER', PEER).replace('OWN', OURS));
+    const asked = await onUrnic(client.replace('SERVER', names.theirsHere).replace('OWN', names.ours));
     return [await served, asked] as const;
   };
-
-  for (const [server, client] of CHOSEN) {
+  const bothSides = async (server: string, client: string, what = '', names = IPV4): Promise<void> => {
     for (const [side, serve] of [
       ['urnic', serveHere],
       ['rxe', serveThere],
     ] as const) {
-      await t.test(`${server} served by ${side}`, async (t) => {
-        const [served, asked] = await serve(server, client);
+      await t.test(`${server} served by ${side}${what}`, async (t) => {
+        const [served, asked] = await serve(server, client, names);
         t.equal(asked.code, 0, `client: ${asked.output.slice(-1500)}`);
         t.equal(served.code, 0, `server: ${served.output.slice(-1500)}`);
       });
     }
-  }
+  };
 
-  await host.daemon.stop();
-  const own = (...args: string[]) =>
-    here.run(urnic('rping', '--netdev', 'tap0', ...args), { timeoutMillis: LIMIT_MILLIS });
+  for (const [server, client] of CHOSEN) await bothSides(server, client);
+
+  for (const [server, client, netem] of DISTURBED) {
+    await peer.disturbOutgoing(netem);
+    await bothSides(server, client, `, with ${netem}`);
+  }
+  await peer.disturbOutgoing('');
+
   const linkLocal = async (netdev: string, run: (command: string) => Promise<{ output: string }>): Promise<string> =>
     /inet6 (fe80:[0-9a-f:]+)/.exec((await run(`ip -6 addr show dev ${netdev} scope link`)).output)![1]!;
   const peers6 = await linkLocal('eth0', (command) => peer.exec(command));
   const ours6 = await linkLocal('tap0', (command) => here.run(words(command)));
+  const ipv6: Names = {
+    ours: `${ours6}%tap0`,
+    theirs: `${peers6}%eth0`,
+    oursThere: `${ours6}%eth0`,
+    theirsHere: `${peers6}%tap0`,
+  };
+  for (const [server, client] of LINK_LOCAL) await bothSides(server, client, ', link-local IPv6', ipv6);
+
+  await host.daemon.stop();
+  const own = (...args: string[]) =>
+    here.run(urnic('rping', '--netdev', 'tap0', ...args), { timeoutMillis: LIMIT_MILLIS });
   for (const netem of ['', 'loss 5%', 'delay 2ms reorder 25%', 'duplicate 5%']) {
     const clients: readonly (readonly [where: string, ours: string, theirs: string])[] =
       netem === ''

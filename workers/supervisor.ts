@@ -299,8 +299,7 @@ export class Supervisor {
   #seated(config: VrnicConfig, member: Member, worker: WorkerHandle): VrnicConfig {
     const { name, port } = config;
     if (port.kind !== 'vxlan') return config;
-    const isShared = this.#workerCountMax > 1;
-    return { ...config, port: { ...port, isShared, descriptor: this.#seats.sit(name, member, worker) } };
+    return { ...config, port: { ...port, descriptor: this.#seats.sit(name, member, worker) } };
   }
 
   /** A new worker while there may be one, else the one with the fewest vRNICs. */

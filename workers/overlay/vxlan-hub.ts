@@ -30,8 +30,6 @@ export interface VxlanPortConfig {
   readonly udpPort?: number;
   /** The socket, where several workers share the VTEP: the worker's to close. */
   readonly descriptor?: number;
-  /** Other workers may have sockets of this VTEP: a packet socket here would see what is theirs. */
-  readonly isShared?: boolean;
   /** By which most of what is for it comes. */
   readonly netdev?: string;
 }
@@ -106,8 +104,9 @@ export class VxlanHub {
   localIndex = NOWHERE;
 
   constructor(config: VxlanPortConfig, onClose: () => void) {
-    const { netdev, isShared } = config;
-    const hasRing = netdev !== undefined && !isShared;
+    const { netdev, descriptor } = config;
+    // Where other workers may have sockets of this VTEP, a packet socket here would see what is theirs.
+    const hasRing = netdev !== undefined && descriptor === undefined;
     const interfaceIndex = hasRing ? { interfaceIndex: readNetdev(netdev).index } : {};
     this.port = new UdpVxlanPort({ ...config, ...interfaceIndex, receiveBufferBytes: RECEIVE_BYTES });
     this.#vteps = new VtepTable(this.port);

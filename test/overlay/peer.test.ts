@@ -43,6 +43,7 @@ t.test(
     for (const command of [
       `modprobe vxlan; ip link add vx0 address ${macText('10.0.0.2')} type vxlan id ${VNI} dstport 4789 local ${PEER} remote ${OURS} dev eth0`,
       'ip addr add 10.0.0.2/24 dev vx0 && ip link set vx0 mtu 8950 up',
+      `ip neigh replace 10.0.0.1 lladdr ${macText('10.0.0.1')} dev vx0 nud permanent`,
       'rdma link add rxe1 type rxe netdev vx0',
     ])
       await peer.must(command);

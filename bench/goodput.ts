@@ -20,7 +20,7 @@ const UNDER_WAY = 8;
 const MEMORY_BYTES = 2 * MESSAGE_BYTES;
 const BYTES_PER_MICRO = 1250;
 const LOSSES = [0, 0.001, 0.01, 0.05, 0.1] as const;
-const ROUND_TRIPS = [20, 100] as const;
+const ROUND_TRIPS = [20, 50, 100] as const;
 /** By their enum ibv_mtu. */
 const PATH_MTUS = { 4096: 5, 1024: 3 } as const;
 const WORK = { WRITE: WrOpcode.RDMA_WRITE, SEND: WrOpcode.SEND, READ: WrOpcode.RDMA_READ } as const;

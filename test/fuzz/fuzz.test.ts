@@ -39,6 +39,9 @@ const ELSEWHERE = [
   'handleRoom',
   // A key that goes between two packets of an answer: rare.
   '#loseRead',
+  // A READ that comes again after its key has gone: rare, and drilled.
+  '#passOverRead',
+  'giveUp',
   // Asked for by nobody on this way.
   'handlePacket',
   'oldest',

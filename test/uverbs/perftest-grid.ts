@@ -29,7 +29,6 @@ export const CHOSEN: readonly string[] = [
   'ib_atomic_bw -n 200',
   'ib_atomic_lat -n 200',
   'ib_write_bw -n 20 -a',
-  'ib_read_bw -n 20 -a',
   'ib_send_bw -n 20 -a -b',
   'ib_write_bw -n 50 -q 16',
   'ib_read_bw -n 50 -q 16',

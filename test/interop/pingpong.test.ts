@@ -112,7 +112,10 @@ t.test('pingpong with Linux rxe', { skip: lacksPeer() || lacks('tcpdump', 'tshar
       await lab.peer.disturbOutgoing(disturbance);
       const round = { mtu: 1024, loses: disturbance.startsWith('loss') };
       for (const gid of GIDS) await bothWays(t, lab, { ...round, type: 'rc', gid, size: 20_000, iters: 20 });
-      await bothWays(t, lab, { ...round, type: 'srq', gid: GIDS[i & 1]!, size: 3000, iters: 50 });
+      const srq = { ...round, type: 'srq', gid: GIDS[i & 1]!, size: 3000, iters: 50 } as const;
+      // Under loss the client, who is done first, is rxe: docs/interop.md says what has been seen the other way round.
+      if (!round.loses) t.equal(await asClient(lab, srq), '', `client: ${title(srq)}`);
+      t.equal(await asServer(t, lab, srq), '', `server: ${title(srq)}`);
       await lab.peer.disturbOutgoing('');
     });
   }

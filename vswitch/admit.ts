@@ -14,8 +14,6 @@ const IPV4_BYTES = 4;
 const SOURCE = 0;
 const DESTINATION = 1;
 
-const macAt = (view: DataView, at: number): number => view.getUint16(at) * 2 ** 32 + view.getUint32(at + 2);
-
 export class Admitter {
   /** One for each of our addresses. */
   readonly #views: readonly TenantView[];
@@ -31,8 +29,9 @@ export class Admitter {
     if (end - at < ETHERNET_AT + Ethernet.BYTES + Ipv4.BYTES) return Admission.SHORT;
     if (!Vxlan.hasVni(frame, at) || Vxlan.vni(frame, at) !== this.#views[0]!.vni) return Admission.VNI;
     const ethernetAt = at + ETHERNET_AT;
-    if (macAt(frame, ethernetAt) !== this.#mac && !isForGroup(frame, ethernetAt, end)) return Admission.NOT_OURS;
-    const peers = this.#viewOf(frame, ethernetAt, end).withMac(macAt(frame, ethernetAt + Ethernet.MAC_BYTES));
+    if (Ethernet.macAt(frame, ethernetAt) !== this.#mac && !isForGroup(frame, ethernetAt, end))
+      return Admission.NOT_OURS;
+    const peers = this.#viewOf(frame, ethernetAt, end).withMac(Ethernet.macAt(frame, ethernetAt + Ethernet.MAC_BYTES));
     if (peers === undefined || !isSame(peers[0]!.endpoint.host, vtep)) return Admission.SPOOFED;
     for (const peer of peers)
       if (hasAddress(frame, ethernetAt, end, peer.address, SOURCE))

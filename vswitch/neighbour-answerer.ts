@@ -2,6 +2,7 @@
  * ARP requests and neighbour solicitations that come by the network for a vRNIC's addresses: its hosts are known by the endpoint table, but another implementation's VTEP, and what is
  * behind it, asks as on any Ethernet. Sans-IO: a frame in, the answer out.
  */
+import * as Ethernet from '../wire/ethernet.ts';
 import * as Nd from '../wire/icmpv6-nd.ts';
 import * as Ipv6 from '../wire/ipv6.ts';
 import type { Micros } from '../wire/types.ts';
@@ -58,7 +59,7 @@ export class NeighbourAnswerer {
     const frame = this.#frame;
     const known = this.#byMac.get(frame.sourceMac);
     if (known !== undefined) return isSame(known.endpoint.host, vtep) && known.isSenderOf(frame);
-    const isGroup = Math.floor(frame.sourceMac / 2 ** 40) % 2 === 1;
+    const isGroup = Ethernet.isMulticast(frame.view, frame.at + Ethernet.MAC_BYTES);
     return !isGroup && this.#hosts.some((host) => isSame(host, vtep)) && isStrangerHonest(frame, this.#all);
   }
 }

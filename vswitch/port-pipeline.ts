@@ -127,7 +127,7 @@ export class PortPipeline {
       return peer.host === host && peer.identity.isSenderOf(frame) && peer.identity !== tenant.own
         ? 0
         : PortCounter.drop_spoofed;
-    if ((frame.view.getUint8(frame.at + Ethernet.MAC_BYTES) & 1) !== 0) return PortCounter.drop_spoofed;
+    if (Ethernet.isMulticast(frame.view, frame.at + Ethernet.MAC_BYTES)) return PortCounter.drop_spoofed;
     if (!isStrangerHonest(frame, tenant.addresses)) return PortCounter.drop_spoofed;
     if (this.#learned.learn(frame.sourceMac, host, now)) this.counters.add(PortCounter.learned);
     return 0;

@@ -29,6 +29,8 @@ export const destinationHi = (view: DataView, at: number): number => view.getUin
 export const destinationLo = (view: DataView, at: number): number => view.getUint32(at + 2);
 export const sourceHi = (view: DataView, at: number): number => view.getUint16(at + 6);
 export const sourceLo = (view: DataView, at: number): number => view.getUint32(at + 8);
+/** The MAC at `at`, the destination's at a frame's begin, as a number of 48 bits. */
+export const macAt = (view: DataView, at: number): number => view.getUint16(at) * 2 ** 32 + view.getUint32(at + 2);
 export const isMulticast = (view: DataView, at: number): boolean => (view.getUint8(at) & 1) !== 0;
 export const isTag = (etherType: number): boolean => etherType === ETHER_TYPE_VLAN || etherType === ETHER_TYPE_QINQ;
 

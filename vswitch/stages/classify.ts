@@ -16,9 +16,6 @@ const ND_HOP_LIMIT = 255;
 const ARP_SENDER = 14;
 const ARP_TARGET = 24;
 
-/** 48 bits, exact in a double. */
-export const macAt = (view: DataView, at: number): number => view.getUint16(at) * 2 ** 32 + view.getUint32(at + 2);
-
 export class Frame {
   view: DataView = new DataView(new ArrayBuffer(0));
   /** Where it begins and ends, Ethernet header first. */
@@ -42,8 +39,8 @@ export class Frame {
     this.view = view;
     this.at = at;
     this.end = end;
-    this.destinationMac = macAt(view, at);
-    this.sourceMac = macAt(view, at + Ethernet.MAC_BYTES);
+    this.destinationMac = Ethernet.macAt(view, at);
+    this.sourceMac = Ethernet.macAt(view, at + Ethernet.MAC_BYTES);
     this.isMulticast = Ethernet.isMulticast(view, at);
     this.bodyAt = at + Ethernet.BYTES;
     const type = view.getUint16(at + 12);

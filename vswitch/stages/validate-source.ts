@@ -1,4 +1,5 @@
 /** Second stage: whether a frame's sender is who it says. At a port: its own MAC and addresses. From the network: those of the endpoint that has the MAC, and its host. */
+import * as Ethernet from '../../wire/ethernet.ts';
 import * as Nd from '../../wire/icmpv6-nd.ts';
 import * as Ipv4 from '../../wire/ipv4.ts';
 import * as Ipv6 from '../../wire/ipv6.ts';
@@ -6,7 +7,7 @@ import * as Udp from '../../wire/udp.ts';
 import { addressesOf, type Endpoint } from '../model.ts';
 import { macNumber } from '../tenant-view.ts';
 import { type AddressTable, isAddress, linkLocalOf } from './address-table.ts';
-import { type Frame, Kind, macAt } from './classify.ts';
+import { type Frame, Kind } from './classify.ts';
 
 const ARP_SENDER_MAC = 8;
 const PORT_DHCP_CLIENT = 68;
@@ -29,7 +30,7 @@ export class Identity {
     if (frame.sourceMac !== this.mac) return false;
     const { view, bodyAt, sourceAt, addressBytes } = frame;
     if (addressBytes === 0) return true;
-    if (frame.kind === Kind.ARP && macAt(view, bodyAt + ARP_SENDER_MAC) !== this.mac) return false;
+    if (frame.kind === Kind.ARP && Ethernet.macAt(view, bodyAt + ARP_SENDER_MAC) !== this.mac) return false;
     if (frame.kind === Kind.ND && !this.#isHonestNd(frame)) return false;
     return (
       this.has(view, sourceAt, addressBytes) || (isUnspecified(view, sourceAt, addressBytes) && maySayNothing(frame))
@@ -47,7 +48,7 @@ export class Identity {
     const isSolicitation = Nd.type(view, at) === Nd.NEIGHBOR_SOLICITATION;
     const option = isSolicitation ? Nd.OPTION_SOURCE_MAC : Nd.OPTION_TARGET_MAC;
     const macOptionAt = Nd.findMac(view, at, end, option);
-    if (macOptionAt >= 0 && macAt(view, macOptionAt) !== this.mac) return false;
+    if (macOptionAt >= 0 && Ethernet.macAt(view, macOptionAt) !== this.mac) return false;
     return isSolicitation || this.has(view, at + Nd.TARGET_AT, 16);
   }
 }

@@ -104,9 +104,7 @@ class LocalHub {
 
   #take({ burst, headerBytes }: LinkedFrame<VtepElsewhere>, now: Micros): void {
     const at = burst.at[0]!;
-    const ethernetAt = at + Vxlan.BYTES;
-    const mac =
-      Ethernet.destinationHi(burst.view, ethernetAt) * 2 ** 32 + Ethernet.destinationLo(burst.view, ethernetAt);
+    const mac = Ethernet.macAt(burst.view, at + Vxlan.BYTES);
     const index = this.#indices.get(Vxlan.vni(burst.view, at))?.get(mac);
     const to = index === undefined ? null : this.memberAt(index);
     if (to === null || to.sink === null) return;

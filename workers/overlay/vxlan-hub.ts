@@ -181,7 +181,7 @@ export class VxlanHub {
   /** A frame of `sender`, from its VXLAN header on, to members on this host: to the one that has its MAC, or to all. */
   deliver(sender: VxlanMember, bytes: Uint8Array, view: DataView, from: number, to: number): void {
     const segment = this.#segments.get(sender.vni)!;
-    const mac = macAt(view, from + Vxlan.BYTES);
+    const mac = Ethernet.macAt(view, from + Vxlan.BYTES);
     const owner = segment.withMac(mac);
     if (owner !== undefined) return owner.keep(bytes, from, to, this.localIndex);
     const link = this.#elsewhere.linkTo(sender.vni, mac);
@@ -207,7 +207,7 @@ export class VxlanHub {
   /** What is nobody's goes to somebody who drops it by name. */
   #shareFrame({ bytes, view }: ReceiveBurst, from: number, to: number, source: number, isLinked: boolean): void {
     const segment = this.#segmentOf(view, from, to);
-    const owner = segment?.withMac(macAt(view, from + Vxlan.BYTES));
+    const owner = segment?.withMac(Ethernet.macAt(view, from + Vxlan.BYTES));
     if (owner !== undefined) return owner.keep(bytes, from, to, source);
     if (!isLinked && this.#forward(bytes, view, from, to, this.#vteps.at(source))) return;
     if (segment === undefined) this.#members[0]!.keep(bytes, from, to, source);
@@ -219,7 +219,7 @@ export class VxlanHub {
   #forward(bytes: Uint8Array, view: DataView, from: number, to: number, host: Uint8Array | undefined): boolean {
     if (host === undefined || to - from < Vxlan.BYTES + Ethernet.BYTES) return false;
     const vni = Vxlan.vni(view, from);
-    const link = this.#elsewhere.linkTo(vni, macAt(view, from + Vxlan.BYTES));
+    const link = this.#elsewhere.linkTo(vni, Ethernet.macAt(view, from + Vxlan.BYTES));
     if (link === undefined) return this.#flood(vni, bytes, from, to, host) && !this.#segments.has(vni);
     this.#send(link, bytes, from, to, host);
     return true;
@@ -253,7 +253,7 @@ export class VxlanHub {
   }
 
   #ownerOf(view: DataView, from: number, to: number): VxlanMember | undefined {
-    return this.#segmentOf(view, from, to)?.withMac(macAt(view, from + Vxlan.BYTES));
+    return this.#segmentOf(view, from, to)?.withMac(Ethernet.macAt(view, from + Vxlan.BYTES));
   }
 
   /** Every worker's packet socket sees every datagram: of a tenant that several workers have, the UDP sockets have all, which the kernel steers by MAC. */
@@ -281,8 +281,6 @@ export class VxlanHub {
     this.#sayVnis();
   }
 }
-
-const macAt = (view: DataView, at: number): number => view.getUint16(at) * 2 ** 32 + view.getUint32(at + 2);
 
 function isAllFor(member: VxlanMember, burst: ReceiveBurst, i: number): boolean {
   const at = burst.at[i]!;
@@ -390,7 +388,7 @@ export class VxlanMember implements Port {
   /** Its VNI and its MAC. */
   owns(view: DataView, at: number, end: number): boolean {
     if (end - at < Vxlan.BYTES + Ethernet.BYTES) return false;
-    return Vxlan.vni(view, at) === this.vni && macAt(view, at + Vxlan.BYTES) === this.mac;
+    return Vxlan.vni(view, at) === this.vni && Ethernet.macAt(view, at + Vxlan.BYTES) === this.mac;
   }
 
   get isWaiting(): boolean {

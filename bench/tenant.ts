@@ -1,7 +1,8 @@
 /** The tenant of the overlay's bench: endpoint i of as many as there are, on one of two hosts; both hosts make the same of it. */
 
 import { macOf, type Tenant } from '../vswitch/model.ts';
-import { linkLocalOf, toGid } from '../workers/linux/netdev.ts';
+import * as Gid from '../wire/gid.ts';
+import { toGid } from '../workers/linux/netdev.ts';
 import type { VrnicConfig } from '../workers/vrnic-config.ts';
 
 const VNI = 100;
@@ -24,7 +25,7 @@ export function tenantOn(hosts: readonly string[], underlay: NonNullable<Tenant[
 export function placeOf(tenant: Tenant, index: number, netdev: string, mtu: number): Omit<VrnicConfig, 'name'> {
   const { address, mac, host } = tenant.endpoints[index - 1]!;
   const port = { kind: 'vxlan', netdev, local: host, mtu: mtu - VXLAN_BYTES } as const;
-  return { port, mac, gids: [linkLocalOf(mac), address], tenant, ...rangeOf(index) };
+  return { port, mac, gids: [Gid.linkLocalOf(mac), address], tenant, ...rangeOf(index) };
 }
 
 /** QPNs of the vRNIC with that number on its host. */

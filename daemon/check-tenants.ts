@@ -1,6 +1,8 @@
 /** Whether tenants can be told apart, and endpoints of one tenant: what collides is refused in words, before a frame could go to the wrong one. */
+
 import { addressesOf, type Endpoint, type Limit, type Tenant } from '../vswitch/model.ts';
-import { gidText, isMappedIpv4 } from '../workers/linux/netdev.ts';
+import * as Gid from '../wire/gid.ts';
+import { gidText } from '../workers/linux/netdev.ts';
 import { rateText } from './rates.ts';
 
 const macText = (mac: Uint8Array): string => [...mac].map((octet) => octet.toString(16).padStart(2, '0')).join(':');
@@ -63,7 +65,7 @@ function faultOfEndpoints(name: string, endpoints: readonly Endpoint[]): string 
     if (holder !== undefined)
       return `endpoints ${holder} and ${text} of tenant ${name} have MAC ${macText(mac)} both: change one address`;
     holders.set(macText(mac), text);
-    if (isMappedIpv4(host) !== isMappedIpv4(endpoints[0]!.host))
+    if (Gid.isMappedIpv4(host) !== Gid.isMappedIpv4(endpoints[0]!.host))
       return `hosts ${gidText(endpoints[0]!.host)} and ${gidText(host)} of tenant ${name} are of two families: VTEPs of one tenant are all IPv4 or all IPv6`;
   }
   return undefined;

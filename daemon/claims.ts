@@ -1,6 +1,8 @@
 /** Which endpoints live on this host, as its configuration has it: those of its vRNICs, and taps and veths at an address of ours. */
+
 import { networkInterfaces } from 'node:os';
-import { gidText, isLinkLocal, readNetdev } from '../workers/linux/netdev.ts';
+import * as Gid from '../wire/gid.ts';
+import { gidText, readNetdev } from '../workers/linux/netdev.ts';
 import type { TenantText, VrnicText } from './configuration.ts';
 import type { Claim } from './presence.ts';
 
@@ -11,7 +13,7 @@ const endpointIn = (tenants: readonly TenantText[], { tenant, address }: VrnicTe
 export function vtepOf(tenants: readonly TenantText[], vrnic: VrnicText): string {
   const { name, netdev, host = endpointIn(tenants, vrnic)?.host } = vrnic;
   if (host !== undefined) return host;
-  const [first] = readNetdev(netdev).addresses.filter((one) => !isLinkLocal(one));
+  const [first] = readNetdev(netdev).addresses.filter((one) => !Gid.isLinkLocal(one));
   if (!first) throw new Error(`vRNIC ${name}: ${netdev} has no address: give it one, or the vRNIC a host`);
   return gidText(first);
 }

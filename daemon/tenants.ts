@@ -1,8 +1,10 @@
 /** Tenants as people write them, and as workers take them. */
+
 import type { z } from 'zod';
 import { addressesOf, type Endpoint, macOf, type Rule, type Tenant } from '../vswitch/model.ts';
 import { TRANSPORT_NAMES } from '../vswitch/transport.ts';
-import { gidText, isMappedIpv4, linkLocalOf, readNetdev, toGid } from '../workers/linux/netdev.ts';
+import * as Gid from '../wire/gid.ts';
+import { gidText, readNetdev, toGid } from '../workers/linux/netdev.ts';
 import type { Connection } from '../workers/overlay/overlay.ts';
 import type { VrnicConfig } from '../workers/vrnic-config.ts';
 import { prefixText, toPrefix } from './addresses.ts';
@@ -14,7 +16,7 @@ const OVERHEAD_IPV6 = 70;
 
 /** The largest IP packet of a tenant by a VTEP of this host, on `netdev`. @throws Error: the interface cannot carry what the tenant was given. */
 export function mtuOf({ name, mtu }: Tenant, local: Uint8Array, netdev: string): number {
-  const most = readNetdev(netdev).mtu - (isMappedIpv4(local) ? OVERHEAD_IPV4 : OVERHEAD_IPV6);
+  const most = readNetdev(netdev).mtu - (Gid.isMappedIpv4(local) ? OVERHEAD_IPV4 : OVERHEAD_IPV6);
   if (mtu === undefined || mtu <= most) return mtu ?? most;
   throw new Error(
     `tenant ${name} has MTU ${mtu}, and ${netdev} carries ${most}: make that of ${netdev} larger, or that of the tenant smaller`,
@@ -55,7 +57,7 @@ export function placeIn(
   return {
     port: { kind: 'vxlan', netdev, local, mtu: mtuOf(tenant, local, netdev) },
     mac,
-    gids: [linkLocalOf(mac), ...addressesOf(endpoint)],
+    gids: [Gid.linkLocalOf(mac), ...addressesOf(endpoint)],
     tenant,
   };
 }

@@ -1,7 +1,6 @@
 /** Multicast groups: which UD QPs get a copy of what is sent to a multicast GID. IBA Vol. 1, §10.5; SPEC-CHECKLIST R-140. */
+import * as Gid from '../wire/gid.ts';
 import type { QueuePair } from './qp.ts';
-
-const GID_BYTES = 16;
 
 class Group {
   /** As four words, for comparing with a packet's destination. */
@@ -15,14 +14,11 @@ class Group {
 
 /** ff00::/8, or an IPv4 multicast address mapped into IPv6. */
 export function isMulticastGid(gid: unknown): gid is Uint8Array {
-  if (!(gid instanceof Uint8Array) || gid.length !== GID_BYTES) return false;
-  if (gid[0] === 0xff) return true;
-  const isMapped = gid.subarray(0, 10).every((octet) => octet === 0) && gid[10] === 0xff && gid[11] === 0xff;
-  return isMapped && (gid[12]! & 0xf0) === 0xe0;
+  return gid instanceof Uint8Array && gid.length === Gid.BYTES && Gid.isMulticast(gid);
 }
 
 function wordsOf(gid: Uint8Array): Int32Array {
-  const view = new DataView(gid.buffer, gid.byteOffset, GID_BYTES);
+  const view = new DataView(gid.buffer, gid.byteOffset, Gid.BYTES);
   return Int32Array.from({ length: 4 }, (_, i) => view.getInt32(4 * i));
 }
 

@@ -1,5 +1,7 @@
 /** What a vRNIC of a tenant takes from the overlay: frames of its VNI, for its MAC, from an endpoint that lives where they come from and is who it says. */
+
 import * as Ethernet from '../wire/ethernet.ts';
+import * as Gid from '../wire/gid.ts';
 import * as Ipv4 from '../wire/ipv4.ts';
 import * as Vxlan from '../wire/vxlan.ts';
 import { macNumber, type TenantView } from './tenant-view.ts';
@@ -32,7 +34,7 @@ export class Admitter {
     if (Ethernet.macAt(frame, ethernetAt) !== this.#mac && !isForGroup(frame, ethernetAt, end))
       return Admission.NOT_OURS;
     const peers = this.#viewOf(frame, ethernetAt, end).withMac(Ethernet.macAt(frame, ethernetAt + Ethernet.MAC_BYTES));
-    if (peers === undefined || !isSame(peers[0]!.endpoint.host, vtep)) return Admission.SPOOFED;
+    if (peers === undefined || !Gid.isSame(peers[0]!.endpoint.host, vtep)) return Admission.SPOOFED;
     for (const peer of peers)
       if (hasAddress(frame, ethernetAt, end, peer.address, SOURCE))
         return peer.inbound(transportOf(frame, ethernetAt, end)).isAllowed ? Admission.ACCEPT : Admission.DENIED;
@@ -46,11 +48,6 @@ export class Admitter {
       if (hasAddress(frame, ethernetAt, end, views[i]!.own, DESTINATION)) return views[i]!;
     return views[0]!;
   }
-}
-
-function isSame(a: Uint8Array, b: Uint8Array): boolean {
-  for (let i = 0; i < 16; i++) if (a[i] !== b[i]) return false;
-  return true;
 }
 
 /** Whether a frame is for a group by both its addresses: one that only its MAC sends to everybody is for nobody. */
@@ -72,10 +69,5 @@ function hasAddress(frame: DataView, ethernetAt: number, end: number, address: U
   const at = ipAt + (isIpv6 ? 8 : 12) + which * bytes;
   if (at + bytes > end) return false;
   for (let i = 0; i < bytes; i++) if (frame.getUint8(at + i) !== address[16 - bytes + i]) return false;
-  return isIpv6 || isMapped(address);
-}
-
-function isMapped(address: Uint8Array): boolean {
-  for (let i = 0; i < 10; i++) if (address[i] !== 0) return false;
-  return address[10] === 0xff && address[11] === 0xff;
+  return isIpv6 || Gid.isMappedIpv4(address);
 }

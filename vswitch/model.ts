@@ -1,5 +1,6 @@
 /** What a tenant's network is: plain values, in the configuration, in the control API and in every worker alike. */
 
+import * as Gid from '../wire/gid.ts';
 import type { TransportName } from './transport.ts';
 
 /** A place in a tenant's network: a vRNIC, here or on another host. */
@@ -25,6 +26,10 @@ export interface Endpoint {
   readonly netdev?: string;
   readonly namespace?: string;
 }
+
+/** The endpoint whose name in the tenant is `address`, 16 octets. */
+export const endpointAt = ({ endpoints }: Tenant, address: Uint8Array): Endpoint | undefined =>
+  endpoints.find((endpoint) => Gid.isSame(endpoint.address, address));
 
 export const addressesOf = ({ address, also = [] }: Endpoint): Uint8Array[] => [address, ...also];
 

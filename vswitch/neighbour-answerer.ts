@@ -2,7 +2,9 @@
  * ARP requests and neighbour solicitations that come by the network for a vRNIC's addresses: its hosts are known by the endpoint table, but another implementation's VTEP, and what is
  * behind it, asks as on any Ethernet. Sans-IO: a frame in, the answer out.
  */
+
 import * as Ethernet from '../wire/ethernet.ts';
+import * as Gid from '../wire/gid.ts';
 import * as Nd from '../wire/icmpv6-nd.ts';
 import * as Ipv6 from '../wire/ipv6.ts';
 import type { Micros } from '../wire/types.ts';
@@ -15,8 +17,6 @@ import { FloodBudget } from './stages/flood.ts';
 import { Identity, isStrangerHonest } from './stages/validate-source.ts';
 
 export const ENCAPSULATED_ANSWER_BYTES = Vxlan.BYTES + ANSWER_BYTES_MAX;
-
-const isSame = (a: Uint8Array, b: Uint8Array): boolean => a.every((octet, i) => octet === b[i]);
 
 export class NeighbourAnswerer {
   /** The answer, from its VXLAN header on. */
@@ -58,9 +58,9 @@ export class NeighbourAnswerer {
   #isHonest(vtep: Uint8Array): boolean {
     const frame = this.#frame;
     const known = this.#byMac.get(frame.sourceMac);
-    if (known !== undefined) return isSame(known.endpoint.host, vtep) && known.isSenderOf(frame);
+    if (known !== undefined) return Gid.isSame(known.endpoint.host, vtep) && known.isSenderOf(frame);
     const isGroup = Ethernet.isMulticast(frame.view, frame.at + Ethernet.MAC_BYTES);
-    return !isGroup && this.#hosts.some((host) => isSame(host, vtep)) && isStrangerHonest(frame, this.#all);
+    return !isGroup && this.#hosts.some((host) => Gid.isSame(host, vtep)) && isStrangerHonest(frame, this.#all);
   }
 }
 

@@ -4,10 +4,12 @@
  *     from the port:     classify → validate source → answer ARP, ND → rules → forward (host, all hosts)
  *     from the network:  decapsulate → classify → validate source and host → learn → rules → deliver
  */
+
 import * as Ethernet from '../wire/ethernet.ts';
+import * as Gid from '../wire/gid.ts';
 import type { Micros } from '../wire/types.ts';
 import * as Vxlan from '../wire/vxlan.ts';
-import { addressesOf, type Tenant } from './model.ts';
+import { endpointAt, type Tenant } from './model.ts';
 import { PortCounter, PortCounters } from './port-counters.ts';
 import { AddressTable } from './stages/address-table.ts';
 import { ANSWER_BYTES_MAX, answer } from './stages/answer.ts';
@@ -145,8 +147,8 @@ export class PortPipeline {
 
   #viewOf(tenant: Tenant): View | null {
     const { address, local, hostIndex } = this.#options;
-    const own = tenant.endpoints.find((endpoint) => isSame(addressesOf(endpoint)[0]!, address));
-    if (own === undefined || !isSame(own.host, local)) return null;
+    const own = endpointAt(tenant, address);
+    if (own === undefined || !Gid.isSame(own.host, local)) return null;
     const byMac = new Map<number, Peer>();
     for (const endpoint of tenant.endpoints) {
       const identity = new Identity(endpoint);
@@ -162,5 +164,3 @@ export class PortPipeline {
     };
   }
 }
-
-const isSame = (a: Uint8Array, b: Uint8Array): boolean => a.every((octet, i) => octet === b[i]);

@@ -1,4 +1,5 @@
 /** Which way packets go. Both ends ask this of the same endpoints and the same tenant, so both get the same answer without talking. */
+import * as Gid from '../wire/gid.ts';
 import type { Endpoint, Tenant, Underlay } from './model.ts';
 
 /** What is behind a port has its tenant's addresses only, and takes frames. */
@@ -15,7 +16,7 @@ export function underlayOf(
   isConnected: boolean,
 ): Underlay {
   if (isPort(one) || isPort(other)) return 'vxlan';
-  const isSameHost = one.host.every((octet, i) => octet === other.host[i]);
+  const isSameHost = Gid.isSame(one.host, other.host);
   if (underlay === 'vxlan' || underlay === 'local') return underlay;
   if (isSameHost) return 'local';
   if (!isConnected) return 'vxlan';

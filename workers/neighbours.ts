@@ -1,13 +1,15 @@
 /**
  * Who has this address: asks and answers ARP (RFC 826) and IPv6 neighbour discovery (RFC 4861) for one vRNIC. Sans-IO: frames in, frames out, time is an argument.
  */
+
 import { TransmitBurst } from '../rnic/burst.ts';
 import * as Arp from '../wire/arp.ts';
 import * as Ethernet from '../wire/ethernet.ts';
+import * as Gid from '../wire/gid.ts';
 import * as Nd from '../wire/icmpv6-nd.ts';
 import * as Ipv6 from '../wire/ipv6.ts';
 import type { Micros } from '../wire/types.ts';
-import { gidText, isMappedIpv4 } from './linux/netdev.ts';
+import { gidText } from './linux/netdev.ts';
 
 /** RFC 4861 §10 has 3 tries, one second apart; a data centre answers faster, and the caller waits. */
 const TRIES = 4;
@@ -101,7 +103,7 @@ export class Neighbours {
 
   /** What to tell whoever waited in vain. */
   failureText(gid: Uint8Array): string {
-    return `no answer from ${gidText(gid)}: ${isMappedIpv4(gid) ? 'ARP' : 'neighbour discovery'} asked ${TRIES} times`;
+    return `no answer from ${gidText(gid)}: ${Gid.isMappedIpv4(gid) ? 'ARP' : 'neighbour discovery'} asked ${TRIES} times`;
   }
 
   /** An Ethernet frame that may be ARP or neighbour discovery. Anything malformed is passed over. */
@@ -154,7 +156,7 @@ export class Neighbours {
   #ask(entry: Neighbour, now: Micros): void {
     entry.tries++;
     entry.deadline = now + RETRY_MICROS;
-    if (isMappedIpv4(entry.gid)) this.#askArp(entry);
+    if (Gid.isMappedIpv4(entry.gid)) this.#askArp(entry);
     else this.#askNd(entry);
   }
 
@@ -173,7 +175,7 @@ export class Neighbours {
   }
 
   #isOurs(gid: Uint8Array): boolean {
-    return this.#addresses.some((address) => address.every((octet, i) => octet === gid[i]));
+    return this.#addresses.some((address) => Gid.isSame(address, gid));
   }
 
   #handleArp(view: DataView, at: number, now: Micros): void {
@@ -215,7 +217,7 @@ export class Neighbours {
     const macAt = Nd.findMac(view, at, end, Nd.OPTION_SOURCE_MAC);
     if (!this.#isOurs(target)) return;
     const source = octets(view, ipAt + Ipv6.SOURCE_AT);
-    const isProbe = source.every((octet) => octet === 0); // duplicate address detection: answered to all nodes
+    const isProbe = Gid.isZero(source); // duplicate address detection: answered to all nodes
     if (macAt >= 0 && !isProbe) this.#learn(source, view, macAt, now, true);
     if (!this.#answers) return;
     const [hi, lo] = macAt >= 0 && !isProbe ? [view.getUint16(macAt), view.getUint32(macAt + 2)] : [0x3333, 1];
@@ -295,7 +297,7 @@ const ipv4Of = (gid: Uint8Array): number => new DataView(gid.buffer, gid.byteOff
 
 /** The Ethernet address of a multicast GID: RFC 1112 §6.4 (01:00:5e and 23 bits), RFC 2464 §7 (33:33 and 32 bits). Undefined for a unicast one. */
 export function multicastMac(gid: Uint8Array): Uint8Array | undefined {
-  if (isMappedIpv4(gid)) {
+  if (Gid.isMappedIpv4(gid)) {
     return (gid[12]! & 0xf0) === 0xe0 ? Uint8Array.of(1, 0, 0x5e, gid[13]! & 0x7f, gid[14]!, gid[15]!) : undefined;
   }
   return gid[0] === 0xff ? Uint8Array.of(0x33, 0x33, gid[12]!, gid[13]!, gid[14]!, gid[15]!) : undefined;

@@ -1,10 +1,9 @@
 /** The limits of a vRNIC in its worker: made anew when they change, and only then, by a clock that all workers have in common. */
 import { sameLimit } from '../vswitch/limit.ts';
-import type { Limit, Tenant } from '../vswitch/model.ts';
+import { endpointAt, type Limit, type Tenant } from '../vswitch/model.ts';
 import { Pacer } from '../vswitch/pacer.ts';
 import type { Micros } from '../wire/types.ts';
 import { clock } from './clock.ts';
-import { sameGid } from './gid-table.ts';
 
 const NONE: Limit = {};
 /** Between this thread's clock, which began when the thread did, and the machine's. */
@@ -35,7 +34,7 @@ export class Pace {
   }
 
   update(tenant: Tenant, now: Micros): void {
-    const own = tenant.endpoints.find(({ address }) => sameGid(address, this.#address))?.limit ?? NONE;
+    const own = endpointAt(tenant, this.#address)?.limit ?? NONE;
     const shared = tenant.limit ?? NONE;
     if (sameLimit(own, this.#own) && sameLimit(shared, this.#tenant)) return;
     this.#own = own;

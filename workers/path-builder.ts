@@ -1,11 +1,12 @@
 /** Builds the headers that a connection's packets begin with (rnic/path.ts) from an address vector, a resolved MAC and a port. R-014 … R-018. */
+
 import type { ReceivedPacket } from '../rnic/packet.ts';
 import type { AddressVector, Path } from '../rnic/path.ts';
 import * as Ethernet from '../wire/ethernet.ts';
+import * as Gid from '../wire/gid.ts';
 import * as Ipv4 from '../wire/ipv4.ts';
 import * as Ipv6 from '../wire/ipv6.ts';
 import * as Udp from '../wire/udp.ts';
-import { isMappedIpv4 } from './linux/netdev.ts';
 import type { Port } from './port.ts';
 
 /** R-018: a hop limit of zero would not leave the host. */
@@ -48,12 +49,12 @@ export const sourcePortOf = (label: number): number => SOURCE_PORT_BASE | ((labe
 
 /** GIDs of both families cannot meet: an error in words, or undefined when they fit. */
 export function familyMismatch(sgid: Uint8Array, dgid: Uint8Array): string | undefined {
-  if (isMappedIpv4(sgid) === isMappedIpv4(dgid)) return undefined;
-  return `source GID is ${isMappedIpv4(sgid) ? 'IPv4' : 'IPv6'}, destination GID is ${isMappedIpv4(dgid) ? 'IPv4' : 'IPv6'}`;
+  if (Gid.isMappedIpv4(sgid) === Gid.isMappedIpv4(dgid)) return undefined;
+  return `source GID is ${Gid.isMappedIpv4(sgid) ? 'IPv4' : 'IPv6'}, destination GID is ${Gid.isMappedIpv4(dgid) ? 'IPv4' : 'IPv6'}`;
 }
 
 export function buildPath(request: PathRequest): Path {
-  const isIpv6 = !isMappedIpv4(request.av.dgid);
+  const isIpv6 = !Gid.isMappedIpv4(request.av.dgid);
   const ethernetAt = request.encapsulation?.length ?? 0;
   const ipAt = ethernetAt + (request.port.link === 'ip' ? 0 : Ethernet.BYTES);
   const udpAt = ipAt + (isIpv6 ? Ipv6.BYTES : Ipv4.BYTES);

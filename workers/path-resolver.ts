@@ -1,8 +1,10 @@
 /** From an address vector to a path: GID table, route, neighbour, headers. Answers at once, or says that it waits for a neighbour. */
+
 import { Errno, type Refusal } from '../rnic/commands.ts';
 import type { GidEntry } from '../rnic/config.ts';
 import type { AddressVector, Path } from '../rnic/path.ts';
 import type { Transport } from '../vswitch/transport.ts';
+import * as Gid from '../wire/gid.ts';
 import type { Micros } from '../wire/types.ts';
 import { gidText } from './linux/netdev.ts';
 import { nextHop } from './linux/routes.ts';
@@ -31,8 +33,6 @@ export interface PathResolverOptions {
 }
 
 const refuse = (errno: number, reason: string, argument: string): Refusal => ({ ok: false, errno, reason, argument });
-const isZero = (gid: Uint8Array): boolean => gid.every((octet) => octet === 0);
-const equal = (a: Uint8Array, b: Uint8Array): boolean => a.every((octet, i) => octet === b[i]);
 
 export class PathResolver {
   readonly #options: PathResolverOptions;
@@ -58,11 +58,11 @@ export class PathResolver {
     now: Micros,
   ): { path: Path } | Refusal | null {
     const sgid = this.#gids[av.sgidIndex]?.gid;
-    if (!sgid || isZero(sgid)) return refuse(Errno.EINVAL, `no GID at sgid_index ${av.sgidIndex}`, 'av.sgidIndex');
-    if (av.dgid.length !== 16 || isZero(av.dgid)) return refuse(Errno.EINVAL, 'dgid is no address', 'av.dgid');
+    if (!sgid || Gid.isZero(sgid)) return refuse(Errno.EINVAL, `no GID at sgid_index ${av.sgidIndex}`, 'av.sgidIndex');
+    if (av.dgid.length !== 16 || Gid.isZero(av.dgid)) return refuse(Errno.EINVAL, 'dgid is no address', 'av.dgid');
     const mismatch = familyMismatch(sgid, av.dgid);
     if (mismatch) return refuse(Errno.ENETUNREACH, mismatch, 'av.dgid');
-    if (this.#gids.some(({ gid }) => equal(gid, av.dgid)))
+    if (this.#gids.some(({ gid }) => Gid.isSame(gid, av.dgid)))
       return this.#build(av, sgid, localQpn, remoteQpn, LOOPBACK_PORT, this.#options.mac);
     if (this.#options.overlay)
       return this.#resolveEndpoint(this.#options.overlay, av, transport, sgid, localQpn, remoteQpn, now);

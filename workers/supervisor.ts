@@ -4,7 +4,7 @@ import { fileURLToPath } from 'node:url';
 import { MessageChannel, type MessagePort } from 'node:worker_threads';
 import { Piscina } from 'piscina';
 import { newMeter } from '../vswitch/bucket.ts';
-import type { Tenant } from '../vswitch/model.ts';
+import { endpointAt, type Tenant } from '../vswitch/model.ts';
 import { macNumber } from '../vswitch/tenant-view.ts';
 import { Bell, duplicateDescriptor, newBellMemory, newWakeDescriptor } from './bell.ts';
 import { type Bridge, bridge } from './bridge.ts';
@@ -50,7 +50,7 @@ function memberOf({ port, tenant, namespace, mac }: VrnicConfig): Member | undef
 
 /** The same of a switch port: what the worker refuses has none. */
 function memberOfPort({ tenant, local, address }: SwitchPortConfig): Member {
-  const own = tenant.endpoints.find((endpoint) => endpoint.address.every((octet, i) => octet === address[i]));
+  const own = endpointAt(tenant, address);
   return { vtep: local, vni: tenant.vni, mac: own ? macNumber(own.mac) : 0 };
 }
 

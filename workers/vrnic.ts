@@ -1,4 +1,5 @@
 /** One vRNIC in a worker: an engine, its ports, its neighbours and its applications. One breath moves what there is to move and never waits. */
+
 import { randomFillSync } from 'node:crypto';
 import { BURST_BYTES, BURST_FRAMES, FRAME_HEADROOM, ReceiveBurst, TransmitBurst } from '../rnic/burst.ts';
 import { type EngineEvent, Errno, EventKind, type Refusal } from '../rnic/commands.ts';
@@ -14,11 +15,12 @@ import { ConnectionQuota, withinQuotas } from '../vswitch/quota.ts';
 import { Transport } from '../vswitch/transport.ts';
 import { chooseCopy } from '../wire/copy.ts';
 import { registerArena } from '../wire/crc32.ts';
+import * as Gid from '../wire/gid.ts';
 import type { Micros } from '../wire/types.ts';
 import { Application, type ReplySink } from './application.ts';
 import { clock } from './clock.ts';
 import type { Engine, EngineParts } from './engine.ts';
-import { gidTable, isUnused, sameGid } from './gid-table.ts';
+import { gidTable } from './gid-table.ts';
 import type { BreathClock } from './hosted/process.ts';
 import { Program } from './hosted/program.ts';
 import { type Identity, identified } from './identity.ts';
@@ -258,8 +260,9 @@ export class Vrnic {
 
   #nextDeadline(now: Micros): Micros {
     const pace = this.#pace;
-    const isPaced = pace !== null && pace.isWaiting;
-    let next = isPaced ? Math.min(pace.readyAt(now), this.engine.pollTimeout(false)) : this.engine.pollTimeout();
+    let next = pace?.isWaiting
+      ? Math.min(pace.readyAt(now), this.engine.pollTimeout(false))
+      : this.engine.pollTimeout();
     for (const { neighbours } of this.#links) next = Math.min(next, neighbours.pollTimeout());
     return next;
   }
@@ -270,7 +273,7 @@ export class Vrnic {
 
   /** It has something to send, and has sent less than it is guaranteed. */
   isOwed(now: Micros): boolean {
-    return this.#pace !== null && this.#pace.isOwed(now) && this.engine.pollTimeout() <= now;
+    return (this.#pace?.isOwed(now) ?? false) && this.engine.pollTimeout() <= now;
   }
 
   /** It sent until its limit stopped it. */
@@ -392,7 +395,7 @@ export class Vrnic {
     this.#gids = entries;
     this.engine.setGids(entries);
     this.#resolver.setGids(entries);
-    const inUse = gids.filter((gid) => !isUnused(gid));
+    const inUse = gids.filter((gid) => !Gid.isZero(gid));
     this.#neighbours.setAddresses(inUse);
     this.ports[WIRE_PORT]!.setAddresses?.(inUse);
   }
@@ -405,7 +408,7 @@ export class Vrnic {
   #moveTo(addresses: readonly Uint8Array[], mac: Uint8Array): void {
     const known = this.#gids.map(({ gid }) => gid);
     const wanted = gidTable(known, addresses, mac);
-    const isSame = known.length === wanted.length && wanted.every((gid, i) => sameGid(gid, known[i]!));
+    const isSame = known.length === wanted.length && wanted.every((gid, i) => Gid.isSame(gid, known[i]!));
     if (!isSame) this.setGids(wanted);
   }
 

@@ -2,11 +2,11 @@
  * The sockets of one VTEP, one for each worker that has vRNICs there, in the supervisor's thread: SO_REUSEPORT, and a program that steers datagrams by their VNI, and by their
  * inner MAC where several workers have the tenant, to the worker that has the receiver. A worker gets a duplicate; the socket stays where it is in the group when a worker ends, for the next one.
  */
+import * as Gid from '../wire/gid.ts';
 import { duplicateDescriptor } from './bell.ts';
 import * as Bpf from './linux/bpf.ts';
 import * as Linux from './linux/constants.ts';
 import { closeOwned } from './linux/descriptors.ts';
-import { isMappedIpv4 } from './linux/netdev.ts';
 import * as Socket from './linux/socket.ts';
 
 const VXLAN_UDP_PORT = 4789;
@@ -34,7 +34,7 @@ export class VtepGroup<W> {
 
   /** @param local the VTEP's address, 16 octets. @throws SystemError: not ours, or another program has it. */
   constructor(local: Uint8Array) {
-    this.#local = isMappedIpv4(local) ? local.slice(12) : local;
+    this.#local = Gid.isMappedIpv4(local) ? local.slice(12) : local;
     // Whoever binds without sharing sees whether somebody else is there.
     closeOwned(this.#open(false));
   }

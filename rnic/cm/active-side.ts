@@ -1,13 +1,15 @@
 /** The side that connects: addresses and routes, REQ … RTU, SIDR_REQ, and the answers to them. IBA Vol. 1, §12.9.5 (active), §12.10. */
+
 import type * as RejMessage from '../../wire/cm/rej.ts';
 import type * as RepMessage from '../../wire/cm/rep.ts';
 import * as SidrRep from '../../wire/cm/sidr-rep.ts';
+import * as Gid from '../../wire/gid.ts';
 import type { Micros } from '../../wire/types.ts';
 import { Errno, type Refusal } from '../commands.ts';
 import { guidOf } from '../control/device.ts';
 import type { AddressVector } from '../path.ts';
 import { invalid, refuse } from '../refusal.ts';
-import { gidIndexOf, isAny, isMulticast, sourceIndexFor, withoutLoopback } from './addresses.ts';
+import { gidIndexOf, sourceIndexFor, withoutLoopback } from './addresses.ts';
 import { type CmCore, exponentMicros, NO_PARAMETERS } from './cm-core.ts';
 import { type CmId, CmState } from './cm-id.ts';
 import { type CmAddress, CmEventType, type CmParameters, PortSpace } from './commands.ts';
@@ -32,7 +34,7 @@ export function addressVector(core: CmCore, id: CmId, dgid: Uint8Array): Address
 export function bind(core: CmCore, id: CmId, wanted: CmAddress): Ok | Refusal {
   const { gids } = core.around.config;
   const address = withoutLoopback(gids, wanted.address);
-  if (!isAny(address) && gidIndexOf(gids, address) < 0)
+  if (!Gid.isAny(address) && gidIndexOf(gids, address) < 0)
     return refuse(Errno.EADDRNOTAVAIL, 'the address is not one of this vRNIC', 'local');
   const port = wanted.port || core.ports.drawFree(id.portSpace);
   if (port === 0 || !core.ports.isFree(id.portSpace, address, port, id.reusesAddress))
@@ -54,7 +56,8 @@ export function resolveAddr(
   if (id.state !== CmState.IDLE && id.state !== CmState.BOUND) return wrongState('resolve an address');
   const { gids } = core.around.config;
   const address = withoutLoopback(gids, destination.address);
-  const own = source && !isAny(source.address) ? source.address : isAny(id.local.address) ? null : id.local.address;
+  const own =
+    source && !Gid.isAny(source.address) ? source.address : Gid.isAny(id.local.address) ? null : id.local.address;
   const index = own ? gidIndexOf(gids, own) : sourceIndexFor(gids, address);
   if (index < 0) return refuse(Errno.ENETUNREACH, 'this vRNIC has no address of that kind', 'destination');
   if (id.state === CmState.IDLE) {
@@ -76,7 +79,7 @@ export function resolveAddr(
 
 /** Is the neighbour known by now? */
 export function lookUp(core: CmCore, id: CmId, now: Micros): void {
-  const found = isMulticast(id.remote.address) ? 'known' : core.around.resolve(id.av!, GSI_QPN, GSI_QPN, now);
+  const found = Gid.isMulticast(id.remote.address) ? 'known' : core.around.resolve(id.av!, GSI_QPN, GSI_QPN, now);
   const deadline = id.sent?.intervalMicros ?? 0;
   if (found === null && now < deadline) return core.around.timers.arm(id, now + LOOK_MICROS);
   core.stop(id);

@@ -2,6 +2,7 @@
  * The connection manager of one vRNIC: rdma_cm's verbs on one side, management datagrams over QP1 on the other. IBA Vol. 1, ch. 12 and Annex A11. Sans-IO like all of
  * the engine. State lives in cm-core.ts; who connects in active-side.ts, who listens in passive-side.ts; here commands and messages find their way.
  */
+
 import * as Bth from '../../wire/bth.ts';
 import * as Drep from '../../wire/cm/drep.ts';
 import * as Dreq from '../../wire/cm/dreq.ts';
@@ -14,6 +15,7 @@ import * as Rtu from '../../wire/cm/rtu.ts';
 import * as SidrRep from '../../wire/cm/sidr-rep.ts';
 import * as SidrReq from '../../wire/cm/sidr-req.ts';
 import * as Deth from '../../wire/deth.ts';
+import * as Gid from '../../wire/gid.ts';
 import * as Ipv4 from '../../wire/ipv4.ts';
 import * as Ipv6 from '../../wire/ipv6.ts';
 import * as Mad from '../../wire/mad.ts';
@@ -26,7 +28,7 @@ import type { ReceivedPacket } from '../packet.ts';
 import type { PacketWriter } from '../packet-writer.ts';
 import { full, invalid, isWhole, noSuch, refuse } from '../refusal.ts';
 import * as Active from './active-side.ts';
-import { gidIndexOf, isAny, isMulticast, sourceIndexFor } from './addresses.ts';
+import { gidIndexOf, sourceIndexFor } from './addresses.ts';
 import { CmCore, type CmSurroundings } from './cm-core.ts';
 import { type CmId, CmState } from './cm-id.ts';
 import { type CmCommand, type CmEvent, CmEventType, PortSpace } from './commands.ts';
@@ -282,7 +284,7 @@ const queryRoute: Handler<'cmQueryRoute'> = (core, context, command) => {
   if (!id) return noSuch('id', 'id');
   const { local, remote, av, state } = id;
   const hasRoute = av !== null && state >= CmState.ROUTE_RESOLVED;
-  return { ok: true, local, remote, isBound: !isAny(local.address), ...(hasRoute && { av }) };
+  return { ok: true, local, remote, isBound: !Gid.isAny(local.address), ...(hasRoute && { av }) };
 };
 
 const initQpAttr: Handler<'cmInitQpAttr'> = (core, context, command) => {
@@ -295,9 +297,9 @@ const initQpAttr: Handler<'cmInitQpAttr'> = (core, context, command) => {
 const joinMulticast: Handler<'cmJoinMulticast'> = (core, context, { id: handle, group, cookie = 0n }) => {
   const id = core.find(context, handle);
   if (!id) return noSuch('id', 'id');
-  if (!isMulticast(group)) return invalid('group', 'is no multicast address');
+  if (!Gid.isMulticast(group)) return invalid('group', 'is no multicast address');
   const { gids } = core.around.config;
-  const own = isAny(id.local.address) ? sourceIndexFor(gids, group) : gidIndexOf(gids, id.local.address);
+  const own = Gid.isAny(id.local.address) ? sourceIndexFor(gids, group) : gidIndexOf(gids, id.local.address);
   if (own < 0) return refuse(Errno.EADDRNOTAVAIL, 'this vRNIC has no address of that kind', 'group');
   const join = core.newJoin(id);
   const av = { dgid: group, sgidIndex: own, hopLimit: 1, trafficClass: id.tos, flowLabel: 0, portNum: 1 };

@@ -1,4 +1,5 @@
 /** The messages that we send, whole: 256 octets each. IBA Vol. 1, §12.6 to §12.11; fields as Linux's cm.c fills them for RoCE. */
+
 import * as Drep from '../../wire/cm/drep.ts';
 import * as Dreq from '../../wire/cm/dreq.ts';
 import * as IpPrivateData from '../../wire/cm/ip-private-data.ts';
@@ -11,10 +12,11 @@ import * as Req from '../../wire/cm/req.ts';
 import * as Rtu from '../../wire/cm/rtu.ts';
 import * as SidrRep from '../../wire/cm/sidr-rep.ts';
 import * as SidrReq from '../../wire/cm/sidr-req.ts';
+import * as Gid from '../../wire/gid.ts';
 import * as Mad from '../../wire/mad.ts';
 import { QpType } from '../constants.ts';
 import type { AddressVector } from '../path.ts';
-import { isIpv4, toPrivateData } from './addresses.ts';
+import { toPrivateData } from './addresses.ts';
 import { CM_RESPONSE_TIMEOUT, MAX_CM_RETRIES } from './cm-core.ts';
 import type { CmId } from './cm-id.ts';
 import type { CmParameters } from './commands.ts';
@@ -56,7 +58,7 @@ function withAddresses(id: CmId, privateData: Uint8Array): Uint8Array {
   IpPrivateData.writeFields(new DataView(octets.buffer), 0, {
     majorVersion: 0,
     minorVersion: 0,
-    ipVersion: isIpv4(id.local.address) ? 4 : 6,
+    ipVersion: Gid.isMappedIpv4(id.local.address) ? 4 : 6,
     reserved4: 0,
     sourcePort: id.local.port,
     source: toPrivateData(id.local.address),

@@ -1,10 +1,12 @@
 /** The side that listens: REQ and SIDR_REQ come in, an id is made for each, and the application accepts or refuses. IBA Vol. 1, §12.9.6 (passive). */
+
 import * as IpPrivateData from '../../wire/cm/ip-private-data.ts';
 import * as Rej from '../../wire/cm/rej.ts';
 import * as Rep from '../../wire/cm/rep.ts';
 import * as Req from '../../wire/cm/req.ts';
 import * as SidrRep from '../../wire/cm/sidr-rep.ts';
 import type * as SidrReq from '../../wire/cm/sidr-req.ts';
+import * as Gid from '../../wire/gid.ts';
 import type { Micros } from '../../wire/types.ts';
 import type { Refusal } from '../commands.ts';
 import { QpType } from '../constants.ts';
@@ -13,7 +15,7 @@ import { Counter } from '../counters.ts';
 import type { AddressVector } from '../path.ts';
 import { invalid } from '../refusal.ts';
 import { adopt, wrongState } from './active-side.ts';
-import { fromPrivateData, isAny, sameAddress } from './addresses.ts';
+import { fromPrivateData } from './addresses.ts';
 import { type CmCore, NO_PARAMETERS, requestKey, settlePending } from './cm-core.ts';
 import { type CmId, CmState } from './cm-id.ts';
 import { CmEventType, type CmParameters, PortSpace } from './commands.ts';
@@ -58,8 +60,8 @@ function listenerAt(core: CmCore, portSpace: PortSpace, serviceIdLo: number, loc
   let found: CmId | undefined;
   for (const id of core.ports.holders(portSpace, IpPrivateData.servicePort(serviceIdLo))) {
     if (id.state !== CmState.LISTEN) continue;
-    if (sameAddress(id.local.address, local)) return id;
-    if (isAny(id.local.address)) found = id;
+    if (Gid.isSame(id.local.address, local)) return id;
+    if (Gid.isAny(id.local.address)) found = id;
   }
   return found;
 }
@@ -123,7 +125,7 @@ function receiveReqAgain(core: CmCore, id: CmId): void {
 function isStale(core: CmCore, req: Req.Fields, { av }: Arrival): boolean {
   for (const id of core.byRequest.values()) {
     const isConnected = id.state === CmState.ESTABLISHED || id.state === CmState.REP_SENT;
-    if (isConnected && id.remoteQpn === req.localQpn && sameAddress(id.madAv!.dgid, av.dgid)) return true;
+    if (isConnected && id.remoteQpn === req.localQpn && Gid.isSame(id.madAv!.dgid, av.dgid)) return true;
   }
   return false;
 }

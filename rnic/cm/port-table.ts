@@ -1,5 +1,5 @@
 /** Which ids hold which ports of an address: RDMA's port spaces are its own, not TCP's nor UDP's. */
-import { isAny, sameAddress } from './addresses.ts';
+import * as Gid from '../../wire/gid.ts';
 import type { CmId } from './cm-id.ts';
 import type { PortSpace } from './commands.ts';
 
@@ -18,7 +18,8 @@ export class PortTable {
   /** True when nobody else holds the port at this address, or all share it. */
   isFree(portSpace: PortSpace, address: Uint8Array, port: number, reuses: boolean): boolean {
     for (const holder of this.#holders.get(keyOf(portSpace, port)) ?? []) {
-      const overlaps = isAny(address) || isAny(holder.local.address) || sameAddress(address, holder.local.address);
+      const overlaps =
+        Gid.isAny(address) || Gid.isAny(holder.local.address) || Gid.isSame(address, holder.local.address);
       if (overlaps && !(reuses && holder.reusesAddress)) return false;
     }
     return true;

@@ -1,9 +1,11 @@
 /** vRNICs that come and go for ever leave nothing behind: no memory, descriptor, thread, endpoint or range of QPNs. */
+
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import t, { type Test } from 'tap';
 import { ask } from '../../daemon/control-client.ts';
 import { macOf } from '../../vswitch/model.ts';
-import { linkLocalOf, toGid } from '../../workers/linux/netdev.ts';
+import * as Gid from '../../wire/gid.ts';
+import { toGid } from '../../workers/linux/netdev.ts';
 import { Supervisor } from '../../workers/supervisor.ts';
 import { eventually } from '../support/eventually.ts';
 import { exclusive } from '../support/exclusive.ts';
@@ -97,7 +99,7 @@ async function churnSupervisor(t: Test, count: number): Promise<void> {
     const mac = macOf(VNI, address);
     const tenant = { name: 'blue', vni: VNI, endpoints: [{ address, mac, host: local }], rules: [] };
     const port = { kind: 'vxlan', netdev: 'lo', local, mtu: 1450 } as const;
-    return supervisor.startVrnic({ name, port, mac, gids: [linkLocalOf(mac), address], tenant });
+    return supervisor.startVrnic({ name, port, mac, gids: [Gid.linkLocalOf(mac), address], tenant });
   };
   await start('stays', '10.0.0.1');
   let warm: Held | undefined;

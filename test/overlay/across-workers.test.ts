@@ -1,12 +1,14 @@
 /** Endpoints of one tenant on one host, in two workers: they talk by memory as in one, and what comes from other hosts finds them. */
+
 import t, { type Test } from 'tap';
 import { ReceiveBurst, TransmitBurst } from '../../rnic/burst.ts';
 import { WcStatus } from '../../rnic/constants.ts';
 import { macOf, type Tenant } from '../../vswitch/model.ts';
+import * as Gid from '../../wire/gid.ts';
 import * as Vxlan from '../../wire/vxlan.ts';
 import { newWakeDescriptor } from '../../workers/bell.ts';
 import { connect } from '../../workers/client.ts';
-import { gidText, linkLocalOf, toGid } from '../../workers/linux/netdev.ts';
+import { gidText, toGid } from '../../workers/linux/netdev.ts';
 import { breatheLinks, came, closeLinks, type Member, meet, part, went } from '../../workers/overlay/elsewhere.ts';
 import { joinLocal } from '../../workers/overlay/local-hub.ts';
 import { joinVtep } from '../../workers/overlay/vxlan-hub.ts';
@@ -36,7 +38,7 @@ function tenantOn(hosts: readonly Uint8Array[], settings: Partial<Tenant> = {}):
 async function start(supervisor: Supervisor, tenant: Tenant, i: number): Promise<RcApp> {
   const { address, mac, host } = tenant.endpoints[i]!;
   const port = { kind: 'vxlan', netdev: 'lo', local: host, mtu: 4400 } as const;
-  await supervisor.startVrnic({ name: `v${i}`, port, mac, gids: [linkLocalOf(mac), address], tenant });
+  await supervisor.startVrnic({ name: `v${i}`, port, mac, gids: [Gid.linkLocalOf(mac), address], tenant });
   return RcApp.open(await connect(await supervisor.endpoint(`v${i}`)), BYTES);
 }
 

@@ -1,11 +1,13 @@
 /** Limits that vRNICs of one host share, over memory: nobody's packets see a wire, all count. */
+
 import { setImmediate as turn } from 'node:timers/promises';
 import t, { type Test } from 'tap';
 import { WcStatus } from '../../rnic/constants.ts';
 import { burstOf } from '../../vswitch/bucket.ts';
 import { type Limit, macOf, type Tenant } from '../../vswitch/model.ts';
+import * as Gid from '../../wire/gid.ts';
 import { connect } from '../../workers/client.ts';
-import { linkLocalOf, toGid } from '../../workers/linux/netdev.ts';
+import { toGid } from '../../workers/linux/netdev.ts';
 import { Supervisor } from '../../workers/supervisor.ts';
 import { RcApp } from '../workers/rc-app.ts';
 
@@ -62,7 +64,7 @@ async function senders(t: Test, tenant: Tenant): Promise<{ modest: Sender; greed
     ['greedy', GREEDY],
   ] as const) {
     const mac = macOf(VNI, address);
-    await supervisor.startVrnic({ name, port, mac, gids: [linkLocalOf(mac), address], tenant });
+    await supervisor.startVrnic({ name, port, mac, gids: [Gid.linkLocalOf(mac), address], tenant });
   }
   const sender = async (name: string, address: Uint8Array): Promise<Sender> => {
     const [here, there] = [await open(name), await open('peer')];

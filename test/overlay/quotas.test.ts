@@ -1,9 +1,11 @@
 /** Quotas of a tenant, over the verbs of one of its vRNICs: what passes them is refused in words and counted, what is held stays. */
+
 import t, { type Test } from 'tap';
 import { Access, Context, type Cq, type Pd, type Qp, QpType, type VerbsError } from '../../verbs/index.ts';
 import { macOf, type Quotas, type Tenant } from '../../vswitch/model.ts';
+import * as Gid from '../../wire/gid.ts';
 import { connect } from '../../workers/client.ts';
-import { linkLocalOf, toGid } from '../../workers/linux/netdev.ts';
+import { toGid } from '../../workers/linux/netdev.ts';
 import { Supervisor } from '../../workers/supervisor.ts';
 import { eventually } from '../support/eventually.ts';
 
@@ -33,7 +35,7 @@ async function open(t: Test, quotas: Quotas): Promise<Opened> {
   const supervisor = new Supervisor({ spin: 0 });
   t.teardown(() => supervisor.stop());
   const port = { kind: 'vxlan', local: HOST, mtu: 1450, udpPort: 0 } as const;
-  await supervisor.startVrnic({ name: 'v', port, mac: MAC, gids: [linkLocalOf(MAC), OWN], tenant: tenant(quotas) });
+  await supervisor.startVrnic({ name: 'v', port, mac: MAC, gids: [Gid.linkLocalOf(MAC), OWN], tenant: tenant(quotas) });
   const client = await connect(await supervisor.endpoint('v'));
   const context = new Context(client);
   t.teardown(() => context.close());

@@ -1,12 +1,14 @@
 /** Two tenants on one VTEP, each in a worker of its own: the kernel steers what arrives by VNI. Hosts are two addresses of the loopback interface. */
+
 import { readdirSync } from 'node:fs';
 import t, { type Test } from 'tap';
 import { ReceiveBurst, TransmitBurst } from '../../rnic/burst.ts';
 import { WcStatus } from '../../rnic/constants.ts';
 import { macOf, type Tenant } from '../../vswitch/model.ts';
+import * as Gid from '../../wire/gid.ts';
 import * as Vxlan from '../../wire/vxlan.ts';
 import { connect } from '../../workers/client.ts';
-import { linkLocalOf, toGid } from '../../workers/linux/netdev.ts';
+import { toGid } from '../../workers/linux/netdev.ts';
 import { UdpVxlanPort } from '../../workers/ports/udp-vxlan.ts';
 import { Supervisor } from '../../workers/supervisor.ts';
 import { VtepGroup } from '../../workers/vtep-group.ts';
@@ -29,7 +31,7 @@ const descriptors = (): number => readdirSync('/proc/self/fd').length;
 async function start(supervisor: Supervisor, tenant: Tenant, i: number): Promise<RcApp> {
   const { address, mac, host } = tenant.endpoints[i]!;
   const port = { kind: 'vxlan', local: host, mtu: 4400 } as const;
-  await supervisor.startVrnic({ name: tenant.name, port, mac, gids: [linkLocalOf(mac), address], tenant });
+  await supervisor.startVrnic({ name: tenant.name, port, mac, gids: [Gid.linkLocalOf(mac), address], tenant });
   return RcApp.open(await connect(await supervisor.endpoint(tenant.name)), BYTES);
 }
 

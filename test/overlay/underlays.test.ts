@@ -2,6 +2,7 @@
  * Three hosts, two tenants with the same addresses that talk at once, and every underlay, transport (RC, UC, UD, the connection manager) and address family, inside and outside:
  * TypeScript programs, end to end over veths.
  */
+
 import t, { type Test } from 'tap';
 import { QpnRanges } from '../../daemon/qpn-ranges.ts';
 import {
@@ -17,8 +18,9 @@ import {
   WrOpcode,
 } from '../../verbs/index.ts';
 import { macOf, type Tenant, type Underlay } from '../../vswitch/model.ts';
+import * as Gid from '../../wire/gid.ts';
 import { connect } from '../../workers/client.ts';
-import { gidText, isMappedIpv4, linkLocalOf, toGid } from '../../workers/linux/netdev.ts';
+import { gidText, toGid } from '../../workers/linux/netdev.ts';
 import { Supervisor } from '../../workers/supervisor.ts';
 import { hostsOnSwitch, type Namespace } from '../support/netns.ts';
 import { lacks } from '../support/skip.ts';
@@ -71,7 +73,7 @@ async function start(
   const { address, mac, host } = tenant.endpoints[i]!;
   const port = { kind: 'vxlan', netdev: 'eth0', local: host, mtu: 4400 } as const;
   const path = `/var/run/netns/${namespace.name}`;
-  const place = { tenant, mac, gids: [linkLocalOf(mac), address], namespace: path };
+  const place = { tenant, mac, gids: [Gid.linkLocalOf(mac), address], namespace: path };
   await supervisor.startVrnic({ name, port, ...place, ...ranges.allot(name, path, true) });
   const context = new Context(await connect(await supervisor.endpoint(name)));
   t.teardown(() => context.close());
@@ -141,7 +143,7 @@ async function send(t: Test, from: Host, to: Host): Promise<void> {
     sgList: [{ mr: a.mr, length: 1000 }],
   });
   t.match(await b.qp.recvCq.next(), [{ status: WcStatus.SUCCESS, byteLen: 1000 + GRH_BYTES, srcQp: a.qp.qpNum }]);
-  const bytes = isMappedIpv4(from.gid) ? 4 : 16;
+  const bytes = Gid.isMappedIpv4(from.gid) ? 4 : 16;
   const at = GRH_BYTES - 2 * bytes;
   t.strictSame(b.mr.bytes.slice(at, at + bytes), from.gid.slice(16 - bytes), 'from the tenant’s address');
   t.strictSame(b.mr.bytes.slice(at + bytes, GRH_BYTES), to.gid.slice(16 - bytes), 'to the tenant’s address');

@@ -2,10 +2,12 @@
  * The rdma_cm commands that programs write() on /dev/infiniband/rdma_cm: number → what it does. Layouts are those of rdma/rdma_user_cm.h, offsets counted behind the
  * command header. Meaning is the connection manager's (rnic/cm); here ids belong to channels, and a channel to a program.
  */
+
 import { type CmAddress, type CmOption, type CmParameters, PortSpace } from '../../rnic/cm/commands.ts';
 import { Errno, type QpAttributes } from '../../rnic/commands.ts';
 import type { QpState, QpType } from '../../rnic/constants.ts';
 import type { AddressVector } from '../../rnic/path.ts';
+import * as Gid from '../../wire/gid.ts';
 import type { CmChannel, QueuedEvent } from './cm-channel.ts';
 import { CommandError, granted, invalid } from './errors.ts';
 import * as Layouts from './layouts.ts';
@@ -53,11 +55,8 @@ function readAddress(input: Input, at: number): CmAddress {
   return { address, port };
 }
 
-const isMapped = (address: Uint8Array): boolean =>
-  address[10] === 0xff && address[11] === 0xff && address.subarray(0, 10).every((octet) => octet === 0);
-
 function writeAddress(out: Output, at: number, { address, port }: CmAddress, family: number): void {
-  const isIpv4 = isMapped(address) || (family === AF_INET && address.every((octet) => octet === 0));
+  const isIpv4 = Gid.isMappedIpv4(address) || (family === AF_INET && Gid.isZero(address));
   out
     .u16(at, isIpv4 ? AF_INET : AF_INET6)
     .u8(at + 2, port >> 8)
@@ -159,7 +158,7 @@ async function queryRoute({ channel, input, respond }: Call): Promise<void> {
   const { handle: id } = channel.get(input.u32(8));
   const { local, remote, isBound, av } = granted(await channel.link.call({ op: 'cmQueryRoute', id }));
   const out = new Output(ROUTE_BYTES);
-  const family = isMapped(remote.address) ? AF_INET : isMapped(local.address) ? AF_INET : AF_INET6;
+  const family = Gid.isMappedIpv4(remote.address) ? AF_INET : Gid.isMappedIpv4(local.address) ? AF_INET : AF_INET6;
   writeAddress(out, 8 + 2 * PATH_BYTES, local, family);
   writeAddress(out, 8 + 2 * PATH_BYTES + SOCKADDR_BYTES, remote, family);
   if (isBound) {

@@ -1,4 +1,5 @@
 /** Which endpoint has an address: looked up in a frame, without a copy. Link-local addresses are those that the endpoints' MACs make. */
+import * as Gid from '../../wire/gid.ts';
 import { addressesOf, type Endpoint, type Tenant } from '../model.ts';
 
 interface Entry {
@@ -8,20 +9,11 @@ interface Entry {
 
 const NONE: readonly Entry[] = [];
 
-/** RFC 4291, appendix A. */
-export const linkLocalOf = (mac: Uint8Array): Uint8Array =>
-  Uint8Array.of(0xfe, 0x80, 0, 0, 0, 0, 0, 0, mac[0]! ^ 2, mac[1]!, mac[2]!, 0xff, 0xfe, mac[3]!, mac[4]!, mac[5]!);
-
 /** Whether `bytes` octets (4: IPv4, 16) of a frame are the address, of 16 octets. */
 export function isAddress(view: DataView, at: number, bytes: number, address: Uint8Array): boolean {
   const skipped = 16 - bytes;
   for (let i = 0; i < bytes; i++) if (view.getUint8(at + i) !== address[skipped + i]) return false;
-  return bytes === 16 || isMappedIpv4(address);
-}
-
-export function isMappedIpv4(address: Uint8Array): boolean {
-  for (let i = 0; i < 10; i++) if (address[i] !== 0) return false;
-  return address[10] === 0xff && address[11] === 0xff;
+  return bytes === 16 || Gid.isMappedIpv4(address);
 }
 
 export class AddressTable {
@@ -30,7 +22,7 @@ export class AddressTable {
 
   constructor({ endpoints }: Tenant) {
     for (const endpoint of endpoints)
-      for (const address of [...addressesOf(endpoint), linkLocalOf(endpoint.mac)]) {
+      for (const address of [...addressesOf(endpoint), Gid.linkLocalOf(endpoint.mac)]) {
         const key = new DataView(address.buffer, address.byteOffset).getInt32(12);
         this.#entries.set(key, [...(this.#entries.get(key) ?? NONE), { address, endpoint }]);
       }

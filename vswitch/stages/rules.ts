@@ -1,4 +1,5 @@
 /** Fourth stage: groups and rules, judged once for each flow (two MACs' addresses and a transport) and remembered until the tenant changes. */
+import * as Gid from '../../wire/gid.ts';
 import { type Direction, judge } from '../judge.ts';
 import { addressesOf, type Endpoint, type Tenant } from '../model.ts';
 import { transportOf } from '../transport.ts';
@@ -83,14 +84,12 @@ export class RuleStage {
     into.fill(0);
     if (addressBytes === 4) into.fill(0xff, 10, 12);
     for (let i = 0; i < addressBytes; i++) into[16 - addressBytes + i] = view.getUint8(at + i);
-    const isLinkLocal = addressBytes === 16 && into[0] === 0xfe && (into[1]! & 0xc0) === 0x80;
-    const isNone = addressBytes === 0 || into.every((octet, i) => octet === 0 || (addressBytes === 4 && i < 12));
-    return endpoint !== undefined && (isLinkLocal || isNone) ? endpoint.address : into;
+    return endpoint !== undefined && (Gid.isLinkLocal(into) || Gid.isAny(into)) ? endpoint.address : into;
   }
 }
 
 const isOf = (endpoint: Endpoint, address: Uint8Array): boolean =>
-  addressesOf(endpoint).some((own) => own.every((octet, i) => octet === address[i]));
+  addressesOf(endpoint).some((own) => Gid.isSame(own, address));
 
 function putAddress(key: Int32Array, word: number, view: DataView, at: number, bytes: number): void {
   const isIpv4 = bytes === 4;

@@ -1,12 +1,14 @@
 /** Second stage: whether a frame's sender is who it says. At a port: its own MAC and addresses. From the network: those of the endpoint that has the MAC, and its host. */
+
 import * as Ethernet from '../../wire/ethernet.ts';
+import * as Gid from '../../wire/gid.ts';
 import * as Nd from '../../wire/icmpv6-nd.ts';
 import * as Ipv4 from '../../wire/ipv4.ts';
 import * as Ipv6 from '../../wire/ipv6.ts';
 import * as Udp from '../../wire/udp.ts';
 import { addressesOf, type Endpoint } from '../model.ts';
 import { macNumber } from '../tenant-view.ts';
-import { type AddressTable, isAddress, linkLocalOf } from './address-table.ts';
+import { type AddressTable, isAddress } from './address-table.ts';
 import { type Frame, Kind } from './classify.ts';
 
 const ARP_SENDER_MAC = 8;
@@ -22,7 +24,7 @@ export class Identity {
   constructor(endpoint: Endpoint) {
     this.endpoint = endpoint;
     this.mac = macNumber(endpoint.mac);
-    this.#addresses = [...addressesOf(endpoint), linkLocalOf(endpoint.mac)];
+    this.#addresses = [...addressesOf(endpoint), Gid.linkLocalOf(endpoint.mac)];
   }
 
   /** MAC, IPv4, IPv6, and what ARP and neighbour discovery say of the sender. T-01. */

@@ -1,5 +1,7 @@
 /** What the kernel says of one network interface, in the network namespace of the calling thread. */
+
 import { Address6 } from 'ip-address';
+import * as Gid from '../../wire/gid.ts';
 import { Arena } from './arena.ts';
 import * as Linux from './constants.ts';
 import { closeOwned } from './descriptors.ts';
@@ -43,17 +45,11 @@ export function readNetdev(name: string): Netdev {
   }
 }
 
-/** The link-local address that a MAC makes (RFC 4291, appendix A): GID 0 of every RoCE device, whether the interface has it yet or not. */
-export const linkLocalOf = (mac: Uint8Array): Uint8Array =>
-  Uint8Array.of(0xfe, 0x80, 0, 0, 0, 0, 0, 0, mac[0]! ^ 2, mac[1]!, mac[2]!, 0xff, 0xfe, mac[3]!, mac[4]!, mac[5]!);
-
 /** Link-local IPv6, then IPv4, then what else there is, each in the kernel's order. */
 export function addressesOf(name: string): Uint8Array[] {
-  const rank = (gid: Uint8Array): number => (isMappedIpv4(gid) ? 1 : isLinkLocal(gid) ? 0 : 2);
+  const rank = (gid: Uint8Array): number => (Gid.isMappedIpv4(gid) ? 1 : Gid.isLinkLocal(gid) ? 0 : 2);
   return listAddresses(name).sort((a, b) => rank(a) - rank(b));
 }
-
-export const isLinkLocal = (gid: Uint8Array): boolean => gid[0] === 0xfe && (gid[1]! & 0xc0) === 0x80;
 
 /** Walks getifaddrs' list; Node's own networkInterfaces() leaves out interfaces without a carrier. */
 function listAddresses(name: string): Uint8Array[] {
@@ -102,11 +98,8 @@ function padded(address: Address6): number[] {
   return [...new Array<number>(16 - octets.length).fill(0), ...octets];
 }
 
-export const isMappedIpv4 = (gid: Uint8Array): boolean =>
-  gid.length === 16 && gid[10] === 0xff && gid[11] === 0xff && gid.subarray(0, 10).every((octet) => octet === 0);
-
 /** As people write it. */
 export function gidText(gid: Uint8Array): string {
-  if (isMappedIpv4(gid)) return gid.subarray(12).join('.');
+  if (Gid.isMappedIpv4(gid)) return gid.subarray(12).join('.');
   return Address6.fromUnsignedByteArray([...gid]).correctForm();
 }

@@ -1,6 +1,6 @@
 /** The packet filter of a vRNIC's AF_PACKET socket: RoCEv2 to its addresses and QPNs, ARP and neighbour discovery, nothing else. */
+import * as Gid from '../../wire/gid.ts';
 import * as Bpf from './bpf.ts';
-import { isMappedIpv4 } from './netdev.ts';
 
 export interface QpnRange {
   readonly base: number;
@@ -53,7 +53,7 @@ function writeIpv4(filter: Bpf.Filter, wanted: RoceFilter): void {
   filter.op(Bpf.LOAD_WORD, IP_AT + 16);
   filter.test(Bpf.JUMP_GREATER_EQUAL, 0xe000_0000, 'ipv4 qpn', '');
   for (const address of wanted.addresses) {
-    if (isMappedIpv4(address)) filter.test(Bpf.JUMP_EQUAL, wordOf(address, 12), 'ipv4 qpn', '');
+    if (Gid.isMappedIpv4(address)) filter.test(Bpf.JUMP_EQUAL, wordOf(address, 12), 'ipv4 qpn', '');
   }
   filter.drop().label('ipv4 qpn');
   if (wanted.qpns) filter.op(Bpf.LOAD_WORD_X, IP_AT + DEST_QP_FROM_UDP);
@@ -79,7 +79,7 @@ function writeIpv6(filter: Bpf.Filter, wanted: RoceFilter): void {
     .op(Bpf.LOAD_BYTE, IP_AT + 24)
     .test(Bpf.JUMP_EQUAL, 0xff, '', 'ipv6 address 0')
     .jump('ipv6 qpn');
-  const addresses = wanted.addresses.filter((address) => !isMappedIpv4(address));
+  const addresses = wanted.addresses.filter((address) => !Gid.isMappedIpv4(address));
   for (const [index, address] of addresses.entries()) writeIpv6Address(filter, index, address);
   filter.label(`ipv6 address ${addresses.length}`).drop();
   filter.label('ipv6 qpn');

@@ -1,6 +1,7 @@
 /** The kernel's routes, read when a path is built: which neighbour of an interface leads to an address. Formats: proc(5), net/ipv4/fib_trie.c, net/ipv6/route.c. */
+
 import { readFileSync } from 'node:fs';
-import { isMappedIpv4 } from './netdev.ts';
+import * as Gid from '../../wire/gid.ts';
 
 interface Route {
   readonly network: Uint8Array;
@@ -72,18 +73,15 @@ function matches(route: Route, address: Uint8Array): boolean {
   return true;
 }
 
-const isZero = (address: Uint8Array): boolean => address.subarray(12).every((octet) => octet === 0);
-
 /**
  * The neighbour on `netdev` to which packets for `address` (16 octets) go: itself, or a gateway. Undefined when no route leads there.
  * The longest prefix wins, then the lowest metric.
  */
 export function nextHop(netdev: string, address: Uint8Array): Uint8Array | undefined {
-  const routes = isMappedIpv4(address) ? ipv4Routes(netdev) : ipv6Routes(netdev);
+  const routes = Gid.isMappedIpv4(address) ? ipv4Routes(netdev) : ipv6Routes(netdev);
   const best = routes
     .filter((route) => matches(route, address))
     .sort((a, b) => b.prefix - a.prefix || a.metric - b.metric)[0];
   if (!best) return undefined;
-  const isDirect = isMappedIpv4(address) ? isZero(best.gateway) : best.gateway.every((octet) => octet === 0);
-  return isDirect ? address : best.gateway;
+  return Gid.isAny(best.gateway) ? address : best.gateway;
 }

@@ -1,19 +1,20 @@
 /** A vRNIC's place in a tenant's network: where its packets go, which it takes, which of its connections the rules still allow. */
+
 import { TransmitBurst } from '../../rnic/burst.ts';
 import { Errno, type Refusal } from '../../rnic/commands.ts';
 import { Counter } from '../../rnic/counters.ts';
 import { Framing, type Path } from '../../rnic/path.ts';
 import { Admission, Admitter } from '../../vswitch/admit.ts';
 import { judge } from '../../vswitch/judge.ts';
-import { addressesOf, type Tenant, type Underlay } from '../../vswitch/model.ts';
+import { addressesOf, endpointAt, type Tenant, type Underlay } from '../../vswitch/model.ts';
 import { ENCAPSULATED_ANSWER_BYTES, NeighbourAnswerer } from '../../vswitch/neighbour-answerer.ts';
 import { macNumber, TenantView } from '../../vswitch/tenant-view.ts';
 import { innerClass, outerClass } from '../../vswitch/traffic-class.ts';
 import { Transport } from '../../vswitch/transport.ts';
 import { underlayOf } from '../../vswitch/underlay.ts';
+import * as Gid from '../../wire/gid.ts';
 import type { Micros } from '../../wire/types.ts';
 import * as Vxlan from '../../wire/vxlan.ts';
-import { sameGid } from '../gid-table.ts';
 import { gidText } from '../linux/netdev.ts';
 import { multicastMac } from '../neighbours.ts';
 import { setTrafficClass } from '../path-builder.ts';
@@ -124,7 +125,7 @@ export class Overlay {
     const before = this.#views;
     const isReclassed = tenant.dscp !== this.#tenant.dscp || tenant.ecn !== this.#tenant.ecn;
     this.#tenant = tenant;
-    const self = tenant.endpoints.find(({ address }) => sameGid(address, this.#own[0]!));
+    const self = endpointAt(tenant, this.#own[0]!);
     if (self) this.#own = addressesOf(self);
     this.#views = this.#own.map((address) => new TenantView(tenant, address));
     this.#admitter = new Admitter(this.#views, this.#mac);
@@ -141,7 +142,7 @@ export class Overlay {
 
   /** Peers drop what comes from another of our GIDs. */
   isOwn(gid: Uint8Array): boolean {
-    return this.#own.some((own) => sameGid(own, gid));
+    return this.#own.some((own) => Gid.isSame(own, gid));
   }
 
   /** EHOSTUNREACH: no such endpoint. EACCES: a group or a rule forbids it. */
@@ -169,7 +170,7 @@ export class Overlay {
     const chosen = mayChoose && wanted ? { underlay: wanted } : this.#tenant;
     const best = underlayOf(chosen, own, peer.endpoint, isConnected);
     const underlay = best === 'local' && this.#local === null ? 'vxlan' : best;
-    const isHere = sameGid(host, this.#member.hub.local);
+    const isHere = Gid.isSame(host, this.#member.hub.local);
     if (underlay === 'local' && !isHere)
       return refuse(Errno.EHOSTUNREACH, `${gidText(address)} lives on host ${gidText(host)}: not local`);
     const destination =
@@ -265,12 +266,12 @@ export class Overlay {
     const now = viewOf(this.#views, local)?.at(remote);
     const then = viewOf(before, local)?.at(remote);
     if (!now || !then || !this.#isAtHome) return false;
-    return sameGid(now.endpoint.host, then.endpoint.host) && now.denial(transport) === undefined;
+    return Gid.isSame(now.endpoint.host, then.endpoint.host) && now.denial(transport) === undefined;
   }
 
   #livesHere(): boolean {
     const self = this.#views[0]!.at(this.#own[0]!);
-    return self !== undefined && sameGid(self.endpoint.host, this.#member.hub.local);
+    return self !== undefined && Gid.isSame(self.endpoint.host, this.#member.hub.local);
   }
 
   #redirectPaths(isReclassed: boolean): void {
@@ -307,6 +308,6 @@ function redirect(path: Path, way: Way | Refusal): void {
 }
 
 const viewOf = (views: readonly TenantView[], own: Uint8Array): TenantView | undefined =>
-  views.find((view) => sameGid(view.own, own));
+  views.find((view) => Gid.isSame(view.own, own));
 
 const refuse = (errno: number, reason: string): Refusal => ({ ok: false, errno, reason, argument: 'av.dgid' });

@@ -6,7 +6,7 @@ import {
   SUPER_FRAME_SEGMENTS,
   TransmitBurst,
 } from '../../rnic/burst.ts';
-import type { Tenant } from '../../vswitch/model.ts';
+import { endpointAt, type Tenant } from '../../vswitch/model.ts';
 import { PortCounter } from '../../vswitch/port-counters.ts';
 import { Outcome, PortPipeline } from '../../vswitch/port-pipeline.ts';
 import { SegmentJoiner } from '../../vswitch/stages/join.ts';
@@ -59,7 +59,7 @@ const ALIGNMENT = 16;
 /** @throws Error in words: no such endpoint, no such interface, no right to it. */
 export function openSwitchPort(config: SwitchPortConfig): SwitchPort {
   const { kind, netdev, namespace, mtu, tenant, address, descriptor } = config;
-  const own = tenant.endpoints.find((endpoint) => endpoint.address.every((octet, i) => octet === address[i]));
+  const own = endpointAt(tenant, address);
   if (!own) {
     dropSocket(config);
     throw new Error(`port ${config.name}: tenant ${tenant.name} has no such endpoint`);

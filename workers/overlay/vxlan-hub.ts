@@ -2,16 +2,17 @@
  * The VXLAN socket of one VTEP in one worker, shared by the vRNICs and switch ports of all tenants there. Each has a member, which looks like a port of its own. Who polls takes
  * its own frames in place, and hands those of others to their sinks; for who has none they are kept. What is for a member in another worker goes there by a link.
  */
+
 import type { ReceiveBurst, TransmitBurst } from '../../rnic/burst.ts';
 import { Framing } from '../../rnic/path.ts';
 import { AskedFor } from '../../vswitch/neighbour-answerer.ts';
 import * as Ethernet from '../../wire/ethernet.ts';
+import * as Gid from '../../wire/gid.ts';
 import * as Ipv4 from '../../wire/ipv4.ts';
 import * as Ipv6 from '../../wire/ipv6.ts';
 import type { Micros } from '../../wire/types.ts';
 import * as Udp from '../../wire/udp.ts';
 import * as Vxlan from '../../wire/vxlan.ts';
-import { sameGid } from '../gid-table.ts';
 import { closeOwned } from '../linux/descriptors.ts';
 import { gidText, readNetdev } from '../linux/netdev.ts';
 import type { Port } from '../port.ts';
@@ -241,7 +242,7 @@ export class VxlanHub {
   /** What another worker's socket or switch had for members of this one. */
   #takeLinked({ burst, source }: LinkedFrame<VtepElsewhere>, now: Micros): void {
     const known = this.#vteps.at(this.#linkedSource);
-    if (known === undefined || !sameGid(known, source)) this.#linkedSource = this.#vteps.indexOf(source);
+    if (known === undefined || !Gid.isSame(known, source)) this.#linkedSource = this.#vteps.indexOf(source);
     this.now = now;
     burst.source[0] = this.#linkedSource;
     this.#share(burst, 0, true);

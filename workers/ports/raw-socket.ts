@@ -2,13 +2,15 @@
  * RoCEv2 over IPv4 by npm's `raw-socket`: whole IP packets with our header (IP_HDRINCL), routed and resolved by the kernel. No Ethernet header, no IPv6 (the
  * kernel shows no IPv6 header to a raw socket), one packet a call, and every UDP packet of the host comes by. Main event loop only: see workers/bridge.ts.
  */
+
 import type { ReceiveBurst, TransmitBurst } from '../../rnic/burst.ts';
 import { Framing } from '../../rnic/path.ts';
+import * as Gid from '../../wire/gid.ts';
 import * as Icrc from '../../wire/icrc.ts';
 import * as Ipv4 from '../../wire/ipv4.ts';
 import * as Text from '../../wire/text.ts';
 import * as Udp from '../../wire/udp.ts';
-import { isMappedIpv4, type Netdev, readNetdev } from '../linux/netdev.ts';
+import { type Netdev, readNetdev } from '../linux/netdev.ts';
 import type { Port } from '../port.ts';
 import { CallbackQueue } from './callback-queue.ts';
 import type { PortOwner } from './create-port.ts';
@@ -59,7 +61,7 @@ export class RawSocketPort implements Port {
   constructor(raw: RawSocketPackage, netdev: Netdev, owner: PortOwner) {
     this.name = `raw_socket:${netdev.name}`;
     this.mtu = netdev.mtu;
-    const ipv4 = owner.addresses.filter(isMappedIpv4);
+    const ipv4 = owner.addresses.filter(Gid.isMappedIpv4);
     if (ipv4.length === 0) throw new Error(`${netdev.name} has no IPv4 address, and raw-socket carries IPv4 only`);
     this.#addresses = ipv4.map((gid) => new DataView(gid.buffer, gid.byteOffset, 16).getUint32(12));
     const options = {

@@ -2,10 +2,10 @@
  * Holds UDP port 4791 of an address, and reads nothing: without a socket there the kernel would answer each RoCE packet with "port unreachable".
  * A filter that drops everything keeps its queue empty.
  */
+import * as Gid from '../../wire/gid.ts';
 import * as Bpf from '../linux/bpf.ts';
 import * as Linux from '../linux/constants.ts';
 import { closeOwned } from '../linux/descriptors.ts';
-import { isMappedIpv4 } from '../linux/netdev.ts';
 import { bindInet, openSocket, setOption } from '../linux/socket.ts';
 import { SystemError } from '../linux/system-error.ts';
 
@@ -16,7 +16,7 @@ const FINE: readonly number[] = [Linux.EADDRNOTAVAIL, Linux.EADDRINUSE, Linux.EN
 
 /** @param address 16 octets. @returns the socket; -1 when this host needs none for that address. @throws SystemError */
 export function guardUdpPort(address: Uint8Array, interfaceIndex: number): number {
-  const isIpv4 = isMappedIpv4(address);
+  const isIpv4 = Gid.isMappedIpv4(address);
   try {
     return openSocket(isIpv4 ? Linux.AF_INET : Linux.AF_INET6, Linux.SOCK_DGRAM, 0, (fd) => {
       setOption(fd, Linux.SOL_SOCKET, Linux.SO_REUSEADDR, 1);
@@ -31,8 +31,7 @@ export function guardUdpPort(address: Uint8Array, interfaceIndex: number): numbe
   }
 }
 
-const scopeOf = (address: Uint8Array, index: number): number =>
-  address[0] === 0xfe && (address[1]! & 0xc0) === 0x80 ? index : 0;
+const scopeOf = (address: Uint8Array, index: number): number => (Gid.isLinkLocal(address) ? index : 0);
 
 export function releaseGuards(guards: readonly number[]): void {
   for (const fd of guards) if (fd >= 0) closeOwned(fd);

@@ -2,17 +2,18 @@
  * VXLAN by a UDP socket (RFC 7348): a frame is what follows the outer UDP header, VXLAN header first. Equal frames to one VTEP leave in one call (UDP_SEGMENT)
  * and arrive in one (UDP_GRO, udp(7)). Frames name VTEPs by index, and groups of VTEPs, to each of which a copy goes.
  */
+
 import type { ReceiveBurst, TransmitBurst } from '../../rnic/burst.ts';
 import { Framing } from '../../rnic/path.ts';
 import { CE, ecnOf, outerClassOf, setCongested } from '../../vswitch/traffic-class.ts';
 import * as Ethernet from '../../wire/ethernet.ts';
+import * as Gid from '../../wire/gid.ts';
 import * as Vxlan from '../../wire/vxlan.ts';
 import { addressOf } from '../linux/arena.ts';
 import * as Linux from '../linux/constants.ts';
 import { closeOwned } from '../linux/descriptors.ts';
 import * as Libc from '../linux/libc.ts';
 import { MessageBatch } from '../linux/message-batch.ts';
-import { isMappedIpv4 } from '../linux/netdev.ts';
 import * as Socket from '../linux/socket.ts';
 import type { Port } from '../port.ts';
 import { FlowSockets, flowOf } from './flow-sockets.ts';
@@ -101,7 +102,7 @@ export class UdpVxlanPort implements Port {
 
   /** @throws SystemError: port taken, address not ours. */
   constructor(options: UdpVxlanOptions) {
-    this.#isIpv4 = isMappedIpv4(options.local);
+    this.#isIpv4 = Gid.isMappedIpv4(options.local);
     this.mtu = options.mtu;
     const local = this.#isIpv4 ? options.local.slice(12) : options.local;
     const prepare = (fd: number): void => this.#prepare(fd, options);
@@ -136,7 +137,8 @@ export class UdpVxlanPort implements Port {
   /** Names a VTEP, 16 octets, of this port's family; `undefined` forgets it. @throws RangeError */
   setVtep(index: number, address: Uint8Array | undefined, udpPort = VXLAN_PORT): void {
     if (!(index >= 0 && index < VTEP_COUNT_MAX)) throw new RangeError(`VTEP index ${index}`);
-    if (address && isMappedIpv4(address) !== this.#isIpv4) throw new RangeError('a VTEP of the other address family');
+    if (address && Gid.isMappedIpv4(address) !== this.#isIpv4)
+      throw new RangeError('a VTEP of the other address family');
     this.#forget(index);
     if (!address) return;
     const plain = this.#isIpv4 ? address.slice(12) : address.slice();

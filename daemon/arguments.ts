@@ -7,7 +7,7 @@ export const wholeNumber =
   (least: number, most: number) =>
   (text: string): number => {
     const value = Number(text);
-    if (/^(0x)?[0-9a-f]+$/i.test(text) && Number.isInteger(value) && value >= least && value <= most) return value;
+    if (/^(0x[0-9a-f]+|\d+)$/i.test(text) && value >= least && value <= most) return value;
     throw new InvalidArgumentError(`must be a whole number, ${least} … ${most}`);
   };
 

@@ -1,7 +1,7 @@
 /** `urnic sim`: two engines on a bad virtual wire, seed after seed (docs/simulation.md). The simulation is part of the tests, and runs as a process of its own. */
-import { spawnSync } from 'node:child_process';
-import { fileURLToPath } from 'node:url';
-import { type Command, InvalidArgumentError, Option } from 'commander';
+import { type Command, Option } from 'commander';
+import { wholeNumber } from '../arguments.ts';
+import { runTool } from '../run-tool.ts';
 
 const MODES = ['safety', 'liveness'];
 const TRANSPORTS = ['all', 'rc', 'uc', 'ud'];
@@ -23,28 +23,14 @@ export function addSim(program: Command): void {
   program
     .command('sim')
     .description('simulate two engines on a wire that loses, doubles, reorders and spoils packets; check all they do')
-    .option('--seeds <n>', 'how many seeds to run', whole(1, MOST_SEEDS), 100)
-    .option('--from <seed>', 'the first of them', whole(0, MOST_SEED), 1)
+    .option('--seeds <n>', 'how many seeds to run', wholeNumber(1, MOST_SEEDS), 100)
+    .option('--from <seed>', 'the first of them', wholeNumber(0, MOST_SEED), 1)
     .addOption(new Option('--mode <mode>', 'liveness: faults are heavy, then stop').choices(MODES).default('safety'))
     .addOption(new Option('--transport <transport>', 'all: by the seed').choices(TRANSPORTS).default('all'))
-    .option('--jobs <n>', 'threads at most', whole(1, MOST_JOBS), 2)
-    .option('--replay <seed>', 'run one seed again and print its trace', whole(0, MOST_SEED))
+    .option('--jobs <n>', 'threads at most', wholeNumber(1, MOST_JOBS), 2)
+    .option('--replay <seed>', 'run one seed again and print its trace', wholeNumber(0, MOST_SEED))
     .option('--json', 'JSON instead of words')
-    .action((flags: Flags) => run({ ...flags, json: flags.json ?? false }));
+    .action((flags: Flags) =>
+      runTool('test/support/sim/main.js', [JSON.stringify({ ...flags, json: flags.json ?? false })]),
+    );
 }
-
-function run(flags: Flags): void {
-  const main = fileURLToPath(new URL('../../test/support/sim/main.js', import.meta.url));
-  const { status, error } = spawnSync(process.execPath, [main, JSON.stringify(flags)], { stdio: 'inherit' });
-  if (error) throw error;
-  process.exitCode = status ?? 1;
-}
-
-const whole =
-  (least: number, most: number) =>
-  (text: string): number => {
-    const value = Number(text);
-    if (!/^\d+$/.test(text) || value < least || value > most)
-      throw new InvalidArgumentError(`a whole number from ${least} to ${most}.`);
-    return value;
-  };

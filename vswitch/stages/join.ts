@@ -7,18 +7,8 @@ import { copy } from '../../wire/copy.ts';
 import * as Ethernet from '../../wire/ethernet.ts';
 import * as Ipv4 from '../../wire/ipv4.ts';
 import * as Ipv6 from '../../wire/ipv6.ts';
+import * as Tcp from '../../wire/tcp.ts';
 
-const IPPROTO_TCP = 6;
-const TCP_BYTES_MIN = 20;
-const TCP_SEQUENCE = 4;
-const TCP_ACKNOWLEDGEMENT = 8;
-const TCP_OFFSET = 12;
-const TCP_FLAGS = 13;
-const TCP_WINDOW = 14;
-export const TCP_CHECKSUM = 16;
-const ACK = 0x10;
-const PSH = 0x08;
-const ECE = 0x40;
 /** A joined packet stays under what an IP length can say. */
 const JOINED_BYTES_MAX = 65_000;
 
@@ -55,7 +45,7 @@ export class SegmentJoiner {
     this.headerBytes = this.#header;
     this.layer4 = this.#layer4;
     this.#isChecked = false;
-    this.#isComplete = this.#payload <= 0 || (view.getUint8(at + this.#layer4 + TCP_FLAGS) & PSH) !== 0;
+    this.#isComplete = this.#payload <= 0 || (view.getUint8(at + this.#layer4 + Tcp.FLAGS) & Tcp.PSH) !== 0;
   }
 
   /** Whether a frame that lies behind the run continues it; then it is part of it. */
@@ -65,9 +55,9 @@ export class SegmentJoiner {
     const payload = this.#payload;
     if (payload <= 0 || payload > this.segmentBytes || this.end - this.at + payload > JOINED_BYTES_MAX) return false;
     if (!this.#continues(at) || !this.#isRight(at, end)) return false;
-    const flagsAt = at + this.layer4 + TCP_FLAGS;
-    this.#isComplete = payload < this.segmentBytes || (this.#view.getUint8(flagsAt) & PSH) !== 0;
-    if ((this.#view.getUint8(flagsAt) & PSH) !== 0) this.#push();
+    const flagsAt = at + this.layer4 + Tcp.FLAGS;
+    this.#isComplete = payload < this.segmentBytes || (this.#view.getUint8(flagsAt) & Tcp.PSH) !== 0;
+    if ((this.#view.getUint8(flagsAt) & Tcp.PSH) !== 0) this.#push();
     copy(bytes, at + this.headerBytes, bytes, this.end, payload);
     this.end += payload;
     this.count++;
@@ -85,7 +75,7 @@ export class SegmentJoiner {
       view.setUint16(ipAt + 2, this.end - ipAt);
       view.setUint16(ipAt + 10, Ipv4.computeChecksum(view, ipAt));
     }
-    view.setUint16(tcpAt + TCP_CHECKSUM, Checksum.fold(this.#pseudoSum(this.at, this.end)));
+    view.setUint16(tcpAt + Tcp.CHECKSUM, Checksum.fold(this.#pseudoSum(this.at, this.end)));
   }
 
   /** There is no run any more. */
@@ -98,8 +88,8 @@ export class SegmentJoiner {
   }
 
   #push(): void {
-    const flagsAt = this.at + this.layer4 + TCP_FLAGS;
-    this.#view.setUint8(flagsAt, this.#view.getUint8(flagsAt) | PSH);
+    const flagsAt = this.at + this.layer4 + Tcp.FLAGS;
+    this.#view.setUint8(flagsAt, this.#view.getUint8(flagsAt) | Tcp.PSH);
   }
 
   /** What it is, by its headers. */
@@ -107,12 +97,12 @@ export class SegmentJoiner {
     this.#payload = -1;
     this.#layer4 = layer4Of(this.#view, at, end);
     const tcpAt = at + this.#layer4;
-    if (this.#layer4 === 0 || end - tcpAt < TCP_BYTES_MIN) return;
-    const flags = this.#view.getUint8(tcpAt + TCP_FLAGS);
+    if (this.#layer4 === 0 || end - tcpAt < Tcp.BYTES) return;
+    const flags = this.#view.getUint8(tcpAt + Tcp.FLAGS);
     // What opens or ends a connection, is urgent or answers a congested hop stays by itself.
-    if ((flags & ~(PSH | ECE)) !== ACK) return;
-    this.#header = this.#layer4 + (this.#view.getUint8(tcpAt + TCP_OFFSET) >> 4) * 4;
-    if (this.#header < this.#layer4 + TCP_BYTES_MIN) return;
+    if ((flags & ~(Tcp.PSH | Tcp.ECE)) !== Tcp.ACK) return;
+    this.#header = this.#layer4 + Tcp.headerBytes(this.#view, tcpAt);
+    if (this.#header < this.#layer4 + Tcp.BYTES) return;
     this.#payload = end - at - this.#header;
   }
 
@@ -121,17 +111,17 @@ export class SegmentJoiner {
     const view = this.#view;
     if (this.#layer4 !== this.layer4 || this.#header !== this.headerBytes) return false;
     const [first, next] = [this.at + this.layer4, at + this.layer4];
-    const expected = (view.getUint32(first + TCP_SEQUENCE) + this.end - this.at - this.headerBytes) >>> 0;
-    if (view.getUint32(next + TCP_SEQUENCE) !== expected) return false;
-    const flags = view.getUint8(first + TCP_FLAGS) ^ view.getUint8(next + TCP_FLAGS);
-    if ((flags & ~PSH) !== 0) return false;
+    const expected = (view.getUint32(first + Tcp.SEQUENCE) + this.end - this.at - this.headerBytes) >>> 0;
+    if (view.getUint32(next + Tcp.SEQUENCE) !== expected) return false;
+    const flags = view.getUint8(first + Tcp.FLAGS) ^ view.getUint8(next + Tcp.FLAGS);
+    if ((flags & ~Tcp.PSH) !== 0) return false;
     return (
       isSame(view, this.at, at, Ethernet.BYTES) &&
       this.#isSameIp(at + Ethernet.BYTES) &&
-      isSame(view, first, next, TCP_SEQUENCE) &&
-      isSame(view, first + TCP_ACKNOWLEDGEMENT, next + TCP_ACKNOWLEDGEMENT, TCP_FLAGS - TCP_ACKNOWLEDGEMENT) &&
-      view.getUint16(first + TCP_WINDOW) === view.getUint16(next + TCP_WINDOW) &&
-      isSame(view, first + TCP_CHECKSUM + 2, next + TCP_CHECKSUM + 2, this.headerBytes - this.layer4 - TCP_CHECKSUM - 2)
+      isSame(view, first, next, Tcp.SEQUENCE) &&
+      isSame(view, first + Tcp.ACKNOWLEDGEMENT, next + Tcp.ACKNOWLEDGEMENT, Tcp.FLAGS - Tcp.ACKNOWLEDGEMENT) &&
+      view.getUint16(first + Tcp.WINDOW) === view.getUint16(next + Tcp.WINDOW) &&
+      isSame(view, first + Tcp.CHECKSUM + 2, next + Tcp.CHECKSUM + 2, this.headerBytes - this.layer4 - Tcp.CHECKSUM - 2)
     );
   }
 
@@ -163,7 +153,7 @@ export class SegmentJoiner {
   #pseudoSum(at: number, end: number): number {
     const addressesAt = at + Ethernet.BYTES + (this.#isIpv6 ? Ipv6.SOURCE_AT : Ipv4.SOURCE_AT);
     const addressesEnd = at + this.layer4;
-    return Checksum.sum(this.#view, addressesAt, addressesEnd, IPPROTO_TCP + end - at - this.layer4);
+    return Checksum.sum(this.#view, addressesAt, addressesEnd, Tcp.PROTOCOL + end - at - this.layer4);
   }
 }
 
@@ -174,12 +164,12 @@ function layer4Of(view: DataView, at: number, end: number): number {
   const type = view.getUint16(at + 12);
   if (type === Ethernet.ETHER_TYPE_IPV4) {
     const isPlain = view.getUint8(ipAt) === 0x45 && !Ipv4.isFragment(view, ipAt);
-    const isTcp = isPlain && Ipv4.protocol(view, ipAt) === IPPROTO_TCP && Ipv4.totalLength(view, ipAt) === end - ipAt;
+    const isTcp = isPlain && Ipv4.protocol(view, ipAt) === Tcp.PROTOCOL && Ipv4.totalLength(view, ipAt) === end - ipAt;
     return isTcp ? Ethernet.BYTES + Ipv4.BYTES : 0;
   }
   if (type !== Ethernet.ETHER_TYPE_IPV6 || end - ipAt < Ipv6.BYTES) return 0;
   const isTcp =
-    Ipv6.nextHeader(view, ipAt) === IPPROTO_TCP && Ipv6.payloadLength(view, ipAt) === end - ipAt - Ipv6.BYTES;
+    Ipv6.nextHeader(view, ipAt) === Tcp.PROTOCOL && Ipv6.payloadLength(view, ipAt) === end - ipAt - Ipv6.BYTES;
   return isTcp ? Ethernet.BYTES + Ipv6.BYTES : 0;
 }
 

@@ -7,23 +7,14 @@ import { copy } from '../../wire/copy.ts';
 import * as Ethernet from '../../wire/ethernet.ts';
 import * as Ipv4 from '../../wire/ipv4.ts';
 import * as Ipv6 from '../../wire/ipv6.ts';
+import * as Tcp from '../../wire/tcp.ts';
 import * as Udp from '../../wire/udp.ts';
 
 /** NONE: one frame, whatever its size. */
 export const Cut = { NONE: 0, TCP: 1, UDP: 2, UNKNOWN: 3 } as const;
 export type Cut = (typeof Cut)[keyof typeof Cut];
 
-const IPPROTO_TCP = 6;
-/** RFC 9293 §3.1. */
-const TCP_BYTES_MIN = 20;
-const TCP_SEQUENCE = 4;
-const TCP_OFFSET = 12;
-const TCP_FLAGS = 13;
-const TCP_CHECKSUM = 16;
 const UDP_CHECKSUM = 6;
-const FIN = 0x01;
-const PSH = 0x08;
-const CWR = 0x80;
 
 /** Completes the checksum whose pseudo-header's sum stands in its field already. False when it would lie outside of the frame. */
 export function completeChecksum(view: DataView, at: number, end: number, start: number, offset: number): boolean {
@@ -67,10 +58,10 @@ export class SuperFrame {
     this.#ipAt = at + Ethernet.BYTES;
     this.#layer4At = at + start;
     this.#isTcp = cut === Cut.TCP;
-    const least = this.#isTcp ? TCP_BYTES_MIN : Udp.BYTES;
+    const least = this.#isTcp ? Tcp.BYTES : Udp.BYTES;
     if (cut === Cut.NONE || cut === Cut.UNKNOWN || segmentBytes === 0 || this.#layer4At + least > end || !this.#isIp())
       return false;
-    this.headerBytes = start + (this.#isTcp ? (view.getUint8(this.#layer4At + TCP_OFFSET) >> 4) * 4 : Udp.BYTES);
+    this.headerBytes = start + (this.#isTcp ? Tcp.headerBytes(view, this.#layer4At) : Udp.BYTES);
     if (this.headerBytes < start + least || at + this.headerBytes >= end) return false;
     this.segmentBytes = segmentBytes;
     this.count = Math.ceil((end - at - this.headerBytes) / segmentBytes);
@@ -119,18 +110,18 @@ export class SuperFrame {
 
   /** FIN and PSH belong to the last segment, CWR to the first (RFC 3168 §6.1.2). */
   #writeTcp(view: DataView, at: number, index: number): void {
-    view.setUint32(at + TCP_SEQUENCE, (view.getUint32(at + TCP_SEQUENCE) + index * this.segmentBytes) >>> 0);
-    let flags = view.getUint8(at + TCP_FLAGS);
-    if (index < this.count - 1) flags &= ~(FIN | PSH);
-    if (index > 0) flags &= ~CWR;
-    view.setUint8(at + TCP_FLAGS, flags);
+    view.setUint32(at + Tcp.SEQUENCE, (view.getUint32(at + Tcp.SEQUENCE) + index * this.segmentBytes) >>> 0);
+    let flags = view.getUint8(at + Tcp.FLAGS);
+    if (index < this.count - 1) flags &= ~(Tcp.FIN | Tcp.PSH);
+    if (index > 0) flags &= ~Tcp.CWR;
+    view.setUint8(at + Tcp.FLAGS, flags);
   }
 
   #writeChecksum(view: DataView, ipAt: number, at: number, end: number): void {
-    const field = at + (this.#isTcp ? TCP_CHECKSUM : UDP_CHECKSUM);
+    const field = at + (this.#isTcp ? Tcp.CHECKSUM : UDP_CHECKSUM);
     const addressesAt = ipAt + (this.#isIpv6 ? Ipv6.SOURCE_AT : Ipv4.SOURCE_AT);
     const addressesEnd = addressesAt + (this.#isIpv6 ? 2 * Ipv6.ADDRESS_BYTES : 8);
-    const protocol = this.#isTcp ? IPPROTO_TCP : Ipv4.PROTOCOL_UDP;
+    const protocol = this.#isTcp ? Tcp.PROTOCOL : Ipv4.PROTOCOL_UDP;
     view.setUint16(field, 0);
     const pseudo = Checksum.sum(view, addressesAt, addressesEnd, protocol + end - at);
     view.setUint16(field, Checksum.finish(Checksum.sum(view, at, end, pseudo)) || 0xffff);

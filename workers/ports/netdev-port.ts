@@ -3,8 +3,8 @@
  * the sender left to its network card (packet(7), PACKET_VNET_HDR).
  */
 import { ReceiveBurst } from '../../rnic/burst.ts';
-import { TCP_CHECKSUM } from '../../vswitch/stages/join.ts';
 import { Cut } from '../../vswitch/stages/offload.ts';
+import * as Tcp from '../../wire/tcp.ts';
 import { addressOf } from '../linux/arena.ts';
 import { Filter, JUMP_EQUAL, LOAD_BYTE, VLAN_TAG_PRESENT } from '../linux/bpf.ts';
 import * as Linux from '../linux/constants.ts';
@@ -143,7 +143,7 @@ export class NetdevPort {
     view.setUint16(head + 2, headerBytes[frame]!, true);
     view.setUint16(head + 4, segmentBytes[frame]!, true);
     view.setUint16(head + 6, layer4[frame]!, true);
-    view.setUint16(head + 8, isJoined ? TCP_CHECKSUM : 0, true);
+    view.setUint16(head + 8, isJoined ? Tcp.CHECKSUM : 0, true);
   }
 
   #adopt(burst: NetdevBurst): void {

@@ -51,6 +51,9 @@ export type ControlMessage =
   | { readonly id: number; readonly kind: 'part'; readonly worker: number }
   | { readonly id: number; readonly kind: 'shutdown' };
 
+/** A message before it has its number. */
+export type WithoutId<M> = M extends { id: number } ? Omit<M, 'id'> : never;
+
 export type ControlAnswer =
   | { readonly id: number; readonly ok: true; readonly value?: unknown }
   | { readonly id: number; readonly ok: false; readonly reason: string };

@@ -11,7 +11,7 @@ import { type Bridge, bridge } from './bridge.ts';
 import type { LinkEndpoint } from './device-link.ts';
 import { closeAll, newLedger } from './linux/descriptors.ts';
 import { readNetdev } from './linux/netdev.ts';
-import type { ControlAnswer, ControlMessage } from './messages.ts';
+import type { ControlAnswer, ControlMessage, WithoutId } from './messages.ts';
 import type { Member } from './overlay/elsewhere.ts';
 import type { SwitchPortConfig } from './overlay/switch-port.ts';
 import type { CaptureTarget } from './ports/capture-file.ts';
@@ -38,8 +38,6 @@ const PATIENCE_MILLIS = 5000;
 
 /** So many of a tenant are together before any goes to a worker that has nothing to do. */
 const SHARED_MIN = 2;
-
-type Body<M> = M extends { id: number } ? Omit<M, 'id'> : never;
 
 /** A vRNIC's place on a VTEP in the supervisor's own network namespace, on the usual UDP port: the supervisor opens the sockets. Undefined: it has none. */
 function memberOf({ port, tenant, namespace, mac }: VrnicConfig): Member | undefined {
@@ -83,7 +81,7 @@ class WorkerHandle {
     );
   }
 
-  call(message: Body<ControlMessage>, transfer: MessagePort[] = []): Promise<unknown> {
+  call(message: WithoutId<ControlMessage>, transfer: MessagePort[] = []): Promise<unknown> {
     if (this.#hasEnded) return Promise.reject(new Error('the worker has ended'));
     return new Promise((resolve, reject) => {
       const id = this.#nextId++;

@@ -5,19 +5,17 @@
  */
 import { duplicateDescriptor } from './bell.ts';
 import { ownFor } from './linux/descriptors.ts';
-import type { ControlMessage } from './messages.ts';
+import type { ControlMessage, WithoutId } from './messages.ts';
 import type { Member } from './overlay/elsewhere.ts';
 import { LINK_BYTES, type LinkEnd } from './overlay/worker-link.ts';
 import { newFrameRingMemory } from './ports/frame-ring.ts';
-
-type Body<M> = M extends { id: number } ? Omit<M, 'id'> : never;
 
 /** A worker as the mesh sees it. */
 export interface Linkable {
   readonly number: number;
   readonly ledger: SharedArrayBuffer;
   readonly bell: { readonly fileDescriptor: number };
-  call(message: Body<ControlMessage>): Promise<unknown>;
+  call(message: WithoutId<ControlMessage>): Promise<unknown>;
 }
 
 const keyOf = (vtep: Uint8Array): string => vtep.join('.');

@@ -150,7 +150,7 @@ export class AfPacketPort implements Port {
   }
 
   #receiveQueued(ring: PacketRing, burst: ReceiveBurst): void {
-    const count = ring.queued(this.#in.count);
+    const count = ring.run(Next.QUEUED, this.#in.count);
     if (count > 1) this.#receiveMany(burst, count);
     else this.#receiveOne(burst);
     // An error of the interface (it went down) is told once, in place of a frame.

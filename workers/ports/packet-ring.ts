@@ -60,34 +60,15 @@ export class PacketRing {
   }
 
   next(): Next {
-    const slot = this.#slot;
-    const status = Atomics.load(this.#words, slot + STATUS);
-    if ((status & Linux.TP_STATUS_USER) === 0) return Next.NONE;
-    if ((status & Linux.TP_STATUS_COPY) !== 0) return Next.QUEUED;
-    return this.#words[slot + WIRE_BYTES] === this.#words[slot + HERE_BYTES] ? Next.HERE : Next.CUT;
+    return this.#kindAt(this.#slot);
   }
 
-  /** So many frames that follow each other are in the socket's queue, as far as `most`. */
-  queued(most: number): number {
+  /** So many slots that follow each other hold the same kind, as far as `most`. */
+  run(kind: Next, most: number): number {
     let slot = this.#slot;
-    for (let count = 0; count < most; count++) {
-      const status = Atomics.load(this.#words, slot + STATUS);
-      if ((status & Linux.TP_STATUS_USER) === 0 || (status & Linux.TP_STATUS_COPY) === 0) return count;
-      slot = after(slot);
-    }
-    return most;
-  }
-
-  /** So many frames that follow each other are here by their beginning only, as far as `most`. */
-  cut(most: number): number {
-    let slot = this.#slot;
-    for (let count = 0; count < most; count++) {
-      const status = Atomics.load(this.#words, slot + STATUS);
-      if ((status & Linux.TP_STATUS_USER) === 0) return count;
-      if (this.#words[slot + WIRE_BYTES] === this.#words[slot + HERE_BYTES]) return count;
-      slot = after(slot);
-    }
-    return most;
+    let count = 0;
+    for (; count < most && this.#kindAt(slot) === kind; count++) slot = after(slot);
+    return count;
   }
 
   /** Octets of the small frame. */
@@ -120,6 +101,13 @@ export class PacketRing {
   /** Before the socket is closed. */
   close(): void {
     release(this.#mapping);
+  }
+
+  #kindAt(slot: number): Next {
+    const status = Atomics.load(this.#words, slot + STATUS);
+    if ((status & Linux.TP_STATUS_USER) === 0) return Next.NONE;
+    if ((status & Linux.TP_STATUS_COPY) !== 0) return Next.QUEUED;
+    return this.#words[slot + WIRE_BYTES] === this.#words[slot + HERE_BYTES] ? Next.HERE : Next.CUT;
   }
 }
 

@@ -13,7 +13,7 @@ import * as Linux from '../linux/constants.ts';
 import { closeOwned } from '../linux/descriptors.ts';
 import * as Socket from '../linux/socket.ts';
 import { ringFilter, socketFilter } from '../linux/vxlan-filter.ts';
-import { type Next, PacketRing } from './packet-ring.ts';
+import { Next, PacketRing } from './packet-ring.ts';
 
 export interface VxlanRingOptions {
   readonly interfaceIndex: number;
@@ -88,7 +88,7 @@ export class VxlanRing {
 
   /** So many in a row are the UDP socket's, as far as `most`. */
   marks(most: number): number {
-    return this.#ring.cut(most);
+    return this.#ring.run(Next.CUT, most);
   }
 
   /** So many of the marked ones were read. Where none has come the mark waits for it, but not for ever. */

@@ -31,12 +31,9 @@ export function readNear(
   length: number,
 ): boolean {
   const isFresh = owner === memory && look === lastLook();
-  if (isFresh && offset >= from && offset + length <= to) {
-    copy(arena.bytes, offset - from, target, at, length);
-    return true;
-  }
+  const isThere = isFresh && offset >= from && offset + length <= to;
   const isNear = isFresh && Math.abs(offset - from) < WINDOW_BYTES;
-  if (isNear && fill(memory, offset, length)) {
+  if (isThere || (isNear && fill(memory, offset, length))) {
     copy(arena.bytes, offset - from, target, at, length);
     return true;
   }

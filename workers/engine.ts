@@ -2,6 +2,7 @@
 import type { CmEvent } from '../rnic/cm/commands.ts';
 import type { AnyCommand, EngineEvent, Result } from '../rnic/commands.ts';
 import type { GidEntry, RnicConfig, RnicHost, RnicLimits } from '../rnic/config.ts';
+import { QpState } from '../rnic/constants.ts';
 import type { Counters } from '../rnic/counters.ts';
 import type { Memory } from '../rnic/memory/memory.ts';
 import type { ReceivedPacket } from '../rnic/packet.ts';
@@ -38,3 +39,7 @@ export interface EngineParts {
   /** A region over octets of this process, from `byteOffset` to the buffer's end. */
   newMemory(buffer: SharedArrayBuffer, byteOffset: number): Memory;
 }
+
+/** After this command the QP sends nothing more: what it owes goes with it. In ERR it may still acknowledge. */
+export const endsQp = (command: AnyCommand): boolean =>
+  command.op === 'destroyQp' || (command.op === 'modifyQp' && command.attributes?.qpState === QpState.RESET);

@@ -1,6 +1,4 @@
 /** One vRNIC in a worker: an engine, its ports, its neighbours and its applications. One breath moves what there is to move and never waits. */
-
-import { randomFillSync } from 'node:crypto';
 import { BURST_BYTES, BURST_FRAMES, FRAME_HEADROOM, ReceiveBurst, TransmitBurst } from '../rnic/burst.ts';
 import { type EngineEvent, Errno, EventKind, type Refusal } from '../rnic/commands.ts';
 import { DEFAULT_LIMITS, type GidEntry, type RnicHost, type RnicLimits } from '../rnic/config.ts';
@@ -19,7 +17,7 @@ import * as Gid from '../wire/gid.ts';
 import type { Micros } from '../wire/types.ts';
 import { Application, type ReplySink } from './application.ts';
 import { clock } from './clock.ts';
-import type { Engine, EngineParts } from './engine.ts';
+import { type Engine, type EngineParts, endsQp } from './engine.ts';
 import { gidTable } from './gid-table.ts';
 import type { BreathClock } from './hosted/process.ts';
 import { Program } from './hosted/program.ts';
@@ -38,6 +36,7 @@ import { CaptureFile, type CaptureTarget } from './ports/capture-file.ts';
 import { createPort } from './ports/create-port.ts';
 import { LoopbackPort } from './ports/loopback.ts';
 import { type QueueAllocator, QueueSlabs } from './queue-slabs.ts';
+import { RandomWords } from './random-words.ts';
 import { Receiver } from './receive.ts';
 import type { Sleeper } from './sleeper.ts';
 import { TransmitBursts } from './transmit-bursts.ts';
@@ -48,12 +47,13 @@ const QPN_BASE = 2;
 const QPN_COUNT = 0xff_fffd;
 const REORDER_WINDOW = 1024; // as much as a congestion window holds: less, and one loss among many packets costs a go-back
 const LOOPBACK_BURST_BYTES = 1 << 18;
-const RANDOM_WORDS = 64;
 const TIMERS_PUT_OFF_MAX = 16;
 /** The first may have fired a timer, whose packet the second sends. */
 const QUIET_BREATHS = 2;
 /** Frames wait for room that no descriptor announces (a full qdisc). */
 const BLOCKED_MICROS: Micros = 500;
+/** Bursts that leave before a command ends a QP: more, and what is received waits too long. */
+const LAST_BURSTS = 16;
 
 /** Neighbours, and the port that asks for them. */
 interface Link {
@@ -137,8 +137,7 @@ export class Vrnic {
   readonly #slabs = new QueueSlabs();
   /** What the time of this breath is, for the memory of other processes. */
   readonly #clock: BreathClock = { now: 0 };
-  readonly #random = new Uint32Array(RANDOM_WORDS);
-  #randomLeft = 0;
+  readonly #random = new RandomWords();
   #hasMore = false;
   /** Breaths in a row that found nothing to do. */
   #quietBreaths = 0;
@@ -167,7 +166,7 @@ export class Vrnic {
     if (translation) this.ports.push(translation.port);
     this.#kept = this.ports.map(() => null);
     const bursts = this.ports.map((_, i) => BURSTS[i]!.current);
-    this.#writer = new PacketWriter(bursts, this.#random32() & 0xffff, LOOPBACK_PORT);
+    this.#writer = new PacketWriter(bursts, this.#random.next() & 0xffff, LOOPBACK_PORT);
     const limits = { ...DEFAULT_LIMITS, ...config.limits };
     this.#limits = limits;
     this.#slots = limits.qps;
@@ -331,6 +330,7 @@ export class Vrnic {
     const application = new Application(port, context, page, program, {
       execute: (id, command, now) => {
         this.stir();
+        if (endsQp(command)) this.#sendOwed(now);
         return this.engine.execute(id, command, now);
       },
       newMemory: (buffer, byteOffset) => this.#parts.newMemory(buffer, byteOffset),
@@ -349,6 +349,7 @@ export class Vrnic {
   detach(application: Application, now: Micros): void {
     if (!this.#applications.delete(application.context)) return;
     this.stir();
+    this.#sendOwed(now);
     this.#listApplications();
     this.engine.closeContext(application.context, now);
     this.#slabs.close(application.context);
@@ -450,7 +451,7 @@ export class Vrnic {
 
   #host(): RnicHost {
     return {
-      random32: () => this.#random32(),
+      random32: () => this.#random.next(),
       allocateQueue: (context, bytes) => this.#queuesOf(context).allocate(bytes),
       // What the engine asks for is for its connection manager.
       resolve: (av, local, remote, now) => this.#resolver.resolve(av, Transport.CM, local, remote, now),
@@ -480,14 +481,6 @@ export class Vrnic {
 
   #queuesOf(context: number): QueueAllocator {
     return this.#applications.get(context)?.program?.queues ?? this.#slabs.of(context);
-  }
-
-  #random32(): number {
-    if (this.#randomLeft === 0) {
-      randomFillSync(this.#random);
-      this.#randomLeft = RANDOM_WORDS;
-    }
-    return this.#random[--this.#randomLeft]!;
   }
 
   #takeDoorbells(now: Micros): boolean {
@@ -530,6 +523,13 @@ export class Vrnic {
     for (let i = 0; i < this.ports.length; i++) this.#writer.lend(i, BURSTS[i]!.current);
     this.#poll(now);
     return this.#flush();
+  }
+
+  /** An acknowledgement leaves after its completion was seen: a program that ends its QP at once must not take it along. */
+  #sendOwed(now: Micros): void {
+    for (let bursts = 0; bursts < LAST_BURSTS && this.engine.pollTimeout() === 0; bursts++) {
+      if (!this.#transmit(now)) return;
+    }
   }
 
   /** True when there is something to send. */

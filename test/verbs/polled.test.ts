@@ -5,6 +5,7 @@ import {
   type Context,
   hostDevice,
   newMemoryPair,
+  QpState,
   QpType,
   SendFlag,
   WorkCompletion,
@@ -70,6 +71,30 @@ t.test('polled device: two of them in one thread move a message when both are po
   test.ok(completion.isSuccess);
   test.ok(b.mr.bytes.every((octet) => octet === 0x5a));
 });
+
+for (const [what, end] of [
+  ['destroys the QP', (side: Side) => side.qp.destroy()],
+  ['resets the QP', (side: Side) => side.qp.modifyQp({ qpState: QpState.RESET })],
+  [
+    'puts the QP into ERR and destroys it',
+    async (side: Side) => {
+      await side.qp.modifyQp({ qpState: QpState.ERR });
+      await side.qp.destroy();
+    },
+  ],
+  ['closes the device', (side: Side) => side.context.close()],
+] as const) {
+  t.test(`polled device: who takes a completion and ${what} at once has acknowledged the message`, async (test) => {
+    const [a, b] = await pair(test, [true, true]);
+    const completion = new WorkCompletion();
+    a.qp.postRecv({ sgList: [{ mr: a.mr, length: BYTES }] });
+    b.qp.postSend({ opcode: WrOpcode.SEND, sendFlags: SendFlag.SIGNALED, sgList: [{ mr: b.mr, length: 1000 }] });
+    while (!a.cq.pollOne(completion)) b.context.progress();
+    await end(a);
+    while (!b.cq.pollOne(completion)) a.context.progress();
+    test.equal(completion.statusName, 'SUCCESS');
+  });
+}
 
 t.test('polled device: a program that waits for a completion sleeps until the peer answers', async (test) => {
   const [a, b] = await pair(test, [true, false]);

@@ -48,6 +48,14 @@ export interface NeighboursOptions {
 
 const keyOf = (gid: Uint8Array): string => Buffer.from(gid).toString('latin1');
 
+/** Neighbours, and the port of a vRNIC that asks for them. */
+export interface NeighbourLink {
+  readonly neighbours: Neighbours;
+  readonly port: number;
+  /** The last change of theirs that waiting commands were told of. */
+  changes: number;
+}
+
 export class Neighbours {
   /** Frames to send; the worker flushes and resets it. */
   readonly burst = new TransmitBurst(FRAME_BYTES * FRAME_COUNT_MAX, FRAME_COUNT_MAX);

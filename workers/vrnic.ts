@@ -24,7 +24,7 @@ import { Program } from './hosted/program.ts';
 import { type Identity, identified } from './identity.ts';
 import { addressesOf, type Netdev } from './linux/netdev.ts';
 import type { HostedProgram } from './messages.ts';
-import { Neighbours } from './neighbours.ts';
+import { type NeighbourLink, Neighbours } from './neighbours.ts';
 import { type Connection, LOCAL_PORT, type Overlay } from './overlay/overlay.ts';
 import { type TenantPlace, takePlace } from './overlay/place.ts';
 import { TRANSLATED_PORT } from './overlay/translation.ts';
@@ -54,14 +54,6 @@ const QUIET_BREATHS = 2;
 const BLOCKED_MICROS: Micros = 500;
 /** Bursts that leave before a command ends a QP: more, and what is received waits too long. */
 const LAST_BURSTS = 16;
-
-/** Neighbours, and the port that asks for them. */
-interface Link {
-  readonly neighbours: Neighbours;
-  readonly port: number;
-  /** The last change of theirs that waiting commands were told of. */
-  changes: number;
-}
 
 /** One for all vRNICs of a thread: nothing stays in it from one poll to the next. */
 const received = new ReceiveBurst();
@@ -110,7 +102,7 @@ export class Vrnic {
   /** By port. */
   readonly #receivers: Receiver[];
   /** Whose neighbours are asked for by which port. */
-  readonly #links: Link[];
+  readonly #links: NeighbourLink[];
   /** Null outside of tenants' networks. */
   readonly #overlay: Overlay | null;
   readonly #place: TenantPlace | null;

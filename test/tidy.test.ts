@@ -79,7 +79,7 @@ t.test('tidy: links in the documents lead somewhere', async (t) => {
 });
 
 t.test('tidy: nothing names a folder of one machine', async (t) => {
-  const { stdout } = spawnSync('git', ['-C', ROOT, 'grep', '-nIE', String.raw`(^|[^a-z.])/(work|root|home)/[a-z]`], {
+  const { stdout } = spawnSync('git', ['-C', ROOT, 'grep', '-nIE', '(^|[^a-z.])/(work|root|home)/[a-z]'], {
     encoding: 'utf8',
   });
   const own = (line: string): boolean => line.startsWith('test/tidy.test.ts:');

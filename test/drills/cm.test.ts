@@ -1,11 +1,21 @@
 /** Drills: connections by address, message by message over QP 1, as rdma_cm speaks them. IBA Vol. 1, ch. 12; Annex A11 (IP addresses in private data). */
 
 import { PortSpace } from '../../rnic/cm/commands.ts';
-import { QpState, QpType } from '../../rnic/constants.ts';
+import { QpState } from '../../rnic/constants.ts';
 import { OURS, THEIRS } from '../support/engine.ts';
 import { type Drill, drill } from './language/drill.ts';
 import type { Letter } from './language/letter.ts';
-import { addressed, gidOf, letter, MANAGED, Manager, PARAMETERS, PORT, serviceIdOf } from './language/manager.ts';
+import {
+  addressed,
+  gidOf,
+  letter,
+  listening,
+  MANAGED,
+  type Manager,
+  PARAMETERS,
+  resolved,
+  serviceIdOf,
+} from './language/manager.ts';
 
 const PEER_ID = 0x7777_0001;
 const REQ_FIELDS = {
@@ -26,26 +36,6 @@ const REQ_FIELDS = {
 /** Time in which an answer is due: 4.096 µs · 2^20, and 2^16 for each way. */
 const ANSWER = '4.9s';
 const TRIES = 15;
-
-/** An application that listens for connections (or datagrams). */
-function listening(d: Drill, portSpace: PortSpace = PortSpace.TCP, backlog = 4): { m: Manager; id: number } {
-  const m = new Manager(d);
-  const { id } = m.do({ op: 'cmCreateId', portSpace, qpType: portSpace === PortSpace.TCP ? QpType.RC : QpType.UD });
-  m.do({ op: 'cmBindAddr', id, local: { address: gidOf(OURS), port: PORT } });
-  m.do({ op: 'cmListen', id, backlog });
-  return { m, id };
-}
-
-/** An application that knows the way to the peer and has not asked for a connection yet. */
-function resolved(d: Drill, portSpace: PortSpace = PortSpace.TCP): { m: Manager; id: number } {
-  const m = new Manager(d);
-  const { id } = m.do({ op: 'cmCreateId', portSpace, qpType: portSpace === PortSpace.TCP ? QpType.RC : QpType.UD });
-  m.do({ op: 'cmResolveAddr', id, destination: { address: gidOf(THEIRS), port: PORT }, timeoutMillis: 1000 });
-  m.event('ADDR_RESOLVED', { id });
-  m.do({ op: 'cmResolveRoute', id });
-  m.event('ROUTE_RESOLVED', { id });
-  return { m, id };
-}
 
 /** …that has asked: our name for the connection, and the transaction. */
 function asking(d: Drill): { m: Manager; id: number; ourId: number; transaction: bigint } {

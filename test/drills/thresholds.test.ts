@@ -4,7 +4,17 @@ import { QpType } from '../../rnic/constants.ts';
 import { rnrMicros } from '../../wire/aeth.ts';
 import { OURS, THEIRS } from '../support/engine.ts';
 import { type Drill, type DrillOptions, drill } from './language/drill.ts';
-import { addressed, gidOf, letter, MANAGED, Manager, PARAMETERS, PORT, serviceIdOf } from './language/manager.ts';
+import {
+  addressed,
+  gidOf,
+  letter,
+  MANAGED,
+  Manager,
+  PARAMETERS,
+  PORT,
+  resolved,
+  serviceIdOf,
+} from './language/manager.ts';
 import { type Packet, rnrNak } from './language/packet.ts';
 
 const STRICT: DrillOptions = { strictTimers: true };
@@ -80,15 +90,11 @@ drill('R-029: a second CNP leaves 50 µs behind the first, and no moment earlier
 
 // ── Connection management ──
 
-function resolved(d: Drill, portSpace: PortSpace = PortSpace.TCP): { m: Manager; id: number } {
-  const m = new Manager(d);
-  const { id } = m.do({ op: 'cmCreateId', portSpace, qpType: portSpace === PortSpace.TCP ? QpType.RC : QpType.UD });
-  m.do({ op: 'cmResolveAddr', id, destination: { address: gidOf(THEIRS), port: PORT }, timeoutMillis: 1000 });
-  m.event('ADDR_RESOLVED', { id });
-  m.do({ op: 'cmResolveRoute', id });
-  m.event('ROUTE_RESOLVED', { id });
-  m.do({ op: 'cmConnect', id, parameters: PARAMETERS });
-  return { m, id };
+/** An application that has asked for a connection. */
+function asking(d: Drill, portSpace: PortSpace = PortSpace.TCP): ReturnType<typeof resolved> {
+  const made = resolved(d, portSpace);
+  made.m.do({ op: 'cmConnect', id: made.id, parameters: PARAMETERS });
+  return made;
 }
 
 /** A message is repeated fifteen times, each time to the moment; and a last time nothing leaves. */
@@ -106,7 +112,7 @@ for (const [portSpace, message] of [
   [PortSpace.UDP, 'SIDR_REQ'],
 ] as const) {
   drill(`CM: a ${message} that nobody answers is repeated ${TRIES} times, to the moment`, MANAGED, (d) => {
-    const { m, id } = resolved(d, portSpace);
+    const { m, id } = asking(d, portSpace);
     d.expect.packet(letter(message));
     repeats(d, letter(message));
     m.event('UNREACHABLE', { id });
@@ -118,7 +124,7 @@ for (const serviceTimeout of [10, 20, 24]) {
     `CM: an MRA of 2^${serviceTimeout} is waited for, and then as long as for an answer, to the moment`,
     MANAGED,
     (d) => {
-      const { m, id } = resolved(d);
+      const { m, id } = asking(d);
       const [request] = d.sent();
       const { transaction, localCommId } = request!.letter!;
       const names = { localCommId: PEER_ID, remoteCommId: localCommId as number };

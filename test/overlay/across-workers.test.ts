@@ -2,7 +2,6 @@
 
 import t, { type Test } from 'tap';
 import { ReceiveBurst, TransmitBurst } from '../../rnic/burst.ts';
-import { WcStatus } from '../../rnic/constants.ts';
 import { macOf, type Tenant } from '../../vswitch/model.ts';
 import * as Gid from '../../wire/gid.ts';
 import * as Vxlan from '../../wire/vxlan.ts';
@@ -11,14 +10,14 @@ import { connect } from '../../workers/client.ts';
 import { gidText, toGid } from '../../workers/linux/netdev.ts';
 import { breatheLinks, came, closeLinks, type Member, meet, part, went } from '../../workers/overlay/elsewhere.ts';
 import { joinLocal } from '../../workers/overlay/local-hub.ts';
-import { joinVtep } from '../../workers/overlay/vxlan-hub.ts';
+import { joinVtep, type VxlanMember } from '../../workers/overlay/vxlan-hub.ts';
 import { FrameKind, LINK_BYTES, WorkerLink } from '../../workers/overlay/worker-link.ts';
 import { newFrameRingMemory } from '../../workers/ports/frame-ring.ts';
 import { UdpVxlanPort } from '../../workers/ports/udp-vxlan.ts';
 import { Supervisor } from '../../workers/supervisor.ts';
 import { eventually } from '../support/eventually.ts';
 import { exclusive } from '../support/exclusive.ts';
-import { RcApp } from '../workers/rc-app.ts';
+import { RcApp, writeAll } from '../workers/rc-app.ts';
 
 const VNI = 100;
 const [HERE, THERE] = [toGid('127.8.0.1'), toGid('127.8.0.2')];
@@ -52,20 +51,6 @@ async function join(tenant: Tenant, one: [number, RcApp], other: [number, RcApp]
   }
 }
 
-/** A WRITE of many packets, compared. */
-async function write(t: Test, from: RcApp, to: RcApp, seed: number): Promise<void> {
-  for (let i = 0; i < BYTES; i++) from.memory[i] = (i * 31 + (i >> 9) + seed) & 0xff;
-  from.write(0, BYTES, to.rKey, 0);
-  let status = -1;
-  const hasCompleted = (): boolean => {
-    status = from.pollCq();
-    return status >= 0;
-  };
-  t.ok(await eventually(hasCompleted));
-  t.equal(status, WcStatus.SUCCESS);
-  t.equal(Buffer.compare(to.memory, from.memory), 0, 'arrives whole');
-}
-
 async function framesOf(supervisor: Supervisor, name: string): Promise<{ local: number; wire: number; drops: number }> {
   const { counters, ports } = await supervisor.statistics(name);
   const socket = Object.keys(ports).find((port) => port.startsWith('udp_vxlan'))!;
@@ -88,7 +73,8 @@ t.test('two workers of one host', { timeout: 300_000 }, async (t) => {
         [0, 0, 1],
       );
       await join(tenant, [0, apps[0]], [2, apps[2]]);
-      for (let round = 0; round < 4; round++) await write(t, apps[round % 2 ? 2 : 0], apps[round % 2 ? 0 : 2], round);
+      for (let round = 0; round < 4; round++)
+        await writeAll(t, apps[round % 2 ? 2 : 0], apps[round % 2 ? 0 : 2], round);
       for (const name of ['v0', 'v2']) {
         const { local, wire, drops } = await framesOf(host, name);
         t.ok(local >= 2 * (BYTES / 4096), name);
@@ -101,7 +87,7 @@ t.test('two workers of one host', { timeout: 300_000 }, async (t) => {
   await t.test('a worker that sleeps is woken by what another sends', async (t) => {
     for (let round = 0; round < 3; round++) {
       await new Promise((resolve) => setTimeout(resolve, 20));
-      await write(t, apps[0], apps[2], 10 + round);
+      await writeAll(t, apps[0], apps[2], 10 + round);
     }
   });
 
@@ -111,8 +97,8 @@ t.test('two workers of one host', { timeout: 300_000 }, async (t) => {
     const again = await start(host, tenant, 2);
     const peer = await RcApp.open(await connect(await host.endpoint('v1')), BYTES);
     await join(tenant, [1, peer], [2, again]);
-    await write(t, peer, again, 20);
-    await write(t, again, peer, 21);
+    await writeAll(t, peer, again, 20);
+    await writeAll(t, again, peer, 21);
   });
 
   await t.test('a rule ends a connection between workers, in both', async (t) => {
@@ -139,8 +125,8 @@ t.test('what comes by the wire finds endpoints of one tenant in two workers', { 
   await join(tenant, [0, here[0]], [3, there[0]!]);
   await join(tenant, [2, here[2]], [3, second]);
   for (let round = 0; round < 3; round++) {
-    await Promise.all([write(t, there[0]!, here[0], round), write(t, second, here[2], round + 50)]);
-    await Promise.all([write(t, here[0], there[0]!, round), write(t, here[2], second, round + 90)]);
+    await Promise.all([writeAll(t, there[0]!, here[0], round), writeAll(t, second, here[2], round + 50)]);
+    await Promise.all([writeAll(t, here[0], there[0]!, round), writeAll(t, here[2], second, round + 90)]);
   }
   for (const name of ['v0', 'v2']) t.equal((await framesOf(hosts[0], name)).drops, 0, name);
 });
@@ -159,6 +145,15 @@ function linkTo(t: Test, worker: number): WorkerLink<Uint8Array> {
 }
 
 const macOfLast = (last: number): number => 0x02_00_00_00_00_00 + last;
+
+/** This thread as a worker with one member on a VTEP, and a link to worker 7. */
+async function joined(t: Test): Promise<{ other: WorkerLink<Uint8Array>; member: VxlanMember }> {
+  await exclusive(t, 'vxlan-port');
+  const other = linkTo(t, 7);
+  const member = joinVtep({ local: HERE, mtu: 1450 }, VNI, macOfLast(1));
+  t.teardown(() => member.close());
+  return { other, member };
+}
 
 /** VXLAN and the two MACs; the last octet tells frames apart. */
 function frame(to: number, tag: number): TransmitBurst {
@@ -190,10 +185,7 @@ function heard(other: WorkerLink<Uint8Array>, kind: FrameKind): Heard[] {
 t.test(
   'a frame for an endpoint of another worker goes there, a broadcast too, and nothing once it has gone',
   async (t) => {
-    await exclusive(t, 'vxlan-port');
-    const other = linkTo(t, 7);
-    const member = joinVtep({ local: HERE, mtu: 1450 }, VNI, macOfLast(1));
-    t.teardown(() => member.close());
+    const { other, member } = await joined(t);
     member.hub.nameHosts(member, [HERE, THERE]);
     const away = { vtep: HERE, vni: VNI, mac: macOfLast(2) };
     came(7, away);
@@ -228,10 +220,7 @@ t.test(
 t.test(
   'what comes by a packet socket is asked for of tenants that no other worker has: all workers would see it',
   async (t) => {
-    await exclusive(t, 'vxlan-port');
-    linkTo(t, 7);
-    const member = joinVtep({ local: HERE, mtu: 1450 }, VNI, macOfLast(1));
-    t.teardown(() => member.close());
+    const { member } = await joined(t);
     const said: (readonly number[])[] = [];
     member.hub.port.setVnis = (vnis) => void said.push(vnis);
     const [one, two] = [2, 3].map((last) => ({ vtep: HERE, vni: VNI, mac: macOfLast(last) })) as [Member, Member];
@@ -247,10 +236,7 @@ t.test(
 t.test(
   'what another worker sends on comes to who has the MAC, from the host that sent it; strangers’ from nobody',
   async (t) => {
-    await exclusive(t, 'vxlan-port');
-    const other = linkTo(t, 7);
-    const member = joinVtep({ local: HERE, mtu: 1450 }, VNI, macOfLast(1));
-    t.teardown(() => member.close());
+    const { other, member } = await joined(t);
     member.hub.nameHosts(member, [HERE, THERE]);
     const sources: (Uint8Array | undefined)[] = [];
     member.sink = (burst, i) => sources.push(member.hub.vtep(burst.source[i]!));

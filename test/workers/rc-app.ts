@@ -1,10 +1,12 @@
 /** A small application on a link: one RC QP, WQEs written by hand as librxe writes them. For tests that have no verbs between them and the worker. */
 
+import type { Test } from 'tap';
 import type { Result } from '../../rnic/commands.ts';
-import { Access, QpAttr, QpState, QpType, SendFlag, WrOpcode } from '../../rnic/constants.ts';
+import { Access, QpAttr, QpState, QpType, SendFlag, WcStatus, WrOpcode } from '../../rnic/constants.ts';
 import { Cqe, Send, Sge, sendElementBytes } from '../../rnic/queue/layout.ts';
 import { Ring } from '../../rnic/queue/ring.ts';
 import type { DeviceLink, LinkCommand } from '../../workers/device-link.ts';
+import { eventually } from '../support/eventually.ts';
 
 const DEPTH = 64;
 const IOVA = 0x10_0000n;
@@ -123,4 +125,19 @@ export class RcApp {
     this.#cq.publishConsumer(this.#cq.next(this.#cq.consumer()));
     return status;
   }
+}
+
+/** A WRITE of all of one's memory into the other's, compared. */
+export async function writeAll(t: Test, from: RcApp, to: RcApp, seed: number): Promise<void> {
+  const bytes = from.memory.length;
+  for (let i = 0; i < bytes; i++) from.memory[i] = (i * 31 + (i >> 9) + seed) & 0xff;
+  from.write(0, bytes, to.rKey, 0);
+  let status = -1;
+  const hasCompleted = (): boolean => {
+    status = from.pollCq();
+    return status >= 0;
+  };
+  t.ok(await eventually(hasCompleted));
+  t.equal(status, WcStatus.SUCCESS);
+  t.equal(Buffer.compare(to.memory, from.memory), 0, 'arrives whole');
 }

@@ -6,8 +6,10 @@ import {
   type CmEvent,
   CmEventType,
   type CmParameters,
+  PortSpace,
 } from '../../../rnic/cm/commands.ts';
 import type { AnyCommand } from '../../../rnic/commands.ts';
+import { QpType } from '../../../rnic/constants.ts';
 import * as IpPrivateData from '../../../wire/cm/ip-private-data.ts';
 import { OURS, THEIRS } from '../../support/engine.ts';
 import type { Drill, DrillOptions } from './drill.ts';
@@ -91,4 +93,24 @@ export class Manager {
   };
 
   readonly noEvent = (): void => this.#d.expect.that(this.#d.engine.rnic.pollCmEvent(), undefined, 'no event');
+}
+
+/** An application that listens for connections (or datagrams). */
+export function listening(d: Drill, portSpace: PortSpace = PortSpace.TCP, backlog = 4): { m: Manager; id: number } {
+  const m = new Manager(d);
+  const { id } = m.do({ op: 'cmCreateId', portSpace, qpType: portSpace === PortSpace.TCP ? QpType.RC : QpType.UD });
+  m.do({ op: 'cmBindAddr', id, local: { address: gidOf(OURS), port: PORT } });
+  m.do({ op: 'cmListen', id, backlog });
+  return { m, id };
+}
+
+/** An application that knows the way to the peer and has not asked for a connection yet. */
+export function resolved(d: Drill, portSpace: PortSpace = PortSpace.TCP): { m: Manager; id: number } {
+  const m = new Manager(d);
+  const { id } = m.do({ op: 'cmCreateId', portSpace, qpType: portSpace === PortSpace.TCP ? QpType.RC : QpType.UD });
+  m.do({ op: 'cmResolveAddr', id, destination: { address: gidOf(THEIRS), port: PORT }, timeoutMillis: 1000 });
+  m.event('ADDR_RESOLVED', { id });
+  m.do({ op: 'cmResolveRoute', id });
+  m.event('ROUTE_RESOLVED', { id });
+  return { m, id };
 }

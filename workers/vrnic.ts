@@ -1,10 +1,9 @@
 /** One vRNIC in a worker: an engine, its ports, its neighbours and its applications. One breath moves what there is to move and never waits. */
-import { BURST_BYTES, BURST_FRAMES, FRAME_HEADROOM, ReceiveBurst, TransmitBurst } from '../rnic/burst.ts';
+import { ReceiveBurst } from '../rnic/burst.ts';
 import { type EngineEvent, Errno, EventKind, type Refusal } from '../rnic/commands.ts';
 import { DEFAULT_LIMITS, type GidEntry, type RnicHost, type RnicLimits } from '../rnic/config.ts';
 import type { AsyncEvent } from '../rnic/constants.ts';
 import { Counter } from '../rnic/counters.ts';
-import { PacketWriter } from '../rnic/packet-writer.ts';
 import type { AddressVector, Path } from '../rnic/path.ts';
 import { DoorbellPage, doorbellBytes } from '../rnic/queue/doorbell.ts';
 import type { ContextResources } from '../rnic/resources.ts';
@@ -39,32 +38,22 @@ import { type QueueAllocator, QueueSlabs } from './queue-slabs.ts';
 import { RandomWords } from './random-words.ts';
 import { Receiver } from './receive.ts';
 import type { Sleeper } from './sleeper.ts';
-import { TransmitBursts } from './transmit-bursts.ts';
+import { Transmitter } from './transmitter.ts';
 import type { VrnicConfig } from './vrnic-config.ts';
 
 /** QPNs 0 and 1 are special, 0xffffff is multicast. */
 const QPN_BASE = 2;
 const QPN_COUNT = 0xff_fffd;
 const REORDER_WINDOW = 1024; // as much as a congestion window holds: less, and one loss among many packets costs a go-back
-const LOOPBACK_BURST_BYTES = 1 << 18;
 const TIMERS_PUT_OFF_MAX = 16;
 /** The first may have fired a timer, whose packet the second sends. */
 const QUIET_BREATHS = 2;
 /** Frames wait for room that no descriptor announces (a full qdisc). */
 const BLOCKED_MICROS: Micros = 500;
-/** Bursts that leave before a command ends a QP: more, and what is received waits too long. */
-const LAST_BURSTS = 16;
 
 /** One for all vRNICs of a thread: nothing stays in it from one poll to the next. */
 const received = new ReceiveBurst();
 registerArena(received.bytes);
-
-const wireBursts = new TransmitBursts(() => new TransmitBurst(BURST_BYTES, BURST_FRAMES, FRAME_HEADROOM));
-const memoryBursts = new TransmitBursts(() => new TransmitBurst(LOOPBACK_BURST_BYTES));
-const loopbackBursts = new TransmitBursts(() => new TransmitBurst(LOOPBACK_BURST_BYTES));
-const hostBursts = new TransmitBursts(() => new TransmitBurst(BURST_BYTES, BURST_FRAMES, FRAME_HEADROOM));
-/** By port of a vRNIC, and for all vRNICs of a thread. */
-const BURSTS: readonly TransmitBursts[] = [wireBursts, loopbackBursts, memoryBursts, hostBursts];
 
 /** Opens the port and builds the vRNIC around it; nothing is left open when that fails. */
 export function openVrnic(config: VrnicConfig, parts: EngineParts): Vrnic {
@@ -113,10 +102,7 @@ export class Vrnic {
   };
   readonly #isConnected = (qpn: number): boolean => this.engine.isConnected(qpn);
   readonly #receive = received;
-  /** By port: frames that it has not taken yet. */
-  readonly #kept: (TransmitBurst | null)[];
-  #keptCount = 0;
-  readonly #writer: PacketWriter;
+  readonly #transmitter: Transmitter;
   /** Before its tenant's quotas. */
   readonly #limits: RnicLimits;
   #connectionQuota: ConnectionQuota | null = null;
@@ -130,7 +116,6 @@ export class Vrnic {
   /** What the time of this breath is, for the memory of other processes. */
   readonly #clock: BreathClock = { now: 0 };
   readonly #random = new RandomWords();
-  #hasMore = false;
   /** Breaths in a row that found nothing to do. */
   #quietBreaths = 0;
   /** After so many as there must be: its deadline then. */
@@ -156,9 +141,6 @@ export class Vrnic {
     ];
     if (local) this.ports.push(local);
     if (translation) this.ports.push(translation.port);
-    this.#kept = this.ports.map(() => null);
-    const bursts = this.ports.map((_, i) => BURSTS[i]!.current);
-    this.#writer = new PacketWriter(bursts, this.#random.next() & 0xffff, LOOPBACK_PORT);
     const limits = { ...DEFAULT_LIMITS, ...config.limits };
     this.#limits = limits;
     this.#slots = limits.qps;
@@ -179,6 +161,7 @@ export class Vrnic {
     );
     const routes = this.#netdev ? { netdev: this.#netdev.name } : {};
     this.#pace = overlay && new Pace(overlay.addresses[0]!, config.meter);
+    this.#transmitter = new Transmitter(this.engine, this.ports, this.#pace, this.#random.next() & 0xffff);
     if (config.tenant) this.#setLimits(config.tenant);
     const others = { ports: this.ports, neighbours: this.#neighbours, overlay, translation };
     this.#resolver = new PathResolver({ mac, gids, ...others, ...routes });
@@ -213,7 +196,7 @@ export class Vrnic {
     const isDue = this.#isDue(now) || busy;
     if (isDue) {
       this.#breatheNeighbours(now);
-      busy = (mayTransmit ? this.#transmit(now) : this.#holdBack(now)) || busy;
+      busy = (mayTransmit ? this.#transmitter.transmit(now) : this.#transmitter.holdBack(now)) || busy;
     }
     let received = false;
     for (let i = 0; i < this.ports.length; i++) received = this.#receiveFrom(i, now) || received;
@@ -222,7 +205,7 @@ export class Vrnic {
     busy = busy || received;
     while (this.engine.pollEvent(this.#event)) this.#deliver(this.#event);
     this.#deliverCmEvents();
-    busy = busy || this.#hasMore;
+    busy = busy || this.#transmitter.hasMore;
     this.#settle(busy, now);
     return busy;
   }
@@ -250,10 +233,7 @@ export class Vrnic {
   }
 
   #nextDeadline(now: Micros): Micros {
-    const pace = this.#pace;
-    let next = pace?.isWaiting
-      ? Math.min(pace.readyAt(now), this.engine.pollTimeout(false))
-      : this.engine.pollTimeout();
+    let next = this.#transmitter.pollTimeout(now);
     for (const { neighbours } of this.#links) next = Math.min(next, neighbours.pollTimeout());
     return next;
   }
@@ -274,7 +254,7 @@ export class Vrnic {
 
   /** Told before and after the worker sleeps. False: there is something to do, no sleep now. */
   setSleeping(asleep: boolean): boolean {
-    let isQuiet = !this.#hasMore;
+    let isQuiet = !this.#transmitter.hasMore;
     for (const application of this.#applicationList) {
       application.doorbell.setSleeping(asleep);
       if (application.doorbell.pending()) isQuiet = false;
@@ -287,7 +267,7 @@ export class Vrnic {
   watch(sleeper: Sleeper, now: Micros): Micros {
     let deadline = this.pollTimeout(now);
     for (let i = 0; i < this.ports.length; i++) {
-      const isBlocked = this.#kept[i] !== null;
+      const isBlocked = this.#transmitter.isBlocked(i);
       const port = this.ports[i]!;
       sleeper.add(port.fileDescriptor, isBlocked);
       if (port.secondDescriptor !== undefined) sleeper.add(port.secondDescriptor, false);
@@ -322,7 +302,7 @@ export class Vrnic {
     const application = new Application(port, context, page, program, {
       execute: (id, command, now) => {
         this.stir();
-        if (endsQp(command)) this.#sendOwed(now);
+        if (endsQp(command)) this.#transmitter.sendOwed(now);
         return this.engine.execute(id, command, now);
       },
       newMemory: (buffer, byteOffset) => this.#parts.newMemory(buffer, byteOffset),
@@ -341,7 +321,7 @@ export class Vrnic {
   detach(application: Application, now: Micros): void {
     if (!this.#applications.delete(application.context)) return;
     this.stir();
-    this.#sendOwed(now);
+    this.#transmitter.sendOwed(now);
     this.#listApplications();
     this.engine.closeContext(application.context, now);
     this.#slabs.close(application.context);
@@ -432,7 +412,7 @@ export class Vrnic {
 
   close(now: Micros): void {
     for (const application of this.#applications.values()) this.detach(application, now);
-    for (const [i, burst] of this.#kept.entries()) if (burst !== null) this.#giveBack(i, burst);
+    this.#transmitter.close();
     for (const port of this.ports) port.close();
   }
 
@@ -507,74 +487,6 @@ export class Vrnic {
       }
       if (neighbours.burst.count > 0 && this.ports[link.port]!.transmit(neighbours.burst)) neighbours.burst.reset();
     }
-  }
-
-  /** One burst for each port: receiving gets its turn in between. */
-  #transmit(now: Micros): boolean {
-    if (!this.#flushKept()) return true;
-    for (let i = 0; i < this.ports.length; i++) this.#writer.lend(i, BURSTS[i]!.current);
-    this.#poll(now);
-    return this.#flush();
-  }
-
-  /** An acknowledgement leaves after its completion was seen: a program that ends its QP at once must not take it along. */
-  #sendOwed(now: Micros): void {
-    for (let bursts = 0; bursts < LAST_BURSTS && this.engine.pollTimeout() === 0; bursts++) {
-      if (!this.#transmit(now)) return;
-    }
-  }
-
-  /** True when there is something to send. */
-  #holdBack(now: Micros): boolean {
-    return !this.#pace?.isWaiting && this.engine.pollTimeout() <= now;
-  }
-
-  /** What its limits leave it. */
-  #poll(now: Micros): void {
-    const writer = this.#writer;
-    const pace = this.#pace;
-    writer.isPaced = false;
-    if (pace === null) {
-      this.#hasMore = this.engine.pollTransmit(writer, now);
-      return;
-    }
-    writer.meteredBytes = 0;
-    writer.allowance = pace.allowance(now);
-    const hasMore = this.engine.pollTransmit(writer, now);
-    const waited = pace.settle(writer.meteredBytes, writer.isPaced, now);
-    if (waited > 0) this.engine.counters.add(Counter.limited_micros, waited);
-    this.#hasMore = hasMore && (!writer.isPaced || writer.isFull);
-  }
-
-  /** True when there was something. What a port does not take is kept. */
-  #flush(): boolean {
-    let isBusy = false;
-    for (let i = 0; i < this.ports.length; i++) {
-      const burst = BURSTS[i]!.current;
-      if (burst.count === 0) continue;
-      isBusy = true;
-      if (this.ports[i]!.transmit(burst)) burst.reset();
-      else {
-        this.#kept[i] = BURSTS[i]!.keep();
-        this.#keptCount++;
-      }
-    }
-    return isBusy;
-  }
-
-  /** True when every port has taken what it would not before. */
-  #flushKept(): boolean {
-    for (let i = 0; i < this.#kept.length && this.#keptCount > 0; i++) {
-      const burst = this.#kept[i]!;
-      if (burst !== null && this.ports[i]!.transmit(burst)) this.#giveBack(i, burst);
-    }
-    return this.#keptCount === 0;
-  }
-
-  #giveBack(port: number, burst: TransmitBurst): void {
-    BURSTS[port]!.giveBack(burst);
-    this.#kept[port] = null;
-    this.#keptCount--;
   }
 
   #deliverCmEvents(): void {

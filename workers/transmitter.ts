@@ -1,0 +1,131 @@
+/** What a vRNIC sends: the engine's packets, laid out in bursts by port, as much as its limits leave it. What a port does not take is kept until it does. */
+import { BURST_BYTES, BURST_FRAMES, FRAME_HEADROOM, TransmitBurst } from '../rnic/burst.ts';
+import { Counter } from '../rnic/counters.ts';
+import { PacketWriter } from '../rnic/packet-writer.ts';
+import type { Micros } from '../wire/types.ts';
+import type { Engine } from './engine.ts';
+import type { Pace } from './pace.ts';
+import { LOOPBACK_PORT } from './path-resolver.ts';
+import type { Port } from './port.ts';
+import { TransmitBursts } from './transmit-bursts.ts';
+
+const LOOPBACK_BURST_BYTES = 1 << 18;
+/** Bursts that leave before a command ends a QP: more, and what is received waits too long. */
+const LAST_BURSTS = 16;
+
+const wireBursts = new TransmitBursts(() => new TransmitBurst(BURST_BYTES, BURST_FRAMES, FRAME_HEADROOM));
+const memoryBursts = new TransmitBursts(() => new TransmitBurst(LOOPBACK_BURST_BYTES));
+const loopbackBursts = new TransmitBursts(() => new TransmitBurst(LOOPBACK_BURST_BYTES));
+const hostBursts = new TransmitBursts(() => new TransmitBurst(BURST_BYTES, BURST_FRAMES, FRAME_HEADROOM));
+/** By port of a vRNIC, and for all vRNICs of a thread. */
+const BURSTS: readonly TransmitBursts[] = [wireBursts, loopbackBursts, memoryBursts, hostBursts];
+
+export class Transmitter {
+  readonly #engine: Engine;
+  readonly #ports: readonly Port[];
+  /** Null outside of tenants' networks. */
+  readonly #pace: Pace | null;
+  readonly #writer: PacketWriter;
+  /** By port: frames that it has not taken yet. */
+  readonly #kept: (TransmitBurst | null)[];
+  #keptCount = 0;
+  #hasMore = false;
+
+  /** @param identification of the first IPv4 packet. */
+  constructor(engine: Engine, ports: readonly Port[], pace: Pace | null, identification: number) {
+    this.#engine = engine;
+    this.#ports = ports;
+    this.#pace = pace;
+    this.#kept = ports.map(() => null);
+    const bursts = ports.map((_, i) => BURSTS[i]!.current);
+    this.#writer = new PacketWriter(bursts, identification, LOOPBACK_PORT);
+  }
+
+  /** The engine had more than one burst takes, and its limits would let that go. */
+  get hasMore(): boolean {
+    return this.#hasMore;
+  }
+
+  /** The port has not taken all that it was given. */
+  isBlocked(port: number): boolean {
+    return this.#kept[port] !== null;
+  }
+
+  /** One burst for each port: receiving gets its turn in between. True when there was something. */
+  transmit(now: Micros): boolean {
+    if (!this.#flushKept()) return true;
+    for (let i = 0; i < this.#ports.length; i++) this.#writer.lend(i, BURSTS[i]!.current);
+    this.#poll(now);
+    return this.#flush();
+  }
+
+  /** An acknowledgement leaves after its completion was seen: a program that ends its QP at once must not take it along. */
+  sendOwed(now: Micros): void {
+    for (let bursts = 0; bursts < LAST_BURSTS && this.#engine.pollTimeout() === 0; bursts++)
+      if (!this.transmit(now)) return;
+  }
+
+  /** Others go first. True when there is something to send. */
+  holdBack(now: Micros): boolean {
+    return !this.#pace?.isWaiting && this.#engine.pollTimeout() <= now;
+  }
+
+  /** The moment at which the engine has something to do that its limits let it do. */
+  pollTimeout(now: Micros): Micros {
+    const pace = this.#pace;
+    if (!pace?.isWaiting) return this.#engine.pollTimeout();
+    return Math.min(pace.readyAt(now), this.#engine.pollTimeout(false));
+  }
+
+  /** What is kept is lost. */
+  close(): void {
+    for (const [i, burst] of this.#kept.entries()) if (burst !== null) this.#giveBack(i, burst);
+  }
+
+  /** What its limits leave it. */
+  #poll(now: Micros): void {
+    const writer = this.#writer;
+    const pace = this.#pace;
+    writer.isPaced = false;
+    if (pace === null) {
+      this.#hasMore = this.#engine.pollTransmit(writer, now);
+      return;
+    }
+    writer.meteredBytes = 0;
+    writer.allowance = pace.allowance(now);
+    const hasMore = this.#engine.pollTransmit(writer, now);
+    const waited = pace.settle(writer.meteredBytes, writer.isPaced, now);
+    if (waited > 0) this.#engine.counters.add(Counter.limited_micros, waited);
+    this.#hasMore = hasMore && (!writer.isPaced || writer.isFull);
+  }
+
+  #flush(): boolean {
+    let isBusy = false;
+    for (let i = 0; i < this.#ports.length; i++) {
+      const burst = BURSTS[i]!.current;
+      if (burst.count === 0) continue;
+      isBusy = true;
+      if (this.#ports[i]!.transmit(burst)) burst.reset();
+      else {
+        this.#kept[i] = BURSTS[i]!.keep();
+        this.#keptCount++;
+      }
+    }
+    return isBusy;
+  }
+
+  /** True when every port has taken what it would not before. */
+  #flushKept(): boolean {
+    for (let i = 0; i < this.#kept.length && this.#keptCount > 0; i++) {
+      const burst = this.#kept[i]!;
+      if (burst !== null && this.#ports[i]!.transmit(burst)) this.#giveBack(i, burst);
+    }
+    return this.#keptCount === 0;
+  }
+
+  #giveBack(port: number, burst: TransmitBurst): void {
+    BURSTS[port]!.giveBack(burst);
+    this.#kept[port] = null;
+    this.#keptCount--;
+  }
+}

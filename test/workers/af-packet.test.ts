@@ -147,7 +147,8 @@ t.test('netdev: says MAC, MTU and addresses, link-local first; no such interface
   let netdev = read();
   for (const end = Date.now() + 20_000; netdev.addresses.length < 3 && Date.now() < end; netdev = read())
     await sleep(20);
-  t.match(netdev, { name: 'v1', mtu: 4000, isUp: true });
+  t.match(netdev, { name: 'v1', mtu: 4000, isUp: true, isVeth: true });
+  t.equal(within(veth.left, () => readNetdev('lo')).isVeth, false);
   t.equal(netdev.mac.length, 6);
   t.same(netdev.addresses.slice(1), [veth.left.ipv4, veth.left.ipv6]);
   t.same(netdev.addresses[0]?.slice(0, 2), Uint8Array.of(0xfe, 0x80));

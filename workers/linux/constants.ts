@@ -75,6 +75,7 @@ export const SIOCGIFMTU = 0x8921;
 export const SIOCGIFHWADDR = 0x8927;
 export const SIOCSIFFLAGS = 0x8914;
 export const SIOCSIFMTU = 0x8922;
+export const SIOCETHTOOL = 0x8946;
 export const IFF_UP = 1;
 
 // <linux/if_tun.h>

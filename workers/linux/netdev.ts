@@ -15,6 +15,8 @@ export interface Netdev {
   readonly mac: Uint8Array;
   readonly mtu: number;
   readonly isUp: boolean;
+  /** An end of a veth pair: whoever reads a frame there reads the memory that its sender wrote. */
+  readonly isVeth: boolean;
   /** Its addresses, 16 octets each: IPv6, or IPv4-mapped (a GID). Link-local first, then IPv4, then other IPv6. */
   readonly addresses: Uint8Array[];
 }
@@ -24,6 +26,8 @@ const IFNAMSIZ = 16;
 const IFADDRS_BYTES = 56;
 const IFADDRS_NAME = 8;
 const IFADDRS_ADDR = 24;
+const ETHTOOL_GDRVINFO = 3;
+const DRVINFO_BYTES = 196;
 
 /** @throws Error when there is no such interface; SystemError when the kernel refuses. */
 export function readNetdev(name: string): Netdev {
@@ -39,10 +43,18 @@ export function readNetdev(name: string): Netdev {
     const mtu = ifreq.view.getInt32(IFNAMSIZ, true);
     Libc.check(Libc.ioctl(fd, Linux.SIOCGIFFLAGS, ifreq.address), `flags of ${name}`);
     const isUp = (ifreq.view.getUint16(IFNAMSIZ, true) & Linux.IFF_UP) !== 0;
-    return { name, index, mac, mtu, isUp, addresses: addressesOf(name) };
+    return { name, index, mac, mtu, isUp, isVeth: driverOf(fd, ifreq) === 'veth', addresses: addressesOf(name) };
   } finally {
     closeOwned(fd);
   }
+}
+
+/** What drives the interface that `ifreq` names, or nothing: not every driver says (linux/ethtool.h, struct ethtool_drvinfo). */
+function driverOf(fd: number, ifreq: Arena): string {
+  const info = new Arena(DRVINFO_BYTES);
+  info.view.setUint32(0, ETHTOOL_GDRVINFO, true);
+  ifreq.setPointer(IFNAMSIZ, info.address);
+  return Libc.ioctl(fd, Linux.SIOCETHTOOL, ifreq.address) < 0 ? '' : readName(info.address + 4);
 }
 
 /** Link-local IPv6, then IPv4, then what else there is, each in the kernel's order. */

@@ -39,6 +39,8 @@ const SLOT_BYTES_MIN = 65_536 + 64;
 const BUFFER_BYTES = 16 << 20;
 const UDP_CHECKSUM_OFFSET = 6;
 const IPPROTO_UDP = 17;
+/** So many frames are sent in pages after the kernel had no memory for one in one piece. */
+const PAGED_FRAMES = 1024;
 
 /** Linux took VIRTIO_NET_HDR_GSO_UDP_L4 from packet sockets in 6.2. */
 function kernelTakesSuperFrames(): boolean {
@@ -70,6 +72,8 @@ export class AfPacketPort implements Port {
   #streak = 0;
   #sending: TransmitBurst | null = null;
   #sendingAddress = 0;
+  /** Super-frames to be sent in pages before one in one piece is tried again. */
+  #pagedFrames = 0;
 
   /** @throws Error: no such interface; SystemError: no CAP_NET_RAW, … */
   constructor(options: AfPacketOptions) {
@@ -277,16 +281,28 @@ export class AfPacketPort implements Port {
     if (burst.segmentBytes[frame] !== 0) this.#layOutSuperFrame(burst, frame, view, head);
   }
 
+  /**
+   * The kernel takes memory for the "header" in one piece, the rest in pages of 32 KiB and less. Over a veth pair the pages are worse: the reader's core frees them and
+   * keeps hundreds of MiB for itself (mm/page_alloc.c, per-CPU lists), so that the sender's copies go to memory that is in no cache, or that a hypervisor has to find.
+   * Pieces of 64 KiB are kept by no core, and the next frame has the one that was read last. So all of the frame is said to be header, while there are such pieces.
+   */
   #layOutSuperFrame(burst: TransmitBurst, frame: number, view: DataView, head: number): void {
     const at = burst.at[frame]!;
     const headerBytes = burst.headerBytes[frame]!;
     view.setUint8(head, Linux.VIRTIO_NET_HDR_F_NEEDS_CSUM);
     view.setUint8(head + 1, Linux.VIRTIO_NET_HDR_GSO_UDP_L4);
-    view.setUint16(head + 2, headerBytes, true);
+    view.setUint16(head + 2, this.#isPaged() ? headerBytes : burst.frameBytes[frame]!, true);
     view.setUint16(head + 4, burst.segmentBytes[frame]!, true);
     view.setUint16(head + 6, headerBytes - 8, true);
     view.setUint16(head + 8, UDP_CHECKSUM_OFFSET, true);
     finishSharedHeader(burst.view, at, headerBytes, burst.frameBytes[frame]!);
+  }
+
+  #isPaged(): boolean {
+    if (!this.netdev.isVeth) return true;
+    if (this.#pagedFrames === 0) return false;
+    this.#pagedFrames--;
+    return true;
   }
 
   #countSent(burst: TransmitBurst, frame: number): void {
@@ -300,6 +316,7 @@ export class AfPacketPort implements Port {
     const errno = Libc.errno();
     if (errno === Linux.EAGAIN || errno === Linux.ENOBUFS) {
       this.#counters.txBusy++;
+      if (errno === Linux.ENOBUFS && this.#pagedFrames === 0) this.#pagedFrames = PAGED_FRAMES;
       return true;
     }
     this.#counters.txErrors++;

@@ -33,7 +33,7 @@ enum action_type {
 	ACTION_COMP_COUNT = 3,  /* completion events read of element `argument`, as 32 bits to `address`; the count begins anew */
 	ACTION_ASYNC_COUNT = 4, /* the same for asynchronous events */
 	ACTION_PURGE = 5,       /* drop the unread events of element `argument` from channel `address` (CHANNEL_ASYNC: the asynchronous ones) */
-	ACTION_QP = 6,          /* QP handle `address`: argument = state << 32 | doorbell slot; state QP_GONE forgets it */
+	ACTION_QP = 6,          /* QP handle `address`: argument = state << 56 | QPN << 32 | doorbell slot; QP_GONE forgets it. Payload of a new one: send CQ, receive CQ, 32 bits each */
 	ACTION_CQ = 7,          /* CQ handle `address`: its ARM word is at octet `argument` of the queue file; 0 forgets it */
 	ACTION_CONTEXT = 8,     /* address: octets of the queue file; argument: QP slots; payload: the token */
 };

@@ -10,6 +10,7 @@
  *   ioctl         ENOTTY: libibverbs falls back to write()
  *   socket        NETLINK_RDMA does not exist: libibverbs falls back to sysfs
  *   close, dup, fork   as a kernel device would have it
+ *   a thread      waits for the daemon's end: programs that poll a CQ find an error in it
  */
 #define _GNU_SOURCE
 #include <dirent.h>
@@ -17,13 +18,16 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <poll.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
@@ -40,8 +44,11 @@
 #define NETLINK_RDMA_FAMILY 20
 
 #ifdef URNIC_PREBUILT
-/* Runs with C libraries older than the one that it is linked with: these two have a younger version only since they moved between libraries (glibc 2.34). */
+/* Runs with C libraries older than the one that it is linked with: these have a younger version only since they moved between libraries (glibc 2.32, 2.34). */
 __asm__(".symver dlsym, dlsym@GLIBC_2.2.5");
+__asm__(".symver pthread_attr_setstacksize, pthread_attr_setstacksize@GLIBC_2.2.5");
+__asm__(".symver pthread_create, pthread_create@GLIBC_2.2.5");
+__asm__(".symver pthread_sigmask, pthread_sigmask@GLIBC_2.2.5");
 __asm__(".symver pthread_once, pthread_once@GLIBC_2.2.5");
 /* The sha256 of what it was made from: a test holds that against the sources. */
 __attribute__((used)) static const char sources[] = "urnic-shim of " URNIC_PREBUILT;
@@ -80,10 +87,13 @@ static char directory[PATH_MAX]; /* of the vRNIC */
 static pid_t owner;              /* the process whose memory this is: a vfork child shares it and must not change the tables */
 static unsigned generation;      /* counts forks: a child needs control sockets of its own */
 
+static void forget_watch(void);
+
 static void after_fork(void)
 {
 	owner = getpid();
 	generation++;
+	forget_watch();
 }
 
 static void bind_libc(void)
@@ -118,6 +128,7 @@ struct counted { uint64_t element; uint32_t kind, count; };
 /* An open uverbs context or rdma_cm channel. Shared by duplicates of its descriptor and by its event descriptors. */
 struct context {
 	atomic_int uses;
+	atomic_bool has_failed;  /* the daemon, or the vRNIC, is no more */
 	enum kind kind;
 	int control;             /* the socket */
 	int wake;                /* eventfd of the worker, uverbs only */
@@ -128,8 +139,9 @@ struct context {
 	unsigned char *file;     /* the queue file, mapped */
 	size_t file_bytes;
 	uint32_t top_words, summary_at, bitmap_at, slots; /* the doorbell page: rnic/queue/doorbell.ts */
-	_Atomic(uint64_t *) qps[CHUNKS]; /* by index of the handle: handle << 32 | state << 24 … see qp_entry */
-	_Atomic(uint64_t *) cqs[CHUNKS]; /* offset of the ARM word */
+	_Atomic(uint64_t *) qps[CHUNKS];    /* by handle: state << 56 | QPN << 32 | doorbell slot */
+	_Atomic(uint64_t *) qp_cqs[CHUNKS]; /* by handle of the QP: receive CQ << 32 | send CQ */
+	_Atomic(uint64_t *) cqs[CHUNKS];    /* by handle: offset of the ARM word */
 	pthread_mutex_t events;  /* of `counts` */
 	struct counted *counts;
 	size_t count_room, count_used;
@@ -147,10 +159,13 @@ static struct descriptor *known(int fd)
 
 static bool shares_memory(void) { return getpid() != owner; }
 
+static void unwatch(struct context *c);
+
 static void release(struct context *c)
 {
 	if (atomic_fetch_sub(&c->uses, 1) != 1)
 		return;
+	unwatch(c);
 	libc.close(c->control);
 	if (c->wake >= 0)
 		libc.close(c->wake);
@@ -158,6 +173,7 @@ static void release(struct context *c)
 		munmap(c->file, c->file_bytes);
 	for (unsigned i = 0; i < CHUNKS; i++) {
 		free(atomic_load(&c->qps[i]));
+		free(atomic_load(&c->qp_cqs[i]));
 		free(atomic_load(&c->cqs[i]));
 	}
 	free(c->counts);
@@ -203,6 +219,126 @@ static _Atomic uint64_t *cell(_Atomic(uint64_t *) *chunks, uint32_t handle, bool
 			free(fresh);
 	}
 	return chunk ? (_Atomic uint64_t *)&chunk[index % CHUNK] : NULL;
+}
+
+/* ------------------------------------------------------------------ the daemon's end */
+
+/*
+ * Who polls a CQ looks at memory only, and would poll for ever: when a context's control socket hangs up, a thread puts an error of each QP into its
+ * CQs. Nobody else writes them any more: the daemon hangs up after the vRNIC's worker has ended, and a process that is killed closes its files when the last of its threads has ended. One thread for a process, and one epoll descriptor with the control sockets.
+ */
+static struct { int epoll; pthread_mutex_t lock; } watch = { -1, PTHREAD_MUTEX_INITIALIZER };
+
+enum { CQ_INDEX_MASK = 4, CQ_PRODUCER = 128, CQ_CONSUMER = 256, CQ_ARM = 320, CQ_DATA = 384, CQE_BYTES = 64, CQE_STATUS = 8, CQE_QP_NUM = 28, WC_FATAL_ERR = 19 };
+
+/* The layout of rnic/queue/layout.ts. In a full CQ the error takes the place of the newest completion. */
+static void push_error(struct context *c, uint32_t cq, uint32_t qp_num)
+{
+	_Atomic uint64_t *entry = cell(c->cqs, cq, false);
+	uint64_t arm_at = entry ? atomic_load(entry) : 0;
+	if (arm_at < CQ_ARM || arm_at + CQ_DATA - CQ_ARM > c->file_bytes)
+		return;
+	unsigned char *queue = c->file + arm_at - CQ_ARM;
+	uint32_t mask = *(uint32_t *)(queue + CQ_INDEX_MASK);
+	_Atomic uint32_t *producer = (void *)(queue + CQ_PRODUCER), *consumer = (void *)(queue + CQ_CONSUMER);
+	uint32_t at = atomic_load(producer) & mask, next = (at + 1) & mask;
+	if (next == (atomic_load(consumer) & mask)) {
+		next = at;
+		at = (at - 1) & mask;
+	}
+	unsigned char *element = queue + CQ_DATA + (uint64_t)at * CQE_BYTES;
+	if (element + CQE_BYTES > c->file + c->file_bytes)
+		return;
+	memset(element, 0, CQE_BYTES);
+	*(uint32_t *)(element + CQE_STATUS) = WC_FATAL_ERR;
+	*(uint32_t *)(element + CQE_QP_NUM) = qp_num;
+	atomic_store(producer, next);
+}
+
+static void fail(struct context *c)
+{
+	atomic_store(&c->has_failed, true);
+	for (uint32_t handle = 0; handle < CHUNK * CHUNKS; handle++) {
+		_Atomic uint64_t *entry = cell(c->qps, handle, false), *ends = cell(c->qp_cqs, handle, false);
+		uint64_t qp = entry ? atomic_load(entry) : 0, cqs = ends ? atomic_load(ends) : 0;
+		uint32_t qp_num = qp >> 32 & 0xffffff, send_cq = cqs, receive_cq = cqs >> 32;
+		if (qp_num == 0) /* none, or gone */
+			continue;
+		push_error(c, send_cq, qp_num);
+		if (receive_cq != send_cq)
+			push_error(c, receive_cq, qp_num);
+	}
+}
+
+/* What hangs up is fetched under the lock: a context that is not watched any more is not there. */
+static void *watch_daemons(void *epoll)
+{
+	struct pollfd waits = { (int)(intptr_t)epoll, POLLIN, 0 };
+	for (;;) {
+		struct epoll_event event;
+		poll(&waits, 1, -1);
+		pthread_mutex_lock(&watch.lock);
+		if (epoll_wait(waits.fd, &event, 1, 0) == 1) {
+			struct context *c = event.data.ptr;
+			epoll_ctl(waits.fd, EPOLL_CTL_DEL, c->control, NULL);
+			fail(c);
+		}
+		pthread_mutex_unlock(&watch.lock);
+	}
+	return NULL;
+}
+
+/* With a small stack, for programs that lock all memory, and deaf to the program's signals. False: without it the program runs as well. */
+static bool start_watching(int epoll)
+{
+	sigset_t all, before;
+	pthread_t thread;
+	pthread_attr_t attributes;
+	pthread_attr_init(&attributes);
+	pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
+	pthread_attr_setstacksize(&attributes, 128 << 10);
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &before);
+	int failed = pthread_create(&thread, &attributes, watch_daemons, (void *)(intptr_t)epoll);
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	pthread_attr_destroy(&attributes);
+	return !failed;
+}
+
+static void watch_daemon_of(struct context *c)
+{
+	struct epoll_event event = { .events = EPOLLRDHUP, .data.ptr = c };
+	pthread_mutex_lock(&watch.lock);
+	if (watch.epoll < 0) {
+		int epoll = epoll_create1(EPOLL_CLOEXEC);
+		if (epoll >= 0)
+			epoll = hide(epoll);
+		if (epoll >= 0 && !start_watching(epoll)) {
+			libc.close(epoll);
+			epoll = -1;
+		}
+		watch.epoll = epoll;
+	}
+	if (watch.epoll >= 0)
+		epoll_ctl(watch.epoll, EPOLL_CTL_ADD, c->control, &event);
+	pthread_mutex_unlock(&watch.lock);
+}
+
+static void unwatch(struct context *c)
+{
+	pthread_mutex_lock(&watch.lock);
+	if (watch.epoll >= 0 && c->control >= 0)
+		epoll_ctl(watch.epoll, EPOLL_CTL_DEL, c->control, NULL);
+	pthread_mutex_unlock(&watch.lock);
+}
+
+/* In a forked child: it has no such thread, and the descriptor is the parent's. */
+static void forget_watch(void)
+{
+	pthread_mutex_init(&watch.lock, NULL);
+	if (watch.epoll >= 0)
+		libc.close(watch.epoll);
+	watch.epoll = -1;
 }
 
 /* ------------------------------------------------------------------ events that were read */
@@ -375,6 +511,8 @@ static void obey(struct context *c, const struct action *action, int *fds, int *
 		entry = cell(action->type == ACTION_QP ? c->qps : c->cqs, action->address, true);
 		if (entry)
 			atomic_store(entry, action->argument);
+		if (action->length == sizeof(uint64_t) && (entry = cell(c->qp_cqs, action->address, true)))
+			atomic_store(entry, *(const uint64_t *)(action + 1));
 		break;
 	case ACTION_CONTEXT:
 		learn_context(c, action);
@@ -458,7 +596,11 @@ static int attach_again(struct context *c)
 	c->generation = generation;
 	pthread_mutex_init(&c->command, NULL); /* another thread of the parent may have held it */
 	pthread_mutex_init(&c->events, NULL);
-	return call(c, OP_HELLO, c->kind == CM ? ROLE_CM_ATTACH : ROLE_ATTACH, c->token, TOKEN_BYTES, NULL);
+	if (call(c, OP_HELLO, c->kind == CM ? ROLE_CM_ATTACH : ROLE_ATTACH, c->token, TOKEN_BYTES, NULL))
+		return -1;
+	if (c->kind == UVERBS)
+		watch_daemon_of(c);
+	return 0;
 }
 
 static int command(struct context *c, uint32_t op, uint64_t argument, const void *payload, size_t length)
@@ -554,6 +696,8 @@ static int open_device(enum kind kind, dev_t device, int flags)
 		if (flags & O_NONBLOCK)
 			libc.fcntl(fd, F_SETFL, O_NONBLOCK);
 		learn(fd, kind, c, 0, device);
+		if (kind == UVERBS)
+			watch_daemon_of(c);
 	}
 	int error = errno;
 	if (c->control < 0)
@@ -574,9 +718,11 @@ static int ring(struct context *c, uint32_t handle)
 {
 	_Atomic uint64_t *entry = cell(c->qps, handle, false);
 	uint64_t qp = entry ? atomic_load(entry) : 0;
-	uint32_t state = qp >> 32, slot = (uint32_t)qp, word = slot / 32, group = word / 32;
+	uint32_t state = qp >> 56, slot = (uint32_t)qp, word = slot / 32, group = word / 32;
 	if (state < QP_STATE_RTS || state == QP_GONE || slot >= c->slots)
 		return errno = EINVAL, -1;
+	if (atomic_load(&c->has_failed))
+		return errno = EIO, -1;
 	_Atomic uint32_t *words = (void *)c->file;
 	atomic_fetch_or(&words[c->bitmap_at + word], 1u << (slot & 31));
 	atomic_fetch_or(&words[c->summary_at + group], 1u << (word & 31));
@@ -596,6 +742,8 @@ static int arm(struct context *c, uint32_t handle, bool solicited)
 	uint64_t offset = entry ? atomic_load(entry) : 0;
 	if (offset == 0 || offset + 4 > c->file_bytes)
 		return errno = EINVAL, -1;
+	if (atomic_load(&c->has_failed))
+		return errno = EIO, -1;
 	_Atomic uint32_t *word = (void *)(c->file + offset);
 	uint32_t none = 0;
 	if (solicited)

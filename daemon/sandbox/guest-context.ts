@@ -2,7 +2,7 @@
 import { Errno } from '../../rnic/commands.ts';
 import { QpState } from '../../rnic/constants.ts';
 import { DoorbellPage, doorbellBytes } from '../../rnic/queue/doorbell.ts';
-import { Arm } from '../../rnic/queue/layout.ts';
+import { ARM, Arm } from '../../rnic/queue/layout.ts';
 import {
   type Action,
   ActionType,
@@ -18,6 +18,7 @@ import * as Linux from '../../workers/linux/constants.ts';
 import * as Libc from '../../workers/linux/libc.ts';
 import { type Mapping, mapShared, release } from '../../workers/linux/memory-map.ts';
 import { receiveDescriptors } from '../../workers/linux/unix-socket.ts';
+import { pushError } from './last-words.ts';
 
 export interface Answer {
   /** 0, or a negative errno. */
@@ -40,26 +41,35 @@ function wait(fd: number): void {
   Libc.ppoll(poll.address, 1, FOREVER, 0);
 }
 
+interface Qp {
+  readonly state: number;
+  readonly slot: number;
+  readonly qpNum: number;
+  /** For sends, for receives. */
+  readonly cqs: readonly number[];
+}
+
 export class GuestContext {
   readonly isCm: boolean;
+  readonly control: number;
+  hasFailed = false;
   /** What a command names an rdma_cm channel by. */
   number = 0;
   /** Descriptors of the program that need it. */
   uses = 0;
-  readonly #control: number;
   #queueFd = -1;
   #wakeFd = -1;
   #doorbell: DoorbellPage | null = null;
   /** Parts of the queue file, by offset. */
   readonly #mappings = new Map<number, Mapping>();
-  readonly #qps = new Map<number, { readonly state: number; readonly slot: number }>();
+  readonly #qps = new Map<number, Qp>();
   /** Where in the queue file a CQ's ARM word lies. */
   readonly #cqs = new Map<number, number>();
   readonly #counts = new Map<string, number>();
 
   /** Takes the connection over. */
   constructor(control: number, isCm: boolean) {
-    this.#control = control;
+    this.control = control;
     this.isCm = isCm;
   }
 
@@ -67,12 +77,12 @@ export class GuestContext {
   request(op: number, argument: bigint, payload?: Uint8Array): Answer {
     const octets = encodeRequest(op, argument, payload);
     outgoing.bytes.set(octets);
-    const sent = Libc.send(this.#control, outgoing.address, octets.length, Linux.MSG_NOSIGNAL);
+    const sent = Libc.send(this.control, outgoing.address, octets.length, Linux.MSG_NOSIGNAL);
     const fds: number[] = [];
     let reply: Buffer = Buffer.alloc(0);
     while (sent === octets.length && (reply.length < 4 || reply.length < reply.readUInt32LE(0))) {
-      wait(this.#control);
-      const part = receiveDescriptors(this.#control);
+      wait(this.control);
+      const part = receiveDescriptors(this.control);
       if (part?.octets.length === 0) break;
       fds.push(...(part?.fds ?? []));
       reply = Buffer.concat([reply, part?.octets ?? reply.subarray(0, 0)]);
@@ -97,12 +107,14 @@ export class GuestContext {
   }
 
   /** What a reply says about queues. False for actions of another kind. */
-  learn({ type, address, argument }: Action): boolean {
+  learn({ type, address, argument, payload }: Action): boolean {
     const handle = Number(address);
     if (type === ActionType.QP) {
-      const state = Number(argument >> 32n);
+      const state = Number(argument >> 56n);
+      const [slot, qpNum] = [Number(argument & 0xffff_ffffn), Number((argument >> 32n) & 0xff_ffffn)];
+      const cqs = payload.length > 0 ? new Uint32Array(Uint8Array.from(payload).buffer) : this.#qps.get(handle)?.cqs;
       if (state === QP_GONE) this.#qps.delete(handle);
-      else this.#qps.set(handle, { state, slot: Number(argument & 0xffff_ffffn) });
+      else this.#qps.set(handle, { state, slot, qpNum, cqs: [...(cqs ?? [])] });
     } else if (type === ActionType.CQ) {
       if (argument === 0n) this.#cqs.delete(handle);
       else this.#cqs.set(handle, Number(argument));
@@ -114,6 +126,7 @@ export class GuestContext {
   ring(handle: number): number {
     const qp = this.#qps.get(handle);
     if (!qp || qp.state < QpState.RTS) return -Errno.EINVAL;
+    if (this.hasFailed) return -Errno.EIO;
     if (this.#doorbell?.ring(qp.slot)) Libc.write(this.#wakeFd, one.address, 8);
     return 0;
   }
@@ -122,12 +135,20 @@ export class GuestContext {
   arm(handle: number, solicitedOnly: boolean): number {
     const at = this.#cqs.get(handle);
     if (at === undefined) return -Errno.EINVAL;
+    if (this.hasFailed) return -Errno.EIO;
     const page = at - (at % PAGE_BYTES);
     const words = new Int32Array(this.#map(page, PAGE_BYTES).buffer);
     const index = (at - page) >> 2;
     if (solicitedOnly) Atomics.compareExchange(words, index, Arm.NONE, Arm.SOLICITED);
     else Atomics.store(words, index, Arm.NEXT);
     return 0;
+  }
+
+  /** The daemon has ended: who polls finds an error of each QP. */
+  fail(): void {
+    this.hasFailed = true;
+    for (const { qpNum, cqs } of this.#qps.values())
+      for (const cq of new Set(cqs)) pushError(this.#queueFd, this.#cqs.get(cq)! - ARM, qpNum);
   }
 
   /** The program has read an event of this element. */
@@ -147,7 +168,7 @@ export class GuestContext {
   close(): void {
     for (const mapping of this.#mappings.values()) release(mapping);
     this.#mappings.clear();
-    Libc.close(this.#control);
+    Libc.close(this.control);
     if (this.#wakeFd >= 0) Libc.close(this.#wakeFd);
   }
 

@@ -114,19 +114,31 @@ export class Sandbox {
   /** Until no process has the filter any more. */
   run(): void {
     for (;;) {
-      const all = [this.#notifications.fileDescriptor, ...this.#waiting.map(({ fd }) => fd)];
+      const contexts = this.#contextsAlive();
+      // Answers are read where requests are made: what comes of itself is the connection's end.
+      const all = [
+        this.#notifications.fileDescriptor,
+        ...contexts.map(({ control }) => control),
+        ...this.#waiting.map(({ fd }) => fd),
+      ];
       for (const [i, fd] of all.entries()) {
         polls.view.setInt32(POLL_BYTES * i, fd, true);
-        polls.view.setInt32(POLL_BYTES * i + 4, Linux.POLLIN, true);
+        polls.view.setInt32(POLL_BYTES * i + 4, Linux.POLLIN, true); // events, and revents 0
       }
-      polls.view.setUint16(6, 0, true);
       Libc.ppoll(polls.address, all.length, this.#execLooks > 0 ? execPause.address : 0, 0);
+      for (const [i, context] of contexts.entries())
+        if (polls.view.getUint16(POLL_BYTES * (i + 1) + 6, true) !== 0) context.fail();
       const events = polls.view.getUint16(6, true);
       if ((events & Linux.POLLIN) !== 0) this.#next();
       else if (events !== 0) return;
       if (this.#execLooks > 0) this.#lookAfterExec();
       this.#waiting = this.#waiting.filter((waiting) => !waiting.retry());
     }
+  }
+
+  #contextsAlive(): GuestContext[] {
+    const all = [...this.#descriptors.values()].filter(({ kind }) => kind === 'uverbs').map(({ context }) => context);
+    return [...new Set(all)].filter(({ hasFailed }) => !hasFailed);
   }
 
   #next(): void {

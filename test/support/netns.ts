@@ -45,7 +45,9 @@ export async function must(...command: string[]): Promise<string> {
   return output;
 }
 
-const QUIET_MILLIS = 400;
+/** Looks, not the clock: a machine that stands still meanwhile counts for nothing. */
+const LOOK_MILLIS = 50;
+const QUIET_LOOKS = 8;
 
 /** Of all threads of a process: whether none runs, and the clock ticks of processor time that they have used. */
 function activityOf(pid: number): { isAsleep: boolean; ticks: number } {
@@ -103,14 +105,15 @@ export class Background {
 
   /** Until it waits for somebody, as a server does once it listens: asleep, and no processor time used for a while. Returns too when it has ended. */
   async waits(timeoutMillis = 60_000): Promise<void> {
-    let quietSince = Date.now();
+    let quiet = 0;
     let before = -1;
-    for (const deadline = Date.now() + timeoutMillis; Date.now() < deadline; ) {
-      await new Promise((resolve) => setTimeout(resolve, 50));
+    for (let looks = timeoutMillis / LOOK_MILLIS; looks > 0; looks--) {
+      await new Promise((resolve) => setTimeout(resolve, LOOK_MILLIS));
       if (this.child.exitCode !== null || this.child.signalCode !== null) return;
       const { isAsleep, ticks } = activityOf(this.child.pid!);
-      if (!isAsleep || Math.abs(ticks - before) > 1) quietSince = Date.now();
-      else if (Date.now() - quietSince >= QUIET_MILLIS) return;
+      const isQuiet = isAsleep && Math.abs(ticks - before) <= 1;
+      quiet = isQuiet ? quiet + 1 : 0;
+      if (quiet >= QUIET_LOOKS) return;
       if (Math.abs(ticks - before) > 1) before = ticks;
     }
     throw new Error(

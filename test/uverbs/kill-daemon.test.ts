@@ -8,31 +8,35 @@ import { lacks } from '../support/skip.ts';
 import { holdingsOf } from './holdings.ts';
 import { CLI, endsByItself, NOTHING, PINGPONG_PORT, runPair, UrnicHost, untilTrue } from './lab.ts';
 
-const skip = lacks('root', 'gcc', 'ibv_rc_pingpong', 'rping');
+const skip = lacks('root', 'gcc', 'ibv_rc_pingpong', 'ib_write_bw', 'rping');
 const ROUNDS = Number(process.env.DAEMON_KILL_ROUNDS ?? 4);
 const SERVER = '192.0.2.1';
 const KILLED = 'SIGKILL';
 const RTR = 2;
 
-/** They wait for events: one that polls a queue of a daemon that is no more has only memory to look at. */
 const PROGRAMS = [
   ['ibv_rc_pingpong -d rxe0 -g 1 -n 100000000 -e', `ibv_rc_pingpong -d rxe0 -g 1 -n 100000000 -e ${SERVER}`],
   ['rping -s -P', `rping -c -a ${SERVER} -C 100000000`],
   ['ibv_srq_pingpong -d rxe0 -g 1 -n 100000000 -e', `ibv_srq_pingpong -d rxe0 -g 1 -n 100000000 -e ${SERVER}`],
+  ['ibv_rc_pingpong -d rxe0 -g 1 -n 100000000', `ibv_rc_pingpong -d rxe0 -g 1 -n 100000000 ${SERVER}`],
+  ['ib_write_bw -d rxe0 -x 1 -F -D 300', `ib_write_bw -d rxe0 -x 1 -F -D 300 ${SERVER}`],
 ] as const;
-const typescript = (host: UrnicHost): readonly [string, string] => {
-  const command = `${process.execPath} ${CLI} pingpong --device ${host.directory} -g 1 -n 100000000 -e`;
+const typescript = (host: UrnicHost, more: string): readonly [string, string] => {
+  const command = `${process.execPath} ${CLI} pingpong --device ${host.directory} -g 1 -n 100000000${more}`;
   return [command, `${command} ${SERVER}`];
 };
 
-const atWork = async (host: UrnicHost): Promise<boolean> =>
-  [...(await host.resources()).matchAll(/"state":(\d)/g)].filter(([, state]) => Number(state) >= RTR).length >= 2;
+/** All QPs are connected: before that ibv_srq_pingpong reads on and on from a TCP peer that has ended, on any device. */
+const atWork = async (host: UrnicHost): Promise<boolean> => {
+  const states = [...(await host.resources()).matchAll(/"state":(\d)/g)].map(([, state]) => Number(state));
+  return states.length >= 2 && states.every((state) => state >= RTR);
+};
 
 t.test('daemons that are killed', { skip, timeout: 7_200_000 }, async (t) => {
   await exclusive(t, 'machine');
   const [here] = await twoHosts(t);
   const host = await UrnicHost.start(t, here);
-  const programs = [...PROGRAMS, typescript(host)];
+  const programs = [...PROGRAMS, typescript(host, ' -e'), typescript(host, '')];
   const start = async (
     [server, client]: readonly [string, string],
     delay: (server: Background) => Promise<unknown>,

@@ -7,7 +7,7 @@ import { exclusive } from '../support/exclusive.ts';
 import { type Ran, type Teardown, twoHosts } from '../support/netns.ts';
 import { ROOT } from '../support/root.ts';
 import { lacks } from '../support/skip.ts';
-import { CLI, UrnicHost } from './lab.ts';
+import { CLI, endsByItself, PINGPONG_PORT, UrnicHost, untilTrue } from './lab.ts';
 
 const ADDRESS = '192.0.2.1';
 const isFit = process.arch === 'x64' || 'system calls are answered on x86-64 only';
@@ -84,6 +84,15 @@ t.test('stock programs run by seccomp alone', { skip, timeout: 600_000 }, async 
   t.equal(pinged.code, 0, pinged.output);
   t.match(pinged.output, /ping data: rdma-ping-4/);
   t.equal(await untilEmpty(host), EMPTY);
+
+  const polls = 'ibv_rc_pingpong -d rxe0 -g 1 -n 100000000';
+  const server = host.namespace.spawn(t, command(host, 'seccomp', ...polls.split(' ')));
+  await untilTrue(() => host.listens(PINGPONG_PORT));
+  const client = host.namespace.spawn(t, command(host, 'seccomp', ...polls.split(' '), ADDRESS));
+  await untilTrue(async () => ((await host.resources()).match(/"state":3/g) ?? []).length === 2);
+  await host.daemon.stop('SIGKILL');
+  t.strictSame(await Promise.all([server, client].map(endsByItself)), [true, true], 'both hear of the daemon’s end');
+  t.match(server.output + client.output, /Failed status fatal error/);
 });
 
 t.test('a program, or its supervisor, that is killed leaves nothing', { skip, timeout: 300_000 }, async (t) => {

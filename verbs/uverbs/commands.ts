@@ -145,8 +145,7 @@ async function createCq({ context, input, reply, isExtended, respond }: Call): P
   if (isExtended && input.u32(24) !== 0) throw new CommandError(Errno.EOPNOTSUPP, 'no CQ has these flags');
   const command = { op: 'createCq', cqe, cookie: userHandle, ...(channel >= 0 && { channel }) } as const;
   const answer = granted(await context.link.call(command));
-  const place = { offset: answer.queue.mapOffset, slots: answer.cqe + 1 };
-  context.cqs.set(answer.cq, { userHandle, place, channel: channel >= 0 ? channel : null });
+  context.cqs.set(answer.cq, { userHandle, channel: channel >= 0 ? channel : null });
   const base = isExtended ? 16 : 8;
   const out = new Output(base + Layouts.MMINFO_BYTES).u32(0, answer.cq).u32(4, answer.cqe);
   if (isExtended) out.u32(12, base);
@@ -158,8 +157,6 @@ async function createCq({ context, input, reply, isExtended, respond }: Call): P
 async function resizeCq({ context, input, reply, respond }: Call): Promise<void> {
   const cq = input.u32(8);
   const { cqe, queue } = granted(await context.link.call({ op: 'resizeCq', cq, cqe: input.u32(12) }));
-  const record = context.cqs.get(cq);
-  if (record) record.place = { offset: queue.mapOffset, slots: cqe + 1 };
   const out = new Output(8 + Layouts.MMINFO_BYTES).u32(0, cqe);
   Layouts.writeMminfo(out, 8, queue);
   respond(out);
@@ -198,16 +195,16 @@ async function createQp({ context, input, reply, isExtended, respond }: Call): P
       cookie: userHandle,
     }),
   );
-  const cqs = [input.u32(at + 12), input.u32(at + 16)];
-  context.qps.set(answer.qp, { userHandle, slot: answer.slot, qpNum: answer.qpNum, cqs });
+  const { qp, slot, qpNum } = answer;
+  context.qps.set(qp, { userHandle, slot, qpNum });
   const base = isExtended ? EX_QP_BASE_BYTES : QP_BASE_BYTES;
-  const out = new Output(base + 2 * Layouts.MMINFO_BYTES).u32(0, answer.qp).u32(4, answer.qpNum);
+  const out = new Output(base + 2 * Layouts.MMINFO_BYTES).u32(0, qp).u32(4, qpNum);
   Layouts.writeCap(out, 8, answer.cap);
   if (isExtended) out.u32(36, base);
   Layouts.writeMminfo(out, base, answer.rq);
   Layouts.writeMminfo(out, base + Layouts.MMINFO_BYTES, answer.sq);
   respond(out);
-  reply.qp(answer.qp, answer.slot, QpState.RESET);
+  reply.qp(qp, QpState.RESET, slot, qpNum, [input.u32(at + 12), input.u32(at + 16)]);
 }
 
 async function queryQp({ context, input, respond }: Call): Promise<void> {
@@ -222,8 +219,8 @@ async function modifyQp({ context, input, reply }: Call): Promise<void> {
   const { underlay } = context;
   const attributes = { ...others, ...(av && { av: { ...av, ...(underlay && { underlay }) } }) };
   const { state } = granted(await context.link.call({ op: 'modifyQp', qp, mask, attributes }));
-  const { slot } = context.qps.get(qp)!;
-  reply.qp(qp, slot, state);
+  const { slot, qpNum } = context.qps.get(qp)!;
+  reply.qp(qp, state, slot, qpNum);
 }
 
 async function destroyQp({ context, input, reply, response }: Call): Promise<void> {
@@ -231,7 +228,7 @@ async function destroyQp({ context, input, reply, response }: Call): Promise<voi
   granted(await context.link.call({ op: 'destroyQp', qp }));
   const { userHandle } = context.qps.get(qp)!;
   context.qps.delete(qp);
-  reply.qp(qp, 0, QP_GONE);
+  reply.qp(qp, QP_GONE, 0, 0);
   reply.purge(CHANNEL_ASYNC, userHandle);
   reply.asyncCount(response, userHandle);
 }

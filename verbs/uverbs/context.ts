@@ -12,7 +12,6 @@ import { ASYNC_CHANNEL } from '../../workers/hosted/program.ts';
 import { Arena } from '../../workers/linux/arena.ts';
 import * as Libc from '../../workers/linux/libc.ts';
 import { openPipe } from '../../workers/linux/unix-socket.ts';
-import { type CqPlace, pushError } from './last-words.ts';
 import { CHANNEL_ASYNC, EventPipe, type Reply, TOKEN_BYTES } from './protocol.ts';
 
 /** Completion events of 8 octets: 131,072 unread ones of a channel. */
@@ -23,7 +22,6 @@ const event = new Arena(ASYNC_BYTES);
 
 export interface CqRecord {
   readonly userHandle: bigint;
-  place: CqPlace;
   /** Handle of its completion channel; null without one. */
   readonly channel: number | null;
 }
@@ -32,7 +30,6 @@ export interface QpRecord {
   readonly userHandle: bigint;
   readonly slot: number;
   readonly qpNum: number;
-  readonly cqs: readonly number[];
 }
 
 export class UverbsContext {
@@ -45,8 +42,6 @@ export class UverbsContext {
   readonly srqs = new Map<number, bigint>();
   /** Channels whose descriptor is closed while CQs still use them. */
   readonly #closing = new Set<number>();
-  /** Our own, for the last words (see `fail`). */
-  readonly #queueFd: number;
   #asyncPipe = -1;
   #isClosed = false;
   /** Connections by process. */
@@ -56,10 +51,9 @@ export class UverbsContext {
   readonly underlay: Underlay | undefined;
 
   /** @param onEvent hears of the link's end, and of what the connection manager says. */
-  constructor(link: ProgramLink, queueFd: number, underlay: Underlay | undefined, onEvent: (event: LinkEvent) => void) {
+  constructor(link: ProgramLink, underlay: Underlay | undefined, onEvent: (event: LinkEvent) => void) {
     this.link = link;
     this.underlay = underlay;
-    this.#queueFd = queueFd;
     link.onEvent = onEvent;
   }
 
@@ -119,9 +113,8 @@ export class UverbsContext {
     if (channel !== null && this.#closing.has(channel)) await this.closeChannel(channel);
   }
 
-  /** The worker has died: who polls finds an error in every CQ, who waits for asynchronous events hears DEVICE_FATAL. Of the rest closed pipes tell. */
+  /** The worker has died: who waits for asynchronous events hears DEVICE_FATAL. Of the rest the end of the connection tells (native/urnic-shim.c, `fail`), and closed pipes. */
   fail(): void {
-    for (const { qpNum, cqs } of this.qps.values()) for (const cq of new Set(cqs)) this.#pushError(cq, qpNum);
     if (this.#asyncPipe < 0) return;
     event.view.setUint32(8, AsyncEvent.DEVICE_FATAL, true);
     Libc.write(this.#asyncPipe, event.address, ASYNC_BYTES);
@@ -130,18 +123,8 @@ export class UverbsContext {
   async close(): Promise<void> {
     if (this.#isClosed) return;
     this.#isClosed = true;
-    Libc.close(this.#queueFd);
     if (this.#asyncPipe >= 0) Libc.close(this.#asyncPipe);
     await this.link.close();
-  }
-
-  #pushError(cq: number, qpNum: number): void {
-    const place = this.cqs.get(cq)?.place;
-    try {
-      if (place) pushError(this.#queueFd, place, qpNum);
-    } catch {
-      // No memory for a page that nobody has touched yet.
-    }
   }
 
   #openPipe(reply: Reply, address: bigint, kind: number, channel: number, shown: number): void {

@@ -86,8 +86,10 @@ export class Reply {
     this.#add(ActionType.PURGE, BigInt(channel), element);
   }
 
-  qp(handle: number, slot: number, state: number): void {
-    this.#add(ActionType.QP, BigInt(handle), (BigInt(state) << 32n) | BigInt(slot));
+  /** @param cqs of a new one: for sends, for receives. */
+  qp(handle: number, state: number, slot: number, qpNum: number, cqs: readonly number[] = []): void {
+    const argument = (BigInt(state) << 56n) | (BigInt(qpNum) << 32n) | BigInt(slot);
+    this.#add(ActionType.QP, BigInt(handle), argument, new Uint8Array(Uint32Array.from(cqs).buffer));
   }
 
   cq(handle: number, armOffset: number): void {

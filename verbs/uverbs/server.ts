@@ -105,8 +105,9 @@ export class UverbsServer {
   async stop(): Promise<void> {
     clearInterval(this.#timer);
     if (this.#server.listening) this.#server.close();
-    for (const connection of this.#connections) connection.destroy();
+    // Nothing writes the programs' queues any more when they hear of it: they put errors there themselves.
     await Promise.all([...this.#contexts.values()].map((context) => context.close()));
+    for (const connection of this.#connections) connection.destroy();
     await (await this.#cm?.catch(() => null))?.close();
     rmSync(this.#options.directory, { recursive: true, force: true });
   }
@@ -227,7 +228,7 @@ export class UverbsServer {
     const program = { queueFd: duplicate(queueFd), wakeFd: duplicate(wakeFd), queueBytes: QUEUE_FILE_BYTES };
     const link = await connectProgram(endpoint, program);
     const underlay = underlayOf(connection.credentials.pid);
-    const context = new UverbsContext(link, duplicate(queueFd), underlay, (event) => {
+    const context = new UverbsContext(link, underlay, (event) => {
       if (event.kind !== 'fatal') return push?.(event);
       context.fail();
       connection.destroy();

@@ -10,8 +10,9 @@ export const SUPER_FRAME_SEGMENTS = 64;
 /** Room before a frame for what its port puts there: a virtio header. */
 export const FRAME_HEADROOM = 16;
 
-export class TransmitBurst {
-  /** A SharedArrayBuffer, so that native code sees it at one address for ever. */
+/** Frames in an arena, one behind the other. */
+class Burst {
+  /** Over a SharedArrayBuffer, so that native code sees it at one address for ever. */
   readonly bytes: Uint8Array;
   readonly view: DataView;
   /** Octet at which frame i begins, and its octets, headers and ICRC included. */
@@ -19,11 +20,23 @@ export class TransmitBurst {
   readonly frameBytes: Int32Array;
   /** 0 for a single frame. Otherwise octets of one segment: of what follows the shared headers (HEADER_ONCE), or of a whole segment (HEADER_EACH). */
   readonly segmentBytes: Int32Array;
+  count = 0;
+
+  constructor(arenaBytes: number, frames: number) {
+    const memory = new SharedArrayBuffer(arenaBytes);
+    this.bytes = new Uint8Array(memory);
+    this.view = new DataView(memory);
+    this.at = new Int32Array(frames);
+    this.frameBytes = new Int32Array(frames);
+    this.segmentBytes = new Int32Array(frames);
+  }
+}
+
+export class TransmitBurst extends Burst {
   /** HEADER_ONCE: octets of the shared headers. */
   readonly headerBytes: Int32Array;
   /** `Path.destination` of frame i. */
   readonly destination: Int32Array;
-  count = 0;
   /** First free octet of the arena. */
   end = 0;
   /** First frame that the port has not taken yet. */
@@ -34,13 +47,8 @@ export class TransmitBurst {
   readonly headroom: number;
 
   constructor(arenaBytes = BURST_BYTES, frames = BURST_FRAMES, headroom = 0) {
+    super(arenaBytes, frames);
     this.headroom = headroom;
-    const memory = new SharedArrayBuffer(arenaBytes);
-    this.bytes = new Uint8Array(memory);
-    this.view = new DataView(memory);
-    this.at = new Int32Array(frames);
-    this.frameBytes = new Int32Array(frames);
-    this.segmentBytes = new Int32Array(frames);
     this.headerBytes = new Int32Array(frames);
     this.destination = new Int32Array(frames);
   }
@@ -53,23 +61,13 @@ export class TransmitBurst {
   }
 }
 
-/** What a port read in one go. Same layout; `source` names the outer sender (a VTEP index) where there is one. */
-export class ReceiveBurst {
-  readonly bytes: Uint8Array;
-  readonly view: DataView;
-  readonly at: Int32Array;
-  readonly frameBytes: Int32Array;
-  readonly segmentBytes: Int32Array;
+/** What a port read in one go. */
+export class ReceiveBurst extends Burst {
+  /** The outer sender of frame i (a VTEP index) where there is one. */
   readonly source: Int32Array;
-  count = 0;
 
   constructor(arenaBytes = BURST_BYTES, frames = BURST_FRAMES) {
-    const memory = new SharedArrayBuffer(arenaBytes);
-    this.bytes = new Uint8Array(memory);
-    this.view = new DataView(memory);
-    this.at = new Int32Array(frames);
-    this.frameBytes = new Int32Array(frames);
-    this.segmentBytes = new Int32Array(frames);
+    super(arenaBytes, frames);
     this.source = new Int32Array(frames);
   }
 }

@@ -24,3 +24,19 @@ export interface ReceivedPacket {
   /** True when the packet never left this host's memory and carries no ICRC. */
   icrcElided: boolean;
 }
+
+/** One that holds nothing yet, over an arena: its reader fills it again and again. */
+export const newReceivedPacket = (bytes: Uint8Array, view: DataView): ReceivedPacket => ({
+  bytes,
+  view,
+  ethernetAt: -1,
+  ipAt: 0,
+  udpAt: 0,
+  bthAt: 0,
+  end: 0,
+  isIpv6: false,
+  ipId: 0,
+  port: 0,
+  source: 0,
+  icrcElided: false,
+});

@@ -5,7 +5,7 @@
 import { registerArena } from '../wire/arena.ts';
 import { copy } from '../wire/copy.ts';
 import { BYTES as UDP_BYTES } from '../wire/udp.ts';
-import type { ReceivedPacket } from './packet.ts';
+import { newReceivedPacket, type ReceivedPacket } from './packet.ts';
 
 /** Room for a packet from its IP header to its ICRC: 40 + 8 + 12 + 32 + 4096 + 4, rounded up. */
 const SLOT_BYTES = 4224;
@@ -76,20 +76,7 @@ function emptySlab(): ReceivedPacket {
   const memory = new SharedArrayBuffer(SLAB_SLOTS * SLOT_BYTES);
   const bytes = new Uint8Array(memory);
   registerArena(bytes);
-  return {
-    bytes,
-    view: new DataView(memory),
-    ethernetAt: -1,
-    ipAt: 0,
-    udpAt: 0,
-    bthAt: 0,
-    end: 0,
-    isIpv6: false,
-    ipId: 0,
-    port: 0,
-    source: 0,
-    icrcElided: false,
-  };
+  return newReceivedPacket(bytes, new DataView(memory));
 }
 
 function grown(array: Int32Array, length: number): Int32Array {

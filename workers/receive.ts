@@ -1,7 +1,7 @@
 /** Finds the RoCEv2 packets in a burst of frames and hands them to an engine, one reused object at a time; ARP and neighbour discovery go to the neighbour table. */
 import type { ReceiveBurst, TransmitBurst } from '../rnic/burst.ts';
 import { Counter, type Counters } from '../rnic/counters.ts';
-import type { ReceivedPacket } from '../rnic/packet.ts';
+import { newReceivedPacket, type ReceivedPacket } from '../rnic/packet.ts';
 import * as Bth from '../wire/bth.ts';
 import * as Ethernet from '../wire/ethernet.ts';
 import * as Icrc from '../wire/icrc.ts';
@@ -48,22 +48,7 @@ export class Receiver {
     this.#sink = sink;
     this.#neighbours = neighbours;
     this.#overlay = overlay;
-    this.#packet = {
-      bytes: first.bytes,
-      view: first.view,
-      ethernetAt: -1,
-      ipAt: 0,
-      udpAt: 0,
-      bthAt: 0,
-      end: 0,
-      isIpv6: false,
-      ipId: 0,
-      port: 0,
-      source: 0,
-      icrcElided: false,
-      connectedOnly,
-      frame: 0,
-    };
+    this.#packet = { ...newReceivedPacket(first.bytes, first.view), connectedOnly, frame: 0 };
   }
 
   /** @param portIndex of `port` among the vRNIC's. @param icrcElided true for a port whose frames never left this host's memory. */

@@ -29,7 +29,7 @@ import type { PacketWriter } from '../packet-writer.ts';
 import { full, invalid, isWhole, noSuch, refuse } from '../refusal.ts';
 import * as Active from './active-side.ts';
 import { gidIndexOf, sourceIndexFor } from './addresses.ts';
-import { CmCore, type CmSurroundings } from './cm-core.ts';
+import { CmCore, type CmSurroundings, NO_PARAMETERS } from './cm-core.ts';
 import { type CmId, CmState } from './cm-id.ts';
 import { type CmCommand, type CmEvent, CmEventType, PortSpace } from './commands.ts';
 import * as Letters from './letters.ts';
@@ -303,19 +303,9 @@ const joinMulticast: Handler<'cmJoinMulticast'> = (core, context, { id: handle, 
   if (own < 0) return refuse(Errno.EADDRNOTAVAIL, 'this vRNIC has no address of that kind', 'group');
   const join = core.newJoin(id);
   const av = { dgid: group, sgidIndex: own, hopLimit: 1, trafficClass: id.tos, flowLabel: 0, portNum: 1 };
-  const parameters = { ...NO_PRIVATE, qpNum: MULTICAST_QPN, qKey: id.qKey };
+  const parameters = { ...NO_PARAMETERS, qpNum: MULTICAST_QPN, qKey: id.qKey };
   core.raise(id, CmEventType.MULTICAST_JOIN, { cookie, multicast: join.handle, parameters, av });
   return { ok: true, multicast: join.handle };
-};
-
-const NO_PRIVATE = {
-  privateData: new Uint8Array(0),
-  srq: false,
-  responderResources: 0,
-  initiatorDepth: 0,
-  flowControl: false,
-  retryCount: 0,
-  rnrRetryCount: 0,
 };
 
 function setOption(_core: CmCore, id: CmId, { option, value }: Of<'cmSetOption'>): Ok | Refusal {

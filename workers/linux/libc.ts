@@ -55,27 +55,10 @@ export const munmap = bind('munmap', 'int', 'uint64_t', 'uint64_t');
 export const ftruncate = bind('ftruncate', 'int', 'int', 'int64_t');
 /** (name in a zero-terminated arena, flags) */
 export const memfdCreate = bind('memfd_create', 'int', 'uint64_t', 'uint32_t');
+const VM_TYPES = ['int', ...Array<string>(5).fill('uint64_t')];
 /** (pid, iovec *, count, iovec * in that process, count, 0) */
-export const processVmReadv = bind(
-  'process_vm_readv',
-  'int64_t',
-  'int',
-  'uint64_t',
-  'uint64_t',
-  'uint64_t',
-  'uint64_t',
-  'uint64_t',
-);
-export const processVmWritev = bind(
-  'process_vm_writev',
-  'int64_t',
-  'int',
-  'uint64_t',
-  'uint64_t',
-  'uint64_t',
-  'uint64_t',
-  'uint64_t',
-);
+export const processVmReadv = bind('process_vm_readv', 'int64_t', ...VM_TYPES);
+export const processVmWritev = bind('process_vm_writev', 'int64_t', ...VM_TYPES);
 /** (pid, 0) through syscall(2): the C library's own function is younger than some that we run with. */
 export const syscall2 = bind('syscall', 'int64_t', 'int64_t', 'int64_t', 'int64_t');
 /** (number, six arguments) */

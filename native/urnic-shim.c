@@ -796,21 +796,28 @@ static void wait_if_closed(int fd, const struct context *c)
 		pause();
 }
 
-/* One octet waits in the pipe for each event that may be fetched: so poll, epoll and O_NONBLOCK work as they are. */
+/*
+ * One octet waits in the pipe for each event that may be fetched: so poll, epoll and O_NONBLOCK work as they are. While a thread waits here the channel stays open, whoever
+ * closes its descriptor, as it is with a kernel: the daemon goes on, and the event still comes.
+ */
 static int get_cm_event(int fd, struct context *c, const void *buffer, size_t length)
 {
+	int failed, error;
+	atomic_fetch_add(&c->uses, 1);
 	for (;;) {
 		char token;
 		ssize_t got = libc.read(fd, &token, 1);
 		if (got == 0)
-			wait_if_closed(fd, c);
-		if (got != 1)
-			return errno = got == 0 ? EIO : errno, -1;
-		if (command(c, OP_WRITE, 0, buffer, length) == 0)
-			return 0;
-		if (errno != EAGAIN) /* the event went with its id: wait for the next */
-			return -1;
+			errno = EIO; /* the daemon has gone */
+		failed = got == 1 ? command(c, OP_WRITE, 0, buffer, length) : -1;
+		if (!failed || got != 1 || errno != EAGAIN)
+			break;
+		wait_if_closed(fd, c); /* the event went with its id: the next one */
 	}
+	error = errno;
+	release(c);
+	errno = error;
+	return failed;
 }
 
 static int write_cm(int fd, struct context *c, const void *buffer, size_t length)

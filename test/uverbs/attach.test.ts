@@ -1,14 +1,17 @@
 /** TypeScript programs on a daemon's vRNIC, beside unmodified ones: they share it, talk through it, and are held to the same limits. */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { mkdtempSync, rmSync } from 'node:fs';
 import { connect } from 'node:net';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t from 'tap';
 import { AsyncEvent, getDeviceList, openDevice, QpType, WcStatus, WrOpcode } from '../../verbs/index.ts';
 import { CALLS_MAX } from '../../verbs/uverbs/link-session.ts';
 import { encodeRequest, RequestOp, Role } from '../../verbs/uverbs/protocol.ts';
 import { exclusive } from '../support/exclusive.ts';
-import { type Teardown, twoHosts } from '../support/netns.ts';
+import { must, type Teardown, twoHosts } from '../support/netns.ts';
+import { ROOT } from '../support/root.ts';
 import { lacks } from '../support/skip.ts';
 import { CLI, runPair, UrnicHost } from './lab.ts';
 
@@ -79,6 +82,21 @@ t.test('both at once on one vRNIC, each with a peer of its own', { skip, timeout
   ]);
   for (const [served, asked] of pairs) t.strictSame([served.code, asked.code], [0, 0], served.output + asked.output);
 });
+
+t.test(
+  'a thread that waits for an rdma_cm event gets it, though another closes the channel',
+  { skip, timeout: 300_000 },
+  async (t) => {
+    const [host] = await hosts(t);
+    const folder = mkdtempSync(join(tmpdir(), 'urnic-closed-'));
+    t.teardown(() => rmSync(folder, { recursive: true, force: true }));
+    const program = join(folder, 'closed-channel');
+    const source = join(ROOT, 'test/uverbs/closed-channel.c');
+    await must('gcc', '-O1', '-o', program, source, '-lrdmacm', '-lpthread');
+    const { code, output } = await host.run([program, SERVER], { timeoutMillis: 200_000 });
+    t.equal(code, 0, output);
+  },
+);
 
 t.test('by address: rping and urnic rping, either side', { skip, timeout: 900_000 }, async (t) => {
   const [a, b] = await hosts(t);

@@ -1,10 +1,9 @@
-/** A host of the bench as the command sees it: a process in a network namespace of its own, and the peers' programs that run in there. */
-import { type ChildProcess, type ChildProcessByStdio, execFileSync, spawn } from 'node:child_process';
+/** A host of the bench as the command sees it, and the peers' programs that run in there. */
+import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { createInterface } from 'node:readline';
-import type { Readable, Writable } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
+import { RemoteHost } from '../daemon/remote-host.ts';
 import type { Setting } from './lines.ts';
 import type { SideAddress, Step } from './side.ts';
 
@@ -12,32 +11,13 @@ const SIDE = fileURLToPath(new URL('./side.js', import.meta.url));
 const COUNT_GC = new URL('./count-gc.js', import.meta.url).href;
 const LISTEN_MILLIS = 400;
 
-export class Host {
+export class Host extends RemoteHost<Step> {
   readonly address: string;
-  pid = 0;
-  readonly #child: ChildProcessByStdio<Writable, Readable, null>;
-  readonly #lines: AsyncIterator<string>;
 
   /** @param nodeFlags for profiles: `--cpu-prof` … */
   constructor(address: string, nodeFlags: readonly string[]) {
+    super(address, ['--import', COUNT_GC, ...nodeFlags, SIDE]);
     this.address = address;
-    const argv = ['-n', process.execPath, '--import', COUNT_GC, ...nodeFlags, SIDE];
-    this.#child = spawn('unshare', argv, { stdio: ['pipe', 'pipe', 'inherit'] });
-    this.#lines = createInterface({ input: this.#child.stdout })[Symbol.asyncIterator]();
-  }
-
-  /** Waits for its namespace and moves an end of the wire there, as eth0. */
-  async plug(device: string): Promise<void> {
-    const { ready } = await this.#answer<{ ready: number }>();
-    this.pid = ready;
-    execFileSync('ip', ['link', 'set', device, 'netns', String(ready), 'name', 'eth0']);
-  }
-
-  async do<T = void>(step: Step): Promise<T> {
-    this.#child.stdin.write(`${JSON.stringify(step)}\n`);
-    const answer = await this.#answer<{ value: T; error?: string }>();
-    if (answer.error !== undefined) throw new Error(`${this.address}: ${step.do}: ${answer.error}`);
-    return answer.value;
   }
 
   /** The output of a program in this host's network. Throws when it fails or is not installed. */
@@ -58,15 +38,9 @@ export class Host {
     }
   }
 
-  async end(): Promise<void> {
-    this.#child.stdin.end();
-    await ended(this.#child, false);
-  }
-
-  async #answer<T>(): Promise<T> {
-    const { value, done } = await this.#lines.next();
-    if (done) throw new Error(`${this.address} ended`);
-    return JSON.parse(value) as T;
+  override async end(): Promise<void> {
+    super.end();
+    await ended(this.child, false);
   }
 }
 

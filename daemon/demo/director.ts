@@ -1,8 +1,8 @@
 /** The demo: two hosts in two network namespaces, joined by one wire, and RDMA between them. Leaves nothing behind: namespaces and wire end with the processes. */
 import { execFileSync, spawnSync } from 'node:child_process';
 import { WrOpcode } from '../../verbs/index.ts';
-import type { HostAddress } from './host.ts';
-import { RemoteHost } from './remote-host.ts';
+import { RemoteHost } from '../remote-host.ts';
+import type { DemoHost, HostAddress, Step } from './host.ts';
 import { showTenants } from './tenants.ts';
 
 const MTU = 9000;
@@ -33,7 +33,8 @@ export async function directDemo(cli: string, isJson: boolean): Promise<void> {
     if (!isJson) console.log(`  ${what.padEnd(46)} ${result}`);
   };
   execFileSync('ip', ['link', 'add', 'wire-a', 'type', 'veth', 'peer', 'name', 'wire-b']);
-  const hosts = [new RemoteHost('host A', cli), new RemoteHost('host B', cli)] as const;
+  const argv = [cli, 'demo', '--host'];
+  const hosts = [new RemoteHost<Step>('host A', argv), new RemoteHost<Step>('host B', argv)] as const;
   const [a, b] = hosts;
   try {
     await a.plug('wire-a');
@@ -58,9 +59,9 @@ export async function directDemo(cli: string, isJson: boolean): Promise<void> {
   else console.log('\nAll octets compared. Next: urnic pingpong --help, docs/verbs/, examples/.');
 }
 
-async function verify(a: RemoteHost, b: RemoteHost, tell: (what: string, result: string) => void): Promise<void> {
+async function verify(a: DemoHost, b: DemoHost, tell: (what: string, result: string) => void): Promise<void> {
   const bytes = MESSAGE_BYTES;
-  const expect = async (host: RemoteHost, value: number): Promise<void> => {
+  const expect = async (host: DemoHost, value: number): Promise<void> => {
     const at = await host.do<number>({ do: 'differs', value, bytes });
     if (at !== -1) throw new Error(`${host.name}: octet ${at} is not what was sent`);
   };
@@ -84,7 +85,7 @@ async function verify(a: RemoteHost, b: RemoteHost, tell: (what: string, result:
   tell('FETCH_ADD 42, then CMP_SWAP 42 → 7', 'verified (0, then 42)');
 }
 
-async function measure(a: RemoteHost, tell: (what: string, result: string) => void): Promise<void> {
+async function measure(a: DemoHost, tell: (what: string, result: string) => void): Promise<void> {
   for (const [name, opcode] of [
     ['WRITE', WrOpcode.RDMA_WRITE],
     ['READ', WrOpcode.RDMA_READ],

@@ -14,6 +14,7 @@ import {
   WorkCompletion,
   WrOpcode,
 } from '../../verbs/index.ts';
+import type { RemoteHost } from '../remote-host.ts';
 import { TenantHost } from './tenant-host.ts';
 
 export interface HostAddress {
@@ -57,6 +58,9 @@ export interface Step {
   /** Of a vRNIC, or of a tenant that has one of its name. */
   readonly name?: string;
 }
+
+/** A host as the demo's director sees it. */
+export type DemoHost = RemoteHost<Step>;
 
 const MEMORY_BYTES = 4 << 20;
 const PSN = 0xff_fff0;

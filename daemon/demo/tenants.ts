@@ -1,6 +1,5 @@
 /** The demo's second half: three tenants with the same addresses on the same two hosts, one for each underlay; a rule that cuts, a limit that holds. */
-import type { HostAddress } from './host.ts';
-import type { RemoteHost } from './remote-host.ts';
+import type { DemoHost, HostAddress } from './host.ts';
 
 type Tell = (what: string, result: string) => void;
 
@@ -33,11 +32,11 @@ const AT_B = [vrnic('blue', 'blue', INSIDE[1]!), vrnic('red', 'red', INSIDE[1]!)
 
 /** One end of a connection: a vRNIC on a host of the demo. */
 interface End {
-  readonly host: RemoteHost;
+  readonly host: DemoHost;
   readonly vrnic: string;
 }
 
-export async function showTenants(a: RemoteHost, b: RemoteHost, tell: Tell): Promise<void> {
+export async function showTenants(a: DemoHost, b: DemoHost, tell: Tell): Promise<void> {
   await Promise.all([
     a.do({ do: 'serveTenants', configuration: TENANTS + AT_A.join('') }),
     b.do({ do: 'serveTenants', configuration: TENANTS + AT_B.join('') }),

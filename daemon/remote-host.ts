@@ -1,22 +1,20 @@
-/** A host of the demo as its director sees it: a process in its own network namespace, told what to do by JSON lines. */
+/** A host as its director sees it: a process in a network namespace of its own, told what to do by JSON lines. For the demo and for the bench. */
 import { type ChildProcessByStdio, execFileSync, spawn } from 'node:child_process';
 import { createInterface } from 'node:readline';
 import type { Readable, Writable } from 'node:stream';
-import type { Step } from './host.ts';
 
-export class RemoteHost {
+export class RemoteHost<Step extends { readonly do: string }> {
   /** Process id, known once plugged: its network namespace goes by it. */
   pid = 0;
   readonly name: string;
-  readonly #child: ChildProcessByStdio<Writable, Readable, null>;
+  protected readonly child: ChildProcessByStdio<Writable, Readable, null>;
   readonly #lines: AsyncIterator<string>;
 
-  constructor(name: string, cli: string) {
+  /** @param argv of the Node.js program that it runs. */
+  constructor(name: string, argv: readonly string[]) {
     this.name = name;
-    this.#child = spawn('unshare', ['-n', process.execPath, cli, 'demo', '--host'], {
-      stdio: ['pipe', 'pipe', 'inherit'],
-    });
-    this.#lines = createInterface({ input: this.#child.stdout })[Symbol.asyncIterator]();
+    this.child = spawn('unshare', ['-n', process.execPath, ...argv], { stdio: ['pipe', 'pipe', 'inherit'] });
+    this.#lines = createInterface({ input: this.child.stdout })[Symbol.asyncIterator]();
   }
 
   /** Waits for its namespace and moves an end of the wire there, as eth0. */
@@ -27,18 +25,18 @@ export class RemoteHost {
   }
 
   async do<T = void>(step: Step): Promise<T> {
-    this.#child.stdin.write(`${JSON.stringify(step)}\n`);
+    this.child.stdin.write(`${JSON.stringify(step)}\n`);
     const answer = await this.#answer<{ value: T; error?: string }>();
     if (answer.error !== undefined) throw new Error(`${this.name}: ${step.do}: ${answer.error}`);
     return answer.value;
   }
 
   end(): void {
-    this.#child.stdin.end();
+    this.child.stdin.end();
   }
 
   kill(): void {
-    this.#child.kill('SIGKILL');
+    this.child.kill('SIGKILL');
   }
 
   async #answer<T>(): Promise<T> {

@@ -7,6 +7,7 @@ import { Recovery } from './recovery.ts';
 import { Repair } from './repair.ts';
 import { PACKET_COST_BYTES, SendWindow } from './send-window.ts';
 import { type SendWork, WorkKind } from './send-work.ts';
+import type { Timer } from './timers.ts';
 
 /** Within a long message every so many packets ask for an acknowledgement: rxe does at 65. */
 const ACK_REQUEST_PACKETS = 16;
@@ -18,17 +19,38 @@ const READ_REQUEST_BYTES = 131_072;
 const LOSSY_READ_PACKETS = 16;
 const READ_UNDER_WAY_BYTES = 262_144;
 
-export class ActiveSends {
+/** Whose sends they are. */
+export interface TimeoutHandler {
+  handleTimeout(now: Micros): void;
+}
+
+export class ActiveSends implements Timer {
+  deadline: Micros = Number.POSITIVE_INFINITY;
+  slot = -1;
+  /** R-109: nothing is sent until the timer ends the wait. */
+  isWaitingRnr = false;
+  /** The next packet waits for a rate limit. */
+  isHeld = false;
   readonly window: SendWindow;
   readonly recovery = new Recovery();
   readonly congestion = new CongestionWindow();
   readonly repair = new Repair();
   readonly awaited = new AwaitedResponses();
   readonly #mtu: number;
+  readonly #owner: TimeoutHandler;
 
-  constructor(psn: Psn, mtu: number) {
+  constructor(owner: TimeoutHandler, psn: Psn, mtu: number) {
+    this.#owner = owner;
     this.window = new SendWindow(psn, mtu);
     this.#mtu = mtu;
+  }
+
+  get isArmed(): boolean {
+    return this.deadline !== Number.POSITIVE_INFINITY;
+  }
+
+  handleTimeout(now: Micros): void {
+    this.#owner.handleTimeout(now);
   }
 
   /** Octets between `una` and the cursor that have not come. */

@@ -8,6 +8,7 @@ import type { RegionEntry } from './memory/regions.ts';
 import type { AddressVector, Path } from './path.ts';
 import type { QueuePair } from './qp.ts';
 import type { DoorbellPage } from './queue/doorbell.ts';
+import { RecentMap } from './recent-map.ts';
 import type { SharedReceiveQueue } from './shared-receive-queue.ts';
 
 export interface ProtectionDomain extends Pd {
@@ -49,6 +50,7 @@ export class Context {
   readonly addressHandles = new Handles<AddressHandle>();
   /** Of the QP that was created last: applications create many alike, and those share it. */
   #cap: QpCap | null = null;
+  readonly #avs = new RecentMap<AddressVector>();
   #now: Micros = 0;
 
   constructor(id: number, doorbell: DoorbellPage) {
@@ -61,6 +63,15 @@ export class Context {
     const last = this.#cap;
     if (last === null || CAP_MEMBERS.some((member) => last[member] !== cap[member])) this.#cap = Object.freeze(cap);
     return this.#cap!;
+  }
+
+  /** The same object as another QP's that goes the same way. */
+  sharedAv(av: AddressVector): AddressVector {
+    const { dgid, sgidIndex, hopLimit, trafficClass, flowLabel, sl, portNum, underlay } = av;
+    const key = `${dgid} ${sgidIndex} ${hopLimit} ${trafficClass} ${flowLabel} ${sl} ${portNum} ${underlay}`;
+    const known = this.#avs.get(key);
+    if (known === undefined) this.#avs.set(key, av);
+    return known ?? av;
   }
 
   takeDoorbells(now: Micros): void {

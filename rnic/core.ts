@@ -13,6 +13,7 @@ import type { ReceivedPacket } from './packet.ts';
 import type { PacketWriter } from './packet-writer.ts';
 import type { AddressVector, Path } from './path.ts';
 import type { Ring } from './queue/ring.ts';
+import type { SendRing } from './queue/send-ring.ts';
 import type { ReorderPool } from './reorder-pool.ts';
 import type { Timers } from './timers.ts';
 
@@ -153,7 +154,7 @@ export interface Qp {
   readonly recvCq: Cq;
   readonly srq: Srq | null;
   /** Null for the engine's own GSI QP. */
-  readonly sq: Ring;
+  readonly sq: SendRing;
   readonly rq: Ring | null;
   readonly cap: QpCap;
   readonly sqSigAll: boolean;
@@ -166,7 +167,6 @@ export interface Qp {
   rqPsn: number;
   sqPsn: number;
   qKey: number;
-  pKeyIndex: number;
   timeout: number;
   retryCount: number;
   rnrRetry: number;

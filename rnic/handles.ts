@@ -6,6 +6,9 @@ const INDEX_MASK = (1 << INDEX_BITS) - 1;
 export const HANDLES_MAX = 1 << INDEX_BITS;
 const GENERATIONS = 1 << 11;
 
+/** Where a handle's object stands: dense, reused. */
+export const indexOf = (handle: number): number => handle & INDEX_MASK;
+
 export class Handles<T extends object> {
   readonly #objects: (T | undefined)[] = [];
   readonly #generations: number[] = [];
@@ -16,12 +19,12 @@ export class Handles<T extends object> {
     return this.#count;
   }
 
-  /** Takes a place; `make` gets the handle and its index (dense, reused). */
-  add<U extends T>(make: (handle: number, index: number) => U): U {
+  /** Takes a place; `make` gets the handle. */
+  add<U extends T>(make: (handle: number) => U): U {
     const index = this.#free.pop() ?? this.#objects.length;
     if (index >= HANDLES_MAX) throw new RangeError('more objects than handles');
     const generation = this.#generations[index] ?? 0;
-    const object = make((generation << INDEX_BITS) | index, index);
+    const object = make((generation << INDEX_BITS) | index);
     this.#objects[index] = object;
     this.#generations[index] = generation;
     this.#count++;
@@ -31,7 +34,7 @@ export class Handles<T extends object> {
   /** Undefined for whatever is not a live handle: applications pass anything. */
   get(handle: unknown): T | undefined {
     if (typeof handle !== 'number' || !Number.isInteger(handle) || handle < 0) return undefined;
-    const index = handle & INDEX_MASK;
+    const index = indexOf(handle);
     if (this.#generations[index] !== handle >>> INDEX_BITS) return undefined;
     return this.#objects[index];
   }
@@ -41,7 +44,7 @@ export class Handles<T extends object> {
   }
 
   remove(handle: number): void {
-    const index = handle & INDEX_MASK;
+    const index = indexOf(handle);
     if (this.#objects[index] === undefined) return;
     this.#objects[index] = undefined;
     this.#generations[index] = ((this.#generations[index] ?? 0) + 1) % GENERATIONS;

@@ -7,7 +7,6 @@ import { Counter } from './counters.ts';
 import { runLocalWork } from './local-work.ts';
 import type { ReceivedPacket } from './packet.ts';
 import type { PacketWriter } from './packet-writer.ts';
-import { PostedSlots } from './posted-slots.ts';
 import { Put } from './request-packets.ts';
 import { completeSend, flushSendQueue } from './send-completion.ts';
 import { SendWork, WorkKind } from './send-work.ts';
@@ -24,7 +23,6 @@ export abstract class OneWaySender implements Sender {
   /** Next packet of the current work. */
   #index = 0;
   #psn = 0 as Psn;
-  readonly #slots = new PostedSlots();
   #hasStarted = false;
   #drainReported = false;
 
@@ -60,7 +58,7 @@ export abstract class OneWaySender implements Sender {
   reset(): void {
     this.#place = null;
     this.#current = null;
-    this.#slots.restart(this.qp.sq.consumer());
+    this.qp.sq.restart(this.qp.sq.consumer());
     this.#hasStarted = false;
     this.#drainReported = false;
   }
@@ -72,7 +70,7 @@ export abstract class OneWaySender implements Sender {
       this.#current = null;
       next = WcStatus.WR_FLUSH_ERR;
     }
-    this.#slots.restart(flushSendQueue(this.qp, this.core, this.#slots.next, next));
+    flushSendQueue(this.qp, this.core, next);
   }
 
   pollTransmit(out: PacketWriter, _now: Micros, quantumBytes: number): boolean {
@@ -90,12 +88,12 @@ export abstract class OneWaySender implements Sender {
   /** Takes the next WQE; null when there is none or the QP's state says no. A bad one ends the send queue. */
   #fetch(): SendWork | null {
     const { qp } = this;
-    const slot = this.#slots.next;
-    if (qp.state !== QpState.RTS || !this.#slots.has(qp.sq)) return null;
+    const { slot } = qp.sq;
+    if (qp.state !== QpState.RTS || !qp.sq.hasPosted()) return null;
     this.#place ??= new SendWork();
     const work = this.#place;
     work.load(qp, slot);
-    this.#slots.next = qp.sq.next(slot);
+    qp.sq.take();
     this.#current = work;
     this.#index = 0;
     if (work.status === WcStatus.SUCCESS && work.kind !== WorkKind.LOCAL) work.packets = this.packetsOf(work);

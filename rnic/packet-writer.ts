@@ -122,7 +122,10 @@ export class PacketWriter {
     const prefixBytes = joins && path.framing === Framing.HEADER_ONCE ? 0 : path.template.length;
     const start = joins ? burst.end : burst.end + burst.headroom;
     if (start + prefixBytes + packetBytes > burst.bytes.length) return this.#refuse();
-    if (prefixBytes !== 0) burst.bytes.set(path.template, start);
+    if (prefixBytes !== 0) {
+      burst.bytes.set(path.template, start);
+      burst.view.setUint16(start + path.udpAt, path.sourcePort);
+    }
     this.#port = port;
     this.#path = path;
     this.#joins = joins;

@@ -12,10 +12,13 @@ export type Framing = (typeof Framing)[keyof typeof Framing];
  *     template:  [ encapsulation ][ Ethernet ][ IPv4 or IPv6 ][ UDP ]
  *                0                ethernetAt  ipAt            udpAt   byteLength = where the BTH goes
  *
- * Lengths, IPv4 identification and checksum are filled in for each packet; all other octets are sent as they stand.
+ * UDP source port, lengths, IPv4 identification and checksum are filled in for each packet; all other octets are sent as they stand.
  */
 export interface Path {
-  readonly template: Uint8Array;
+  /** Shared by connections to one peer. */
+  template: Uint8Array;
+  /** UDP source port. */
+  readonly sourcePort: number;
   readonly ethernetAt: number;
   readonly ipAt: number;
   readonly udpAt: number;

@@ -3,9 +3,11 @@ import type { QpCap } from './commands.ts';
 import type { CompletionQueue } from './completion-queue.ts';
 import { QpState, type QpType } from './constants.ts';
 import type { EngineCore, Pd, Qp, Responder, Sender } from './core.ts';
+import { indexOf } from './handles.ts';
 import { createResponder, createSender } from './machines.ts';
 import type { AddressVector, Path } from './path.ts';
 import type { Ring } from './queue/ring.ts';
+import type { SendRing } from './queue/send-ring.ts';
 import type { SharedReceiveQueue } from './shared-receive-queue.ts';
 
 /** What a QP is from birth. */
@@ -13,13 +15,11 @@ export interface QpIdentity {
   readonly qpn: number;
   readonly type: QpType;
   readonly handle: number;
-  readonly context: number;
-  readonly slot: number;
   readonly pd: Pd;
   readonly sendCq: CompletionQueue;
   readonly recvCq: CompletionQueue;
   readonly srq: SharedReceiveQueue | null;
-  readonly sq: Ring;
+  readonly sq: SendRing;
   readonly rq: Ring | null;
   readonly cap: QpCap;
   readonly sqSigAll: boolean;
@@ -30,13 +30,11 @@ export class QueuePair implements Qp {
   readonly qpn: number;
   readonly type: QpType;
   readonly handle: number;
-  readonly context: number;
-  readonly slot: number;
   readonly pd: Pd;
   readonly sendCq: CompletionQueue;
   readonly recvCq: CompletionQueue;
   readonly srq: SharedReceiveQueue | null;
-  readonly sq: Ring;
+  readonly sq: SendRing;
   readonly rq: Ring | null;
   readonly cap: QpCap;
   readonly sqSigAll: boolean;
@@ -49,7 +47,6 @@ export class QueuePair implements Qp {
   rqPsn = 0;
   sqPsn = 0;
   qKey = 0;
-  pKeyIndex = 0;
   timeout = 0;
   retryCount = 0;
   rnrRetry = 0;
@@ -76,8 +73,6 @@ export class QueuePair implements Qp {
     this.qpn = identity.qpn;
     this.type = identity.type;
     this.handle = identity.handle;
-    this.context = identity.context;
-    this.slot = identity.slot;
     this.pd = identity.pd;
     this.sendCq = identity.sendCq;
     this.recvCq = identity.recvCq;
@@ -89,6 +84,14 @@ export class QueuePair implements Qp {
     this.cookie = identity.cookie;
     this.sender = createSender(this, core);
     this.responder = createResponder(this, core);
+  }
+
+  get context(): number {
+    return this.pd.context;
+  }
+
+  get slot(): number {
+    return indexOf(this.handle);
   }
 
   /** As new: nothing outstanding, nothing posted, no completion for either. */

@@ -4,7 +4,7 @@ import * as Bth from '../wire/bth.ts';
 import * as Opcode from '../wire/opcode.ts';
 import * as PsnMath from '../wire/psn.ts';
 import type { Micros, OpFlags, Psn } from '../wire/types.ts';
-import { ActiveSends } from './active-sends.ts';
+import { ActiveSends, type TimeoutHandler } from './active-sends.ts';
 import { type Awaited, EARLY_PACKETS } from './awaited-responses.ts';
 import { AsyncEvent, QpState, SendFlag, WcStatus } from './constants.ts';
 import type { EngineCore, Qp, Sender } from './core.ts';
@@ -14,12 +14,10 @@ import { InFlightShare, type RoomWaiter } from './in-flight.ts';
 import { runLocalWork } from './local-work.ts';
 import type { ReceivedPacket } from './packet.ts';
 import type { PacketWriter } from './packet-writer.ts';
-import { PostedSlots } from './posted-slots.ts';
 import * as Requests from './request-packets.ts';
 import { placeResponse } from './response-placement.ts';
 import { completeSend, flushSendQueue } from './send-completion.ts';
 import { type SendWork, WorkKind } from './send-work.ts';
-import type { Timer } from './timers.ts';
 
 /** Verdict of one step of the transmit loop; positive values are octets sent. */
 const Step = { BLOCKED: 0, FULL: -1 } as const;
@@ -30,20 +28,14 @@ const STEP_BYTES_MIN = 4096;
 /** What a step without a packet counts for. */
 const LOCAL_STEP_BYTES = 64;
 
-export class RcSender implements Sender, Timer, RoomWaiter {
-  deadline: Micros = Number.POSITIVE_INFINITY;
-  slot = -1;
+export class RcSender implements Sender, TimeoutHandler, RoomWaiter {
   readonly #qp: Qp;
   readonly #core: EngineCore;
   #active: ActiveSends | null = null;
-  readonly #slots = new PostedSlots();
   #hasStarted = false;
-  /** R-109: nothing is sent until the timer ends the wait. */
-  #isWaitingRnr = false;
-  /** Its next packet waits for a rate limit. */
-  #isHeld = false;
   #drainReported = false;
-  readonly #share = new InFlightShare();
+  /** Made with the first `ActiveSends`, and kept: it may stand in line. */
+  #share: InFlightShare | null = null;
 
   constructor(qp: Qp, core: EngineCore) {
     this.#qp = qp;
@@ -64,9 +56,8 @@ export class RcSender implements Sender, Timer, RoomWaiter {
       this.#drainReported = false;
       this.#core.schedule(qp);
     } else if (qp.state === QpState.SQD) this.#reportDrained();
-    if (this.#active !== null && this.#active.window.outstanding !== 0 && this.deadline === Number.POSITIVE_INFINITY) {
-      this.#arm(this.#active, now);
-    }
+    const active = this.#active;
+    if (active !== null && active.window.outstanding !== 0 && !active.isArmed) this.#arm(active, now);
   }
 
   handlePacket(packet: ReceivedPacket, now: Micros): void {
@@ -102,14 +93,14 @@ export class RcSender implements Sender, Timer, RoomWaiter {
   #handleTimeout(now: Micros): void {
     const active = this.#active;
     if (active === null || active.window.outstanding === 0) return;
-    if (this.#isWaitingRnr) {
-      this.#isWaitingRnr = false;
+    if (active.isWaitingRnr) {
+      active.isWaitingRnr = false;
       active.recovery.start(now);
       this.#goBack(active, now);
       return;
     }
     // What has left has asked for nothing, and the rest of it waits for a rate limit: the peer owes no answer.
-    if (this.#isHeld && !active.hasAsked && active.awaited.count === 0) {
+    if (active.isHeld && !active.hasAsked && active.awaited.count === 0) {
       active.recovery.start(now);
       this.#arm(active, now);
       return;
@@ -125,18 +116,17 @@ export class RcSender implements Sender, Timer, RoomWaiter {
   }
 
   reset(): void {
-    this.#core.timers.remove(this);
+    if (this.#active !== null) this.#core.timers.remove(this.#active);
     this.#active = null;
-    this.#slots.restart(this.#qp.sq.consumer());
+    this.#qp.sq.restart(this.#qp.sq.consumer());
     this.#hasStarted = false;
-    this.#isWaitingRnr = false;
     this.#drainReported = false;
     this.#weigh();
   }
 
   flush(status: WcStatus): void {
     const window = this.#active?.window ?? null;
-    this.#core.timers.remove(this);
+    if (this.#active !== null) this.#core.timers.remove(this.#active);
     let next = status === WcStatus.SUCCESS ? WcStatus.WR_FLUSH_ERR : status;
     while (window !== null && window.count > 0) {
       completeSend(this.#qp, this.#core, window.oldest()!, next);
@@ -144,8 +134,7 @@ export class RcSender implements Sender, Timer, RoomWaiter {
       next = WcStatus.WR_FLUSH_ERR;
     }
     this.#active = null;
-    this.#isWaitingRnr = false;
-    this.#slots.restart(flushSendQueue(this.#qp, this.#core, this.#slots.next, next));
+    flushSendQueue(this.#qp, this.#core, next);
     this.#weigh();
   }
 
@@ -166,18 +155,18 @@ export class RcSender implements Sender, Timer, RoomWaiter {
   /** Tells the vRNIC what has changed of what is in flight. */
   #weigh(): void {
     const window = this.#active?.window ?? null;
-    this.#share.set(this.#core.inFlight, window?.inFlightBytes ?? 0, window?.ahead ?? 0);
+    this.#share?.set(this.#core.inFlight, window?.inFlightBytes ?? 0, window?.ahead ?? 0);
   }
 
   handleRoom(): void {
-    this.#share.leaveLine();
+    this.#share!.leaveLine();
     this.#core.schedule(this.#qp);
   }
 
   /** One packet, or one piece of local work. */
   #step(out: PacketWriter, now: Micros): number {
     const { state } = this.#qp;
-    if (this.#isWaitingRnr || !this.#hasStarted) return Step.BLOCKED;
+    if (!this.#hasStarted || this.#active?.isWaitingRnr) return Step.BLOCKED;
     if (state !== QpState.RTS && state !== QpState.SQD) return Step.BLOCKED;
     const due = this.#active?.awaited.due() ?? null;
     if (due !== null) return this.#askAgain(this.#active!, due, out, now);
@@ -197,14 +186,20 @@ export class RcSender implements Sender, Timer, RoomWaiter {
   /** Takes the next WQE: the copy is all that is looked at from here on. */
   #fetch(): SendWork | null {
     const qp = this.#qp;
-    if (qp.state !== QpState.RTS || !this.#slots.has(qp.sq)) return null;
-    this.#active ??= new ActiveSends(qp.sqPsn as Psn, qp.pathMtuBytes);
-    const { window } = this.#active;
+    if (qp.state !== QpState.RTS || !qp.sq.hasPosted()) return null;
+    const { window } = this.#active ?? this.#begin();
     if (window.count === qp.sq.mask) return null;
     const work = window.add();
-    work.load(qp, this.#slots.next);
-    this.#slots.next = qp.sq.next(this.#slots.next);
+    work.load(qp, qp.sq.slot);
+    qp.sq.take();
     return work;
+  }
+
+  /** What only a QP that works has. */
+  #begin(): ActiveSends {
+    this.#share ??= new InFlightShare();
+    this.#active = new ActiveSends(this, this.#qp.sqPsn as Psn, this.#qp.pathMtuBytes);
+    return this.#active;
   }
 
   /** True when a wire work request begins now. What it waits for (R-119, R-120) is over, or it stays where it is. */
@@ -253,7 +248,7 @@ export class RcSender implements Sender, Timer, RoomWaiter {
     if (window.isResending && active.skip(work)) return LOCAL_STEP_BYTES;
     if (!congestion.admits(active.underWay)) return Step.BLOCKED;
     if (!this.#core.inFlight.hasRoom) {
-      this.#share.wait(this.#core.inFlight, this);
+      this.#share!.wait(this.#core.inFlight, this);
       return Step.BLOCKED;
     }
     if (work.awaitsResponse) return this.#request(active, work, out, now);
@@ -261,7 +256,7 @@ export class RcSender implements Sender, Timer, RoomWaiter {
     const index = window.indexOf(work, psn);
     const ackRequest = active.asksForAck(work, index);
     const put = Requests.putSegment(out, this.#qp, this.#core, Opcode.RC, work, index, ackRequest, psn);
-    this.#isHeld = put === Requests.Put.FULL && out.isPaced;
+    active.isHeld = put === Requests.Put.FULL && out.isPaced;
     if (put === Requests.Put.FULL) return Step.FULL;
     if (put === Requests.Put.PROTECTION) return this.#refuseSource(active, work);
     if (ackRequest) window.asked = psn;
@@ -322,7 +317,7 @@ export class RcSender implements Sender, Timer, RoomWaiter {
   }
 
   #armFirst(active: ActiveSends, now: Micros): void {
-    if (this.deadline !== Number.POSITIVE_INFINITY) return;
+    if (active.isArmed) return;
     active.recovery.start(now);
     this.#arm(active, now);
   }
@@ -374,7 +369,7 @@ export class RcSender implements Sender, Timer, RoomWaiter {
 
   /** The oldest PSN moved on: what it waited for, if anything, has come. */
   #moved(active: ActiveSends, now: Micros): void {
-    this.#isWaitingRnr = false;
+    active.isWaitingRnr = false;
     active.recovery.progressed(active.window.una, now);
   }
 
@@ -396,7 +391,7 @@ export class RcSender implements Sender, Timer, RoomWaiter {
     this.#core.counters.add(Counter.rcvd_seq_err);
     // R-096: rxe sends one for what follows an RNR NAK; the wait stands.
     const isOld = PsnMath.difference(psn, active.window.executed) <= 0;
-    if (isOld || this.#isWaitingRnr || active.recovery.isRepeated(psn, now)) return;
+    if (isOld || active.isWaitingRnr || active.recovery.isRepeated(psn, now)) return;
     active.repair.answered(psn);
     active.awaited.loseBefore(psn, active.recovery.answeredBy(now));
     this.#retry(active, psn, true, now);
@@ -411,13 +406,13 @@ export class RcSender implements Sender, Timer, RoomWaiter {
       this.#retry(active, active.window.una, false, now);
       return;
     }
-    if (this.#isWaitingRnr) return;
+    if (active.isWaitingRnr) return;
     if (!active.recovery.mayWait(this.#qp)) {
       this.#giveUp(WcStatus.RNR_RETRY_EXC_ERR, Counter.retry_rnr_exceeded_err);
       return;
     }
-    this.#isWaitingRnr = true;
-    this.#core.timers.arm(this, now + Aeth.rnrMicros(Aeth.code(syndrome)));
+    active.isWaitingRnr = true;
+    this.#core.timers.arm(active, now + Aeth.rnrMicros(Aeth.code(syndrome)));
   }
 
   /** R-042 … R-044: responses are missing. They are asked for again at once, and once. */
@@ -572,19 +567,19 @@ export class RcSender implements Sender, Timer, RoomWaiter {
     // Something new may come while the oldest response is missing: the peer is there.
     if (packets === 0) active.recovery.heard(now);
     else active.congestion.handleProgress(packets * this.#qp.pathMtuBytes);
-    if (window.outstanding === 0) this.#core.timers.disarm(this);
+    if (window.outstanding === 0) this.#core.timers.disarm(active);
     else this.#arm(active, now);
     this.#reportDrained();
     this.#core.schedule(this.#qp);
   }
 
   #arm(active: ActiveSends, now: Micros): void {
-    if (this.#isWaitingRnr) return;
+    if (active.isWaitingRnr) return;
     const { recovery, repair } = active;
     const isRepair = repair.peerHolds && recovery.expiries < REPAIR_EXPIRIES;
     const deadline = recovery.deadline(this.#qp, this.#core.config.strictTimers, isRepair, now);
-    if (deadline === Number.POSITIVE_INFINITY) this.#core.timers.disarm(this);
-    else this.#core.timers.arm(this, deadline);
+    if (deadline === Number.POSITIVE_INFINITY) this.#core.timers.disarm(active);
+    else this.#core.timers.arm(active, deadline);
   }
 
   /** R-124. */

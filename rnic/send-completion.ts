@@ -15,12 +15,12 @@ export function completeSend(qp: Qp, core: EngineCore, work: SendWork, status: W
   push(qp, core, work.wrIdLo, work.wrIdHi, work.opcode, work.length, status);
 }
 
-/** R-145, R-150: ends all WQEs from slot `from` on; the first with `first`. Returns the slot that comes next. */
-export function flushSendQueue(qp: Qp, core: EngineCore, from: number, first: WcStatus): number {
+/** R-145, R-150: ends all WQEs that were not taken; the first with `first`. */
+export function flushSendQueue(qp: Qp, core: EngineCore, first: WcStatus): void {
   const { sq } = qp;
   const producer = sq.producer();
   let status = first;
-  let slot = from;
+  let { slot } = sq;
   while (slot !== producer) {
     const at = sq.slotAt(slot);
     const { view } = sq;
@@ -31,7 +31,7 @@ export function flushSendQueue(qp: Qp, core: EngineCore, from: number, first: Wc
     push(qp, core, wrIdLo, view.getInt32(at + Layout.Send.WR_ID + 4, true), opcode, 0, status);
     status = WcStatus.WR_FLUSH_ERR;
   }
-  return slot;
+  sq.restart(slot);
 }
 
 function push(

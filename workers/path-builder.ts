@@ -64,10 +64,10 @@ export function buildPath(request: PathRequest): Path {
   if (ipAt > ethernetAt) writeEthernet(template, ethernetAt, request, isIpv6);
   if (isIpv6) writeIpv6(view, ipAt, request);
   else writeIpv4(view, ipAt, request);
-  const label = flowLabelOf(request.av.flowLabel, request.localQpn, request.remoteQpn);
-  Udp.write(view, udpAt, sourcePortOf(label), Udp.PORT_ROCE, 0);
+  Udp.write(view, udpAt, 0, Udp.PORT_ROCE, 0);
   return {
     template,
+    sourcePort: sourcePortOf(flowLabelOf(request.av.flowLabel, request.localQpn, request.remoteQpn)),
     ethernetAt,
     ipAt,
     udpAt,
@@ -77,11 +77,6 @@ export function buildPath(request: PathRequest): Path {
     framing: request.port.framing,
     icrcElided: request.icrcElided ?? false,
   };
-}
-
-/** The neighbour has a new MAC: packets from now on go there. */
-export function redirect(path: Path, mac: Uint8Array): void {
-  if (path.ipAt > path.ethernetAt) path.template.set(mac, path.ethernetAt);
 }
 
 /** Packets from now on carry this traffic class (IPv4: type of service). */

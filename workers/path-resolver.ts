@@ -3,6 +3,7 @@
 import { Errno, type Refusal } from '../rnic/commands.ts';
 import type { GidEntry } from '../rnic/config.ts';
 import type { AddressVector, Path } from '../rnic/path.ts';
+import { RecentMap } from '../rnic/recent-map.ts';
 import type { Transport } from '../vswitch/transport.ts';
 import * as Gid from '../wire/gid.ts';
 import type { Micros } from '../wire/types.ts';
@@ -32,12 +33,19 @@ export interface PathResolverOptions {
   readonly translation?: Translation | null;
 }
 
+interface Found {
+  readonly path: Path;
+  /** The neighbour that it goes by. */
+  readonly hop?: Uint8Array;
+}
+
 const refuse = (errno: number, reason: string, argument: string): Refusal => ({ ok: false, errno, reason, argument });
 
 export class PathResolver {
   readonly #options: PathResolverOptions;
   #gids: readonly GidEntry[];
   readonly #paths: NeighbourPaths;
+  readonly #templates = new RecentMap<Uint8Array>();
 
   constructor(options: PathResolverOptions) {
     this.#options = options;
@@ -57,6 +65,30 @@ export class PathResolver {
     remoteQpn: number,
     now: Micros,
   ): { path: Path } | Refusal | null {
+    const found = this.#resolve(av, transport, localQpn, remoteQpn, now);
+    if (found === null || 'ok' in found) return found;
+    const isNew = !this.#shareTemplate(found.path, av, transport);
+    if (isNew && found.hop) this.#paths.remember(found.hop, found.path.template);
+    return found;
+  }
+
+  /** Whatever moves one of these paths, or gives it another traffic class, does the same to all of them. False: there is none like it yet. */
+  #shareTemplate(path: Path, { sgidIndex, dgid, trafficClass }: AddressVector, transport: Transport): boolean {
+    const key = `${transport} ${sgidIndex} ${dgid} ${trafficClass}`;
+    const known = this.#templates.get(key);
+    const isShared = known?.length === path.template.length && equal(known, path.template);
+    if (isShared) path.template = known;
+    else this.#templates.set(key, path.template);
+    return isShared;
+  }
+
+  #resolve(
+    av: AddressVector,
+    transport: Transport,
+    localQpn: number,
+    remoteQpn: number,
+    now: Micros,
+  ): Found | Refusal | null {
     const sgid = this.#gids[av.sgidIndex]?.gid;
     if (!sgid || Gid.isZero(sgid)) return refuse(Errno.EINVAL, `no GID at sgid_index ${av.sgidIndex}`, 'av.sgidIndex');
     if (av.dgid.length !== 16 || Gid.isZero(av.dgid)) return refuse(Errno.EINVAL, 'dgid is no address', 'av.dgid');
@@ -133,7 +165,7 @@ export class PathResolver {
     localQpn: number,
     remoteQpn: number,
     now: Micros,
-  ): { path: Path } | Refusal | null {
+  ): Found | Refusal | null {
     const { netdev, neighbours } = this.#options;
     const hop = netdev === undefined ? av.dgid : nextHop(netdev, av.dgid);
     if (!hop) return refuse(Errno.ENETUNREACH, `no route to ${gidText(av.dgid)} by ${netdev}`, 'av.dgid');
@@ -141,9 +173,7 @@ export class PathResolver {
     if (state === Resolution.PENDING) return null;
     const mac = neighbours.macOf(hop);
     if (!mac) return refuse(Errno.EHOSTUNREACH, neighbours.failureText(hop), 'av.dgid');
-    const built = this.#build(av, sgid, localQpn, remoteQpn, WIRE_PORT, mac);
-    this.#paths.remember(hop, built.path);
-    return built;
+    return { ...this.#build(av, sgid, localQpn, remoteQpn, WIRE_PORT, mac), hop };
   }
 
   #build(

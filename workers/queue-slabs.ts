@@ -38,7 +38,8 @@ class Slabs implements QueueAllocator {
 
   /** Cache-line aligned. */
   allocate(bytes: number): QueueMemory | undefined {
-    const rounded = Math.ceil(bytes / GRAIN_BYTES) * GRAIN_BYTES;
+    // In integers: a double costs each queue an object for its size and one for its place.
+    const rounded = (bytes + GRAIN_BYTES - 1) & -GRAIN_BYTES;
     const used = this.#free.get(rounded)?.pop();
     if (used) {
       new Uint8Array(used.buffer, used.byteOffset, used.byteLength).fill(0);

@@ -2,6 +2,7 @@
 import type { QpAttributes, Refusal } from '../commands.ts';
 import { Errno } from '../commands.ts';
 import { mtuBytes, QpAttr, QpState, QpType } from '../constants.ts';
+import type { Context } from '../context.ts';
 import type { QueuePair } from '../qp.ts';
 import { attributeNames, mayBeCurrent, transition } from '../qp-states.ts';
 import { invalid, isWhole, noSuch, refuse } from '../refusal.ts';
@@ -44,7 +45,7 @@ export const modifyQp: Handler<'modifyQp'> = (control, context, command, now) =>
     control.enterError(qp);
     return { ok: true, state: qp.state };
   }
-  apply(qp, mask, attributes);
+  apply(context, qp, mask, attributes);
   if (command.path && (mask & QpAttr.AV) !== 0) qp.path = command.path;
   if (qp.type === QpType.UD) qp.pathMtuBytes = control.mtuBytes();
   qp.state = to;
@@ -108,11 +109,10 @@ function checkPath(control: Control, command: Parameters<typeof modifyQp>[2]): R
   return undefined;
 }
 
-function apply(qp: QueuePair, mask: number, attributes: QpAttributes): void {
+function apply(context: Context, qp: QueuePair, mask: number, attributes: QpAttributes): void {
   if ((mask & QpAttr.ACCESS_FLAGS) !== 0) qp.accessFlags = attributes.qpAccessFlags!;
-  if ((mask & QpAttr.PKEY_INDEX) !== 0) qp.pKeyIndex = attributes.pKeyIndex!;
   if ((mask & QpAttr.QKEY) !== 0) qp.qKey = attributes.qKey!;
-  if ((mask & QpAttr.AV) !== 0) qp.av = attributes.av!;
+  if ((mask & QpAttr.AV) !== 0) qp.av = context.sharedAv(attributes.av!);
   if ((mask & QpAttr.PATH_MTU) !== 0) qp.pathMtuBytes = mtuBytes(attributes.pathMtu!);
   if ((mask & QpAttr.TIMEOUT) !== 0) qp.timeout = attributes.timeout!;
   if ((mask & QpAttr.RETRY_CNT) !== 0) qp.retryCount = attributes.retryCnt!;

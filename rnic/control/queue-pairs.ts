@@ -6,6 +6,7 @@ import { isMulticastGid } from '../multicast.ts';
 import { QueuePair } from '../qp.ts';
 import * as Layout from '../queue/layout.ts';
 import { Ring } from '../queue/ring.ts';
+import { SendRing } from '../queue/send-ring.ts';
 import { busy, full, invalid, isWhole, isWide, noSuch, refuse } from '../refusal.ts';
 import { allocate, type Control, type Handler } from './control.ts';
 
@@ -42,13 +43,11 @@ export const createQp: Handler<'createQp'> = (control, context, command, now): R
   if (srq) srq.users++;
   const { type } = command;
   const sqSigAll = command.sqSigAll === true;
-  const qp = context.qps.add((handle, slot) => {
+  const qp = context.qps.add((handle) => {
     const identity = {
       qpn,
       type,
       handle,
-      context: context.id,
-      slot,
       pd,
       sendCq,
       recvCq,
@@ -78,7 +77,7 @@ export const queryQp: Handler<'queryQp'> = (_control, context, command) => {
     destQpNum: qp.destQpn,
     qpAccessFlags: qp.accessFlags,
     cap: qp.cap,
-    pKeyIndex: qp.pKeyIndex,
+    pKeyIndex: 0,
     enSqdAsyncNotify: qp.sqdAsyncNotify,
     maxRdAtomic: qp.maxRdAtomic,
     maxDestRdAtomic: qp.maxDestRdAtomic,
@@ -171,20 +170,27 @@ function newRings(
   context: Context,
   cap: QpCap,
   hasSrq: boolean,
-): { sq: Ring; rq: Ring | null } | undefined {
-  const sq = newRing(control, context, cap.maxSendWr, Layout.sendElementBytes(cap.maxSendSge, cap.maxInlineData));
+): { sq: SendRing; rq: Ring | null } | undefined {
+  const sendElement = Layout.sendElementBytes(cap.maxSendSge, cap.maxInlineData);
+  const sq = newRing(SendRing, control, context, cap.maxSendWr, sendElement);
   if (!sq) return undefined;
   if (hasSrq) return { sq, rq: null };
-  const rq = newRing(control, context, cap.maxRecvWr, Layout.recvElementBytes(cap.maxRecvSge));
+  const rq = newRing(Ring, control, context, cap.maxRecvWr, Layout.recvElementBytes(cap.maxRecvSge));
   if (rq) return { sq, rq };
   control.host.freeQueue(context.id, sq.memory);
   return undefined;
 }
 
-function newRing(control: Control, context: Context, depth: number, element: number): Ring | undefined {
+function newRing<R extends Ring>(
+  kind: new (...ring: ConstructorParameters<typeof Ring>) => R,
+  control: Control,
+  context: Context,
+  depth: number,
+  element: number,
+): R | undefined {
   const memory = allocate(control, context, Layout.queueBytes(depth, element));
   if (!memory) return undefined;
-  const ring = new Ring(memory, Layout.slotsFor(depth), element);
+  const ring = new kind(memory, Layout.slotsFor(depth), element);
   ring.format();
   return ring;
 }

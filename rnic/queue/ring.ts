@@ -12,6 +12,7 @@ export interface QueueMemory {
 
 /** Views over a whole buffer: many small queues share one, and a view of their own would cost each of them more than its state. */
 interface Views {
+  readonly buffer: ArrayBufferLike;
   readonly view: DataView;
   readonly bytes: Uint8Array;
   readonly words: Int32Array;
@@ -26,6 +27,7 @@ function viewsOf(buffer: ArrayBufferLike): Views {
   const known = VIEWS.get(buffer);
   if (known !== undefined) return known;
   const views = {
+    buffer,
     view: new DataView(buffer),
     bytes: new Uint8Array(buffer),
     words: new Int32Array(buffer, 0, buffer.byteLength >> 2),
@@ -35,10 +37,11 @@ function viewsOf(buffer: ArrayBufferLike): Views {
 }
 
 export class Ring {
-  readonly memory: QueueMemory;
   readonly mask: number;
   readonly #views: Views;
   readonly #base: number;
+  readonly #byteLength: number;
+  readonly #mapOffset: number;
   readonly #log2: number;
 
   /** @param slots a power of two. The header is taken from these arguments, never from the memory. */
@@ -47,11 +50,18 @@ export class Ring {
     const end = memory.byteOffset + memory.byteLength;
     if (memory.byteOffset % 4 !== 0 || end > memory.buffer.byteLength || end > OFFSETS_END)
       throw new RangeError('queue memory does not lie in its buffer');
-    this.memory = memory;
     this.#views = viewsOf(memory.buffer);
     this.#base = memory.byteOffset;
+    this.#byteLength = memory.byteLength;
+    this.#mapOffset = memory.mapOffset;
     this.mask = slots - 1;
     this.#log2 = 31 - Math.clz32(elementBytes);
+  }
+
+  /** Where it lies. Made when asked for: rings are many. */
+  get memory(): QueueMemory {
+    const byteOffset = this.#base;
+    return { buffer: this.#views.buffer, byteOffset, byteLength: this.#byteLength, mapOffset: this.#mapOffset };
   }
 
   /** Over the whole buffer that the queue lies in: slots are octet offsets into it. */

@@ -46,6 +46,7 @@ function place(t: Test): { member: VxlanMember; overlay: Overlay; path: Path } {
   const { destination } = overlay.wayTo(ONE, TWO, Transport.RC) as Way;
   const path: Path = {
     template: new Uint8Array(0),
+    sourcePort: 0xc123,
     ethernetAt: 8,
     ipAt: 22,
     udpAt: 62,

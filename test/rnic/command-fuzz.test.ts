@@ -205,8 +205,8 @@ function run(engine: TestEngine, context: number, names: Names, { ...it }: Step)
   if ('scribble' in it) {
     const { queue, at, value, slot, page } = it.scribble;
     const memory = [...engine.queues][queue];
-    if (memory) new DataView(memory.buffer).setInt32(Math.min(at, memory.byteLength - 4) & ~3, value, true);
-    if (memory && value % 3 === 0) new DataView(memory.buffer).setInt32(128, value, true);
+    if (memory) new DataView(memory).setInt32(Math.min(at, memory.byteLength - 4) & ~3, value, true);
+    if (memory && value % 3 === 0) new DataView(memory).setInt32(128, value, true);
     if (value % 5 === 0) engine.page.words[page % engine.page.words.length] = value;
     engine.page.ring(slot);
     return;

@@ -81,6 +81,7 @@ t.test('writer: the one IPv4 header of a super-frame has the length of all and a
   t.equal(burst.count, 1);
   t.equal(Ipv4.totalLength(burst.view, path.ipAt), burst.frameBytes[0]! - path.ipAt);
   t.equal(Ipv4.identification(burst.view, path.ipAt), 77);
+  t.equal(burst.view.getUint16(path.udpAt), path.sourcePort, 'R-015: templates are shared, source ports are not');
   t.ok(Ipv4.verifyChecksum(burst.view, path.ipAt));
   t.end();
 });

@@ -51,7 +51,8 @@ export class TestEngine {
   readonly rnic: Rnic;
   readonly page: DoorbellPage;
   readonly context: number;
-  readonly queues = new Set<QueueMemory>();
+  /** Buffers of the queues that there are, each its own. */
+  readonly queues = new Set<ArrayBufferLike>();
   now = 1000;
   readonly #burst: TransmitBurst;
   readonly #writer: PacketWriter;
@@ -86,7 +87,7 @@ export class TestEngine {
         random32: () => random.bits(),
         allocateQueue: (_context, bytes) => (this.queues.size < queues ? this.#allocate(bytes) : undefined),
         freeQueue: (_context, memory) => {
-          if (!this.queues.delete(memory)) throw new Error('queue memory was given back twice');
+          if (!this.queues.delete(memory.buffer)) throw new Error('queue memory was given back twice');
         },
         ...(managesConnections && { resolve: () => ({ path }) }),
       },
@@ -183,7 +184,7 @@ export class TestEngine {
 
   #allocate(bytes: number): QueueMemory {
     const memory = { buffer: new SharedArrayBuffer(bytes), byteOffset: 0, byteLength: bytes, mapOffset: 0 };
-    this.queues.add(memory);
+    this.queues.add(memory.buffer);
     return memory;
   }
 }

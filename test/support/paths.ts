@@ -33,8 +33,9 @@ export function pathBetween(source: number, destination: number, options: PathOp
     }
     Ipv6.write(view, IP_AT, 0, 0, 0, Ipv6.NEXT_HEADER_UDP, 64, addresses, 0, Ipv6.ADDRESS_BYTES);
   } else Ipv4.write(view, IP_AT, 0, 0, 0, 64, Ipv4.PROTOCOL_UDP, source, destination);
-  Udp.write(view, udpAt, sourcePort, Udp.PORT_ROCE, 0);
-  return { template, ethernetAt: 0, ipAt: IP_AT, udpAt, isIpv6, port, destination: 7, framing, icrcElided };
+  Udp.write(view, udpAt, 0, Udp.PORT_ROCE, 0);
+  const places = { ethernetAt: 0, ipAt: IP_AT, udpAt };
+  return { template, sourcePort, ...places, isIpv6, port, destination: 7, framing, icrcElided };
 }
 
 /** Frame `index` of a burst, cut into the frames that leave: HEADER_ONCE as the kernel segments it, with IPv4 identifications that count up. */

@@ -60,7 +60,7 @@ export class Translation {
     const outer = { ...av, dgid: host, hopLimit: 0 };
     const names = { localQpn, remoteQpn, portIndex: TRANSLATED_PORT, port: this.port };
     const path = buildPath({ av: outer, sgid: this.#local, sourceMac: mac, destinationMac, ...names });
-    this.#paths.remember(hop, path);
+    this.#paths.remember(hop, path.template);
     return { path };
   }
 

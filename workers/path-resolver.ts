@@ -39,6 +39,8 @@ interface Found {
   readonly hop?: Uint8Array;
 }
 
+const isEqual = (a: Uint8Array, b: Uint8Array): boolean =>
+  a.length === b.length && a.every((octet, i) => octet === b[i]);
 const refuse = (errno: number, reason: string, argument: string): Refusal => ({ ok: false, errno, reason, argument });
 
 export class PathResolver {
@@ -76,7 +78,7 @@ export class PathResolver {
   #shareTemplate(path: Path, { sgidIndex, dgid, trafficClass }: AddressVector, transport: Transport): boolean {
     const key = `${transport} ${sgidIndex} ${dgid} ${trafficClass}`;
     const known = this.#templates.get(key);
-    const isShared = known?.length === path.template.length && equal(known, path.template);
+    const isShared = known !== undefined && isEqual(known, path.template);
     if (isShared) path.template = known;
     else this.#templates.set(key, path.template);
     return isShared;

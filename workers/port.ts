@@ -32,6 +32,8 @@ export interface Port {
   /** Ports that have two to sleep on. */
   readonly secondDescriptor?: number;
   readonly counters: PortCounters;
+  /** False: just now nobody need ask it. What comes for it comes by its sink, which somebody else feeds. Absent: it has to be asked in every breath. */
+  readonly isAsked?: boolean;
   /** Fills `burst` from its start (never more than it holds). Returns the frames read, those that it gave to others among them; 0 when there are none. Never blocks. */
   receive(burst: ReceiveBurst): number;
   /** Sends frames `burst.sent` … `burst.count` and moves `burst.sent` past those that were taken. False when some are left: ask again later. Never blocks. */

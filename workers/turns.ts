@@ -4,6 +4,8 @@ import type { Micros } from '../wire/types.ts';
 export interface Breather {
   /** True when there was something to do. `mayTransmit` false: others go first. */
   breathe(now: Micros, mayTransmit: boolean): boolean;
+  /** It need not breathe. */
+  dozes(now: Micros): boolean;
   /** It has something to send, and has sent less than it is guaranteed. */
   isOwed(now: Micros): boolean;
   /** It sent until its limit stopped it. */
@@ -28,6 +30,7 @@ export class Turns {
     for (let i = 0; i < all.length; i++) {
       const index = (this.#first + i) % all.length;
       const one = all[index]!;
+      if (one.dozes(now)) continue;
       if (one.breathe(now, !holdsBack || one.isOwed(now))) isBusy = true;
       if (one.hasRunOut) next = index + 1;
     }

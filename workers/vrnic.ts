@@ -118,6 +118,8 @@ export class Vrnic {
   readonly #random = new RandomWords();
   /** Breaths in a row that found nothing to do. */
   #quietBreaths = 0;
+  /** It has found nothing to do, and others feed its ports. */
+  #mayDoze = false;
   /** After so many as there must be: its deadline then. */
   #dueAt: Micros = 0;
   /** Breaths in a row that have put off the timers. */
@@ -173,6 +175,7 @@ export class Vrnic {
     if (!translation) return;
     const translated = new Receiver(this.engine, translation.neighbours, this.#receive, null, true);
     this.#receivers.push(translated);
+    translation.port.stir = () => this.stir();
     translation.port.sink = (burst, i, now) => {
       this.#clock.now = now;
       this.stir();
@@ -213,6 +216,15 @@ export class Vrnic {
   /** Something has come to it from outside of its breath. */
   stir(): void {
     this.#quietBreaths = 0;
+    this.#mayDoze = false;
+  }
+
+  /** It need not breathe: no port of its own to ask, nothing due, no doorbell. */
+  dozes(now: Micros): boolean {
+    if (!this.#mayDoze || now >= this.#dueAt) return false;
+    for (let i = 0; i < this.#applicationList.length; i++)
+      if (this.#applicationList[i]!.doorbell.pending()) return false;
+    return true;
   }
 
   /** After two breaths in vain only doorbells and frames are looked for until its next deadline: a worker has many vRNICs, of which few have something to do. */
@@ -225,6 +237,13 @@ export class Vrnic {
   #settle(isBusy: boolean, now: Micros): void {
     this.#quietBreaths = isBusy ? 0 : this.#quietBreaths + 1;
     if (this.#quietBreaths === QUIET_BREATHS) this.#dueAt = this.#nextDeadline(now);
+    this.#mayDoze = this.#quietBreaths >= QUIET_BREATHS && this.#isFed();
+  }
+
+  /** What comes for it comes by sinks. */
+  #isFed(): boolean {
+    for (let i = 0; i < this.ports.length; i++) if (this.ports[i]!.isAsked !== false) return false;
+    return true;
   }
 
   /** The moment at which something is due; Infinity when nothing is. */
@@ -441,6 +460,7 @@ export class Vrnic {
   /** What other vRNICs of this worker send comes in the middle of their breath. */
   #join({ local, overlay, wire }: TenantPlace): void {
     wire.sink = this.#takeVxlan;
+    wire.stir = () => this.stir();
     const admittance = { admit: (view: DataView, at: number, end: number) => overlay.admitLocal(view, at, end) };
     const receiver = new Receiver(this.engine, null, this.#receive, admittance);
     this.#receivers.push(receiver);

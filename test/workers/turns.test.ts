@@ -8,6 +8,7 @@ class Asked implements Breather {
   /** It leaves nothing to those behind it. */
   takesAll = false;
   isOwedNow = false;
+  isDozing = false;
   readonly #name: string;
   readonly #log: string[];
 
@@ -20,6 +21,10 @@ class Asked implements Breather {
     if (this.takesAll) this.hasRunOut = this.#log.length === 0;
     this.#log.push(mayTransmit ? this.#name.toUpperCase() : this.#name);
     return this.#name === 'b';
+  }
+
+  dozes(): boolean {
+    return this.isDozing;
   }
 
   isOwed(): boolean {
@@ -46,6 +51,14 @@ t.test('all may send, in their order, where nobody is guaranteed or limited', as
   t.equal(turns.breathe(all, 0), true, 'b was busy');
   t.equal(turns.breathe([all[0]!], 0), false);
   t.equal(turns.breathe([], 0), false);
+});
+
+t.test('who dozes is not asked', async (t) => {
+  const { all, breath } = worker();
+  all[1]!.isDozing = true;
+  t.equal(breath(), 'AC');
+  all[1]!.isDozing = false;
+  t.equal(breath(), 'ABC');
 });
 
 t.test('whom its limit has stopped goes to the end of the line', async (t) => {

@@ -40,8 +40,10 @@ class HostHub {
   readonly port: AfPacketPort;
   readonly #members: HostMember[] = [];
   readonly #onEmpty: () => void;
-  /** Who polled last, and read nothing. */
-  #foundEmpty: HostMember | null = null;
+  /** Who polled last. */
+  #reader: HostMember | null = null;
+  /** It read nothing. */
+  #isEmpty = false;
 
   /** @throws what opening throws. */
   constructor(first: HostMember, { netdev, local, qpns }: HostMemberOptions, onEmpty: () => void) {
@@ -58,7 +60,7 @@ class HostHub {
 
   leave(member: HostMember): void {
     this.#members.splice(this.#members.indexOf(member), 1);
-    if (this.#foundEmpty === member) this.#foundEmpty = null;
+    if (this.#reader === member) this.#needReader();
     if (this.#members.length > 0) return this.#filter();
     this.port.close();
     this.#onEmpty();
@@ -66,11 +68,24 @@ class HostHub {
 
   /** How many frames were read, for whomever. */
   poll(member: HostMember, burst: ReceiveBurst): number {
-    if (this.#foundEmpty !== null && this.#foundEmpty !== member) return 0;
+    if (this.#isEmpty && this.#reader !== member) return 0;
     const read = this.port.receive(burst);
-    this.#foundEmpty = read === 0 ? member : null;
+    this.#reader = member;
+    this.#isEmpty = read === 0;
     for (let i = 0; i < read; i++) this.#hand(burst, i, member.now);
     return read;
+  }
+
+  /** Others may pass over the socket until this one goes. */
+  isReader(member: HostMember): boolean {
+    return this.#reader === null || this.#reader === member;
+  }
+
+  /** Who polls next reads from now on. */
+  #needReader(): void {
+    this.#reader = null;
+    this.#isEmpty = false;
+    for (const member of this.#members) member.stir?.();
   }
 
   #hand(burst: ReceiveBurst, i: number, now: Micros): void {
@@ -97,6 +112,8 @@ export class HostMember implements Port {
   readonly qpns: QpnRange;
   /** Its vRNIC; null until there is one. */
   sink: HostSink | null = null;
+  /** Its vRNIC's: there is something to ask it for. */
+  stir: (() => void) | null = null;
   /** The time of the breath that reads. */
   now: Micros = 0;
   readonly #options: HostMemberOptions;
@@ -134,6 +151,10 @@ export class HostMember implements Port {
   get counters(): PortCounters {
     if (this.#hub !== null) this.#counters.rxDropped = this.#hub.port.counters.rxDropped;
     return this.#counters;
+  }
+
+  get isAsked(): boolean {
+    return this.#hub !== null && this.#hub.isReader(this);
   }
 
   owns(qpn: number): boolean {

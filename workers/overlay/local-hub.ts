@@ -120,6 +120,7 @@ export class LocalMember implements Port {
   readonly link = 'vxlan';
   readonly framing = Framing.HEADER_ONCE;
   readonly fileDescriptor = -1;
+  readonly isAsked = false;
   readonly counters = newPortCounters();
   readonly mtu: number;
   readonly vni: number;

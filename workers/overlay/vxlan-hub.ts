@@ -95,8 +95,10 @@ export class VxlanHub {
   readonly #groups: (Segment | undefined)[] = [];
   /** The time of the breath that reads. */
   now: Micros = 0;
-  /** Who polled last, and read nothing. */
-  #foundEmpty: VxlanMember | null = null;
+  /** Who polled last. */
+  #reader: VxlanMember | null = null;
+  /** It read nothing. */
+  #isEmpty = false;
   readonly #elsewhere: VtepElsewhere;
   /** Of the host whose frames came last by a link. */
   #linkedSource = NOWHERE;
@@ -131,9 +133,9 @@ export class VxlanHub {
     const at = this.#members.indexOf(member);
     if (at < 0) return;
     this.#members.splice(at, 1);
-    if (this.#foundEmpty === member) this.#foundEmpty = null;
     this.nameHosts(member, []);
     this.#leaveSegment(member);
+    if (this.#reader === member) this.#needReader();
     if (this.#members.length > 0) return;
     this.#elsewhere.takeVxlan = null;
     this.#elsewhere.changed = null;
@@ -165,9 +167,10 @@ export class VxlanHub {
    */
   poll(member: VxlanMember, burst: ReceiveBurst): number {
     burst.count = 0;
-    if (this.#foundEmpty !== null && this.#foundEmpty !== member) return 0;
+    if (this.#isEmpty && this.#reader !== member) return 0;
     const read = this.port.receive(burst);
-    this.#foundEmpty = read === 0 ? member : null;
+    this.#reader = member;
+    this.#isEmpty = read === 0;
     if (this.#members.length === 1 && this.#elsewhere.segments.size === 0) return read;
     let kept = 0;
     for (let i = 0; i < read; i++) {
@@ -177,6 +180,18 @@ export class VxlanHub {
     }
     burst.count = kept;
     return read;
+  }
+
+  /** Others may pass over the socket until this one goes. */
+  isReader(member: VxlanMember): boolean {
+    return this.#reader === null || this.#reader === member;
+  }
+
+  /** Who polls next reads from now on. */
+  #needReader(): void {
+    this.#reader = null;
+    this.#isEmpty = false;
+    for (const member of this.#members) member.stir?.();
   }
 
   /** A frame of `sender`, from its VXLAN header on, to members on this host: to the one that has its MAC, or to all. */
@@ -359,6 +374,8 @@ export class VxlanMember implements Port {
   hosts: ReadonlyMap<string, number> = new Map();
   /** Takes frame i of a burst that another member read, in the middle of that one's breath; it may not keep it. Null: its frames are kept until it polls. */
   sink: ((burst: ReceiveBurst, i: number, now: Micros) => void) | null = null;
+  /** Its vRNIC's: there is something to ask it for. */
+  stir: (() => void) | null = null;
   readonly #kept = new KeptFrames();
   /** Of its tenant, for the outer header. */
   dscp = 0;
@@ -396,7 +413,12 @@ export class VxlanMember implements Port {
     return this.#kept.count > 0;
   }
 
+  get isAsked(): boolean {
+    return this.isWaiting || this.hub.isReader(this);
+  }
+
   keep(bytes: Uint8Array, from: number, to: number, source: number): void {
+    this.stir?.();
     if (!this.#kept.put(bytes, from, to, source)) this.counters.rxDropped++;
   }
 

@@ -13,6 +13,7 @@ export class LoopbackPort implements Port {
   readonly link = 'ethernet';
   readonly framing = Framing.HEADER_ONCE;
   readonly fileDescriptor = -1;
+  readonly isAsked = false;
   readonly counters = newPortCounters();
   readonly mtu: number;
   readonly #sink: BurstSink;

@@ -2,7 +2,7 @@
 import type { MessagePort } from 'node:worker_threads';
 import { Errno, type Refusal, type Result } from '../rnic/commands.ts';
 import { DoorbellPage } from '../rnic/queue/doorbell.ts';
-import { Bell } from './bell.ts';
+import { Bell, summonsOf } from './bell.ts';
 import type { ControlLink, DeviceLink, LinkCommand, LinkEndpoint, LinkEvent } from './device-link.ts';
 import { ownFor } from './linux/descriptors.ts';
 import * as Libc from './linux/libc.ts';
@@ -13,7 +13,8 @@ type Opened = Extract<LinkReply, { kind: 'opened' }>;
 /** Opens a context on the vRNIC that the endpoint leads to. @throws Error when it is full or its worker is gone. */
 export async function connect(endpoint: LinkEndpoint): Promise<DeviceLink> {
   const { client, opened } = await open(endpoint);
-  return new InProcessLink(client, new DoorbellPage(new Int32Array(opened.doorbell!), opened.slots));
+  const summons = opened.summons < 0 ? null : summonsOf(endpoint.bell, opened.summons);
+  return new InProcessLink(client, new DoorbellPage(new Int32Array(opened.doorbell!), opened.slots, summons));
 }
 
 /** The control half of a program of another process. */

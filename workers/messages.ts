@@ -83,12 +83,13 @@ export type ProgramMessage =
   | { readonly kind: 'requeue'; readonly channel: number; readonly events: Uint8Array };
 
 export type LinkReply =
-  /** The context is open: its doorbell page, for `slots` QPs; a hosted program's lies in its queue file. */
+  /** The context is open: its doorbell page, for `slots` QPs, and the vRNIC's bit of the bell's (-1: none); a hosted program's lies in its queue file. */
   | {
       readonly kind: 'opened';
       readonly context: number;
       readonly doorbell: SharedArrayBuffer | null;
       readonly slots: number;
+      readonly summons: number;
     }
   | { readonly kind: 'result'; readonly id: number; readonly result: Result }
   | { readonly kind: 'event'; readonly event: LinkEvent }

@@ -76,6 +76,14 @@ export function openVrnic(config: VrnicConfig, parts: EngineParts): Vrnic {
 }
 
 export class Vrnic {
+  /** It has found nothing to do, and others feed its ports. */
+  isDozing = false;
+  /** When something is due, once it has found nothing to do often enough. */
+  dueAt: Micros = 0;
+  /** Its bit of the worker's bell; -1: none, its doorbells have to be looked at. */
+  summons = -1;
+  /** Applications have doorbells that have to be looked at. */
+  #hasPages = false;
   readonly name: string;
   readonly ports: Port[];
   readonly engine: Engine;
@@ -118,10 +126,6 @@ export class Vrnic {
   readonly #random = new RandomWords();
   /** Breaths in a row that found nothing to do. */
   #quietBreaths = 0;
-  /** It has found nothing to do, and others feed its ports. */
-  #mayDoze = false;
-  /** After so many as there must be: its deadline then. */
-  #dueAt: Micros = 0;
   /** Breaths in a row that have put off the timers. */
   #timersPutOff = 0;
   readonly #event: EngineEvent = { kind: 0, context: 0, code: 0, handle: 0, channel: 0, cookie: 0n };
@@ -216,28 +220,36 @@ export class Vrnic {
   /** Something has come to it from outside of its breath. */
   stir(): void {
     this.#quietBreaths = 0;
-    this.#mayDoze = false;
+    this.isDozing = false;
   }
 
-  /** It need not breathe: no port of its own to ask, nothing due, no doorbell. */
+  /** It need not breathe: nothing is due, and no doorbell was rung of those for which nobody summons it. */
   dozes(now: Micros): boolean {
-    if (!this.#mayDoze || now >= this.#dueAt) return false;
-    for (let i = 0; i < this.#applicationList.length; i++)
-      if (this.#applicationList[i]!.doorbell.pending()) return false;
-    return true;
+    return this.isDozing && now < this.dueAt && !(this.#hasPages && this.#isRung());
+  }
+
+  /** Whoever has something for it will say so, and it has no descriptor that others have not. */
+  get isAway(): boolean {
+    return this.isDozing && !this.#hasPages;
+  }
+
+  #isRung(): boolean {
+    let rung = false;
+    for (const application of this.#applicationList) if (application.doorbell.pending()) rung = true;
+    return rung;
   }
 
   /** After two breaths in vain only doorbells and frames are looked for until its next deadline: a worker has many vRNICs, of which few have something to do. */
   #isDue(now: Micros): boolean {
-    if (this.#quietBreaths >= QUIET_BREATHS && now < this.#dueAt) return false;
+    if (this.#quietBreaths >= QUIET_BREATHS && now < this.dueAt) return false;
     if (this.#quietBreaths >= QUIET_BREATHS) this.#quietBreaths = 0;
     return true;
   }
 
   #settle(isBusy: boolean, now: Micros): void {
     this.#quietBreaths = isBusy ? 0 : this.#quietBreaths + 1;
-    if (this.#quietBreaths === QUIET_BREATHS) this.#dueAt = this.#nextDeadline(now);
-    this.#mayDoze = this.#quietBreaths >= QUIET_BREATHS && this.#isFed();
+    if (this.#quietBreaths === QUIET_BREATHS) this.dueAt = this.#nextDeadline(now);
+    this.isDozing = this.#quietBreaths >= QUIET_BREATHS && this.#isFed();
   }
 
   /** What comes for it comes by sinks. */
@@ -248,7 +260,7 @@ export class Vrnic {
 
   /** The moment at which something is due; Infinity when nothing is. */
   pollTimeout(now: Micros): Micros {
-    return this.#quietBreaths >= QUIET_BREATHS ? this.#dueAt : this.#nextDeadline(now);
+    return this.#quietBreaths >= QUIET_BREATHS ? this.dueAt : this.#nextDeadline(now);
   }
 
   #nextDeadline(now: Micros): Micros {
@@ -437,6 +449,7 @@ export class Vrnic {
 
   #listApplications(): void {
     this.#applicationList = [...this.#applications.values()];
+    this.#hasPages = this.#applicationList.some(({ program }) => program !== null || this.summons < 0);
     this.#wakeFds = this.#applicationList.flatMap(({ program }) => (program ? [program.wakeFd] : []));
   }
 
@@ -476,8 +489,7 @@ export class Vrnic {
   }
 
   #takeDoorbells(now: Micros): boolean {
-    let rung = false;
-    for (const application of this.#applicationList) if (application.doorbell.pending()) rung = true;
+    const rung = this.#isRung();
     if (rung) this.engine.handleDoorbells(now);
     return rung;
   }

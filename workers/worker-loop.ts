@@ -3,7 +3,7 @@ import { setImmediate as nextTurn } from 'node:timers/promises';
 import { type MessagePort, receiveMessageOnPort } from 'node:worker_threads';
 import type { Micros } from '../wire/types.ts';
 import type { Application } from './application.ts';
-import { Bell } from './bell.ts';
+import { Bell, SUMMONED_MAX } from './bell.ts';
 import { clock, IdleClock } from './clock.ts';
 import type { EngineParts } from './engine.ts';
 import { useLedger } from './linux/descriptors.ts';
@@ -60,6 +60,9 @@ export class WorkerLoop {
   #busyAt: Micros = 0;
   #namespace: string | undefined;
   readonly #turns = new Turns();
+  /** By their bits of the bell. */
+  readonly #summoned: (Vrnic | undefined)[] = [];
+  readonly #stir = (index: number): void => this.#summoned[index]?.stir();
 
   constructor(task: WorkerTask, parts: EngineParts) {
     useLedger(task.ledger);
@@ -128,6 +131,7 @@ export class WorkerLoop {
   #breathe(now: Micros): boolean {
     let isBusy = this.#bell.takeMail();
     if (isBusy) this.#readMail(now);
+    this.#bell.takeSummons(this.#summoned.length, this.#stir);
     if (this.#turns.breathe(this.#vrnics, now)) isBusy = true;
     for (const port of this.#ports) if (port.breathe(now)) isBusy = true;
     if (breatheLinks(now)) isBusy = true;
@@ -139,7 +143,10 @@ export class WorkerLoop {
       this.#sleeper.reset();
       this.#sleeper.add(this.#bell.fileDescriptor, false);
       let deadline = until;
-      for (const vrnic of this.#vrnics) deadline = Math.min(deadline, vrnic.watch(this.#sleeper, now));
+      for (const vrnic of this.#vrnics) {
+        const due = vrnic.isAway ? vrnic.dueAt : vrnic.watch(this.#sleeper, now);
+        deadline = Math.min(deadline, due);
+      }
       for (const port of this.#ports) deadline = Math.min(deadline, port.watch(this.#sleeper, now));
       if (deadline > now) {
         this.#sleeper.sleep(deadline - now);
@@ -152,8 +159,8 @@ export class WorkerLoop {
   /** Says to everybody that this worker sleeps, then looks once more. True when there is nothing to do. */
   #settle(): boolean {
     this.#bell.setSleeping(true);
-    let isQuiet = !this.#bell.hasMail();
-    for (const vrnic of this.#vrnics) if (!vrnic.setSleeping(true)) isQuiet = false;
+    let isQuiet = !this.#bell.hasMail() && !this.#bell.hasSummons(this.#summoned.length);
+    for (const vrnic of this.#vrnics) if (!vrnic.isAway && !vrnic.setSleeping(true)) isQuiet = false;
     for (const port of this.#ports) if (!port.setSleeping(true)) isQuiet = false;
     if (!setLinksSleeping(true)) isQuiet = false;
     return isQuiet;
@@ -164,6 +171,7 @@ export class WorkerLoop {
     this.#bell.drain();
     setLinksSleeping(false);
     for (const vrnic of this.#vrnics) {
+      if (vrnic.isAway) continue;
       vrnic.setSleeping(false);
       vrnic.drainWakeFds();
     }
@@ -208,7 +216,8 @@ export class WorkerLoop {
       if (!opened) throw new Error('the vRNIC has no context left');
       attachment.application = opened.application;
       const { context } = opened.application;
-      opened.application.reply({ kind: 'opened', context, doorbell: opened.doorbell, slots: opened.slots });
+      const { doorbell, slots } = opened;
+      opened.application.reply({ kind: 'opened', context, doorbell, slots, summons: attachment.vrnic.summons });
     } catch (error) {
       attachment.port.postMessage({ kind: 'refused', reason: (error as Error).message });
     }
@@ -275,7 +284,17 @@ export class WorkerLoop {
   #start(config: VrnicConfig): void {
     if (this.#vrnics.some(({ name }) => name === config.name)) throw new Error(`vRNIC ${config.name} runs already`);
     this.#enter(config.namespace);
-    this.#vrnics.push(openVrnic(config, this.#parts));
+    const vrnic = openVrnic(config, this.#parts);
+    this.#vrnics.push(vrnic);
+    this.#giveBit(vrnic);
+  }
+
+  #giveBit(vrnic: Vrnic): void {
+    const free = this.#summoned.indexOf(undefined);
+    const index = free < 0 ? this.#summoned.length : free;
+    if (index === SUMMONED_MAX) return;
+    this.#summoned[index] = vrnic;
+    vrnic.summons = index;
   }
 
   #startPort(config: SwitchPortConfig): void {
@@ -294,6 +313,7 @@ export class WorkerLoop {
       if (attachment.vrnic === vrnic) this.#end(attachment, now);
     }
     this.#vrnics.splice(this.#vrnics.indexOf(vrnic), 1);
+    if (vrnic.summons >= 0) this.#summoned[vrnic.summons] = undefined;
     vrnic.close(now);
   }
 

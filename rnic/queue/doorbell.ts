@@ -8,6 +8,8 @@
  *
  * The application publishes its producer index, sets bitmap, summary and top (in this order), then looks at word 0. The worker clears from top to
  * bitmap, then reads the producer index: a ring between the two is seen again. Before it sleeps the worker sets word 0, then looks once more.
+ *
+ * Of a page that has a bit elsewhere (Summons) the worker looks at that bit only, and says there that it sleeps: it has many pages, of which few are rung.
  */
 const SLEEPING = 0;
 const TOP = 16;
@@ -21,14 +23,27 @@ export function doorbellBytes(slots: number): number {
   return 4 * (TOP + wordsFor(summary) + summary + bitmap);
 }
 
+/** A bit that many pages' reader looks at, in shared memory; set after the page's own. */
+export interface Summons {
+  readonly words: Int32Array;
+  /** The bit's word, and the bit. */
+  readonly word: number;
+  readonly mask: number;
+  /** The word that is not 0 while the reader sleeps. */
+  readonly sleeping: number;
+}
+
 export class DoorbellPage {
+  readonly #summons: Summons | null;
   readonly words: Int32Array;
   readonly slots: number;
   readonly #topWords: number;
   readonly #summaryAt: number;
   readonly #bitmapAt: number;
 
-  constructor(words: Int32Array, slots: number) {
+  /** @param summons the application's side only. */
+  constructor(words: Int32Array, slots: number, summons: Summons | null = null) {
+    this.#summons = summons;
     const bitmap = wordsFor(slots);
     const summary = wordsFor(bitmap);
     this.words = words;
@@ -46,7 +61,10 @@ export class DoorbellPage {
     Atomics.or(this.words, this.#bitmapAt + word, 1 << (slot & 31));
     Atomics.or(this.words, this.#summaryAt + group, 1 << (word & 31));
     Atomics.or(this.words, TOP + (group >> 5), 1 << (group & 31));
-    return Atomics.load(this.words, SLEEPING) !== 0;
+    const summons = this.#summons;
+    if (summons === null) return Atomics.load(this.words, SLEEPING) !== 0;
+    Atomics.or(summons.words, summons.word, summons.mask);
+    return Atomics.load(summons.words, summons.sleeping) !== 0;
   }
 
   /** Worker side: calls `visit(slot)` for each slot rung since last time. Slots beyond the page (a hostile application) are passed over. */

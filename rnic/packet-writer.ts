@@ -11,6 +11,9 @@ import { SUPER_FRAME_BYTES, SUPER_FRAME_SEGMENTS, type TransmitBurst } from './b
 import type { Memory } from './memory/memory.ts';
 import { Framing, type Path } from './path.ts';
 
+/** Two super-frames: a breath costs little beside them. */
+export const TURN_BYTES = 131_072;
+
 /** What the writer remembers of a port: the frame that the next packet may join. */
 class PortState {
   burst: TransmitBurst;
@@ -66,6 +69,8 @@ export class PacketWriter {
   meteredBytes = 0;
   /** A packet was refused for want of allowance; answers and other ports may go on. Whoever polls clears it. */
   isPaced = false;
+  /** What a QP sends at most before the next has its turn. */
+  turnBytes = TURN_BYTES;
   readonly #ports: PortState[];
   #port: PortState;
   #path: Path | null = null;

@@ -3,8 +3,6 @@ import type { Micros } from '../wire/types.ts';
 import type { PacketWriter } from './packet-writer.ts';
 import type { QueuePair } from './qp.ts';
 
-/** What a QP sends at most before the next has its turn: two super-frames, so that a breath costs little beside them. */
-const QUANTUM_BYTES = 131_072;
 const FIRST_CAPACITY = 64;
 
 export class Schedule {
@@ -35,12 +33,12 @@ export class Schedule {
       // Destroyed while it waited.
       if (qp.isGone) continue;
       // Requests first: the peer has them that much earlier, and an acknowledgement leaves in the same burst. Each has its own share of the turn.
-      const moreRequests = qp.sender.pollTransmit(out, now, QUANTUM_BYTES);
+      const moreRequests = qp.sender.pollTransmit(out, now, out.turnBytes);
       if (isAlone && this.#yields(out)) {
         this.add(qp);
         return true;
       }
-      const moreResponses = qp.responder.pollTransmit(out, now, QUANTUM_BYTES);
+      const moreResponses = qp.responder.pollTransmit(out, now, out.turnBytes);
       if (moreResponses || moreRequests) this.add(qp);
       if (out.isFull) break;
     }

@@ -1,7 +1,7 @@
 /** What a vRNIC sends: the engine's packets, laid out in bursts by port, as much as its limits leave it. What a port does not take is kept until it does. */
 import { BURST_BYTES, BURST_FRAMES, FRAME_HEADROOM, TransmitBurst } from '../rnic/burst.ts';
 import { Counter } from '../rnic/counters.ts';
-import { PacketWriter } from '../rnic/packet-writer.ts';
+import { PacketWriter, TURN_BYTES } from '../rnic/packet-writer.ts';
 import type { Micros } from '../wire/types.ts';
 import type { Engine } from './engine.ts';
 import type { Pace } from './pace.ts';
@@ -10,6 +10,8 @@ import type { Port } from './port.ts';
 import { TransmitBursts } from './transmit-bursts.ts';
 
 const LOOPBACK_BURST_BYTES = 1 << 18;
+/** A QP's turn is so many times as long where other vRNICs have turns, too: what a vRNIC needs has gone from the caches when it is its turn, and each turn fetches it anew. */
+const LONGEST_TURN = 4;
 /** Bursts that leave before a command ends a QP: more, and what is received waits too long. */
 const LAST_BURSTS = 16;
 
@@ -51,8 +53,9 @@ export class Transmitter {
     return this.#kept[port] !== null;
   }
 
-  /** One burst for each port: receiving gets its turn in between. True when there was something. */
-  transmit(now: Micros): boolean {
+  /** One burst for each port: receiving gets its turn in between. True when there was something. @param crowd vRNICs of this worker that had something to do lately. */
+  transmit(now: Micros, crowd = 1): boolean {
+    this.#writer.turnBytes = TURN_BYTES * Math.max(1, Math.min(crowd, LONGEST_TURN));
     if (!this.#flushKept()) return true;
     for (let i = 0; i < this.#ports.length; i++) this.#writer.lend(i, BURSTS[i]!.current);
     this.#poll(now);

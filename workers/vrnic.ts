@@ -192,7 +192,7 @@ export class Vrnic {
    * Doorbells, what is to be sent, then frames, then timers: who polls for what they bring sees it before its acknowledgement costs a system call. True when there was
    * something to do. `mayTransmit` false: others go first.
    */
-  breathe(now: Micros, mayTransmit = true): boolean {
+  breathe(now: Micros, mayTransmit = true, crowd = 1): boolean {
     this.#clock.now = now;
     if (this.#place !== null) {
       this.#place.local.now = now;
@@ -203,7 +203,7 @@ export class Vrnic {
     const isDue = this.#isDue(now) || busy;
     if (isDue) {
       this.#breatheNeighbours(now);
-      busy = (mayTransmit ? this.#transmitter.transmit(now) : this.#transmitter.holdBack(now)) || busy;
+      busy = (mayTransmit ? this.#transmitter.transmit(now, crowd) : this.#transmitter.holdBack(now)) || busy;
     }
     let received = false;
     for (let i = 0; i < this.ports.length; i++) received = this.#receiveFrom(i, now) || received;

@@ -105,7 +105,8 @@ export class PacketWriter {
       burst.count === 1 &&
       burst.sent === 0 &&
       burst.segmentBytes[0] === 0 &&
-      this.#path?.framing === Framing.HEADER_ONCE
+      this.#path !== null &&
+      this.#path.framing !== Framing.SINGLE
     );
   }
 

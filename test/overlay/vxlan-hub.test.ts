@@ -158,9 +158,19 @@ t.test('once the socket was empty, only who found it so asks again, until he lea
   t.equal(calls(), before);
   first.receive(burst);
   t.equal(calls(), before + 1);
+  t.ok(first.isAsked);
+  t.notOk(second.isAsked, 'the first reads for it');
+  let isStirred = false;
+  second.stir = () => {
+    isStirred = true;
+  };
   first.close();
+  t.ok(isStirred && second.isAsked, 'somebody else has to read now');
   second.receive(burst);
   t.equal(calls(), before + 2);
+  isStirred = false;
+  second.keep(new Uint8Array(FRAME_BYTES), 0, FRAME_BYTES, 0);
+  t.ok(isStirred, 'a frame waits for it');
 });
 
 t.test('each member gets what is for its VNI and MAC; what nobody has goes to one who drops it by name', async (t) => {

@@ -73,6 +73,18 @@ for (const framing of [Framing.HEADER_ONCE, Framing.HEADER_EACH])
       },
     );
 
+t.test('writer: one packet that the next might join leaves first, however super-frames are framed', async (t) => {
+  for (const framing of [Framing.SINGLE, Framing.HEADER_ONCE, Framing.HEADER_EACH]) {
+    const path = pathBetween(A, B, { framing });
+    const writer = new PacketWriter([new TransmitBurst()], 0);
+    t.notOk(writer.isLone, 'none');
+    put(writer, path, 0, 64);
+    t.equal(writer.isLone, framing !== Framing.SINGLE);
+    put(writer, path, 1, 64);
+    t.notOk(writer.isLone, 'two');
+  }
+});
+
 t.test('writer: the one IPv4 header of a super-frame has the length of all and a right checksum', (t) => {
   const burst = new TransmitBurst();
   const path = pathBetween(A, B, { framing: Framing.HEADER_ONCE });

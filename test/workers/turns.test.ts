@@ -1,5 +1,7 @@
 /** Who may send in a breath of a worker, and who is asked first. */
 import t from 'tap';
+import { DoorbellPage, doorbellBytes } from '../../rnic/queue/doorbell.ts';
+import { Bell, newBellMemory, newWakeDescriptor, SUMMONED_MAX, summonsOf } from '../../workers/bell.ts';
 import { type Breather, Turns } from '../../workers/turns.ts';
 
 /** Writes down in which order it is asked, and whether it may send. */
@@ -81,4 +83,28 @@ t.test('who is below its guarantee sends first; the others all breathe, and send
   t.equal(breaths.filter((order) => order === 'ABC').length, 2);
   all[1]!.isOwedNow = false;
   t.equal(breath(), 'ABC');
+});
+
+t.test('a doorbell of a vRNIC is a bit of its worker’s bell, and asks there whether the worker sleeps', async (t) => {
+  const memory = newBellMemory();
+  const bell = new Bell(memory, newWakeDescriptor());
+  t.teardown(() => bell.close());
+  const pages = [0, 33, SUMMONED_MAX - 1].map(
+    (index) => new DoorbellPage(new Int32Array(new SharedArrayBuffer(doorbellBytes(8))), 8, summonsOf(memory, index)),
+  );
+  const summoned = (count: number): number[] => {
+    const found: number[] = [];
+    bell.takeSummons(count, (index) => found.push(index));
+    return found;
+  };
+  for (const page of pages) t.notOk(page.ring(3), 'awake');
+  t.ok(pages[1]!.pending(), 'its page says which QP');
+  t.notOk(bell.hasMail());
+  t.ok(bell.hasSummons(1));
+  t.strictSame(summoned(1), [0]);
+  t.notOk(bell.hasSummons(32));
+  t.strictSame(summoned(SUMMONED_MAX), [33, SUMMONED_MAX - 1]);
+  t.notOk(bell.hasSummons(SUMMONED_MAX), 'each is told once');
+  bell.setSleeping(true);
+  t.ok(pages[0]!.ring(3), 'to be woken');
 });

@@ -154,7 +154,7 @@ export class HostMember implements Port {
   }
 
   get isAsked(): boolean {
-    return this.#hub !== null && this.#hub.isReader(this);
+    return this.#hub?.isReader(this) ?? false;
   }
 
   owns(qpn: number): boolean {

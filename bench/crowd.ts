@@ -27,13 +27,13 @@ interface Side {
   readonly mr: Mr;
   readonly qp: Qp;
   readonly gid: Uint8Array;
+  /** Messages that its region holds. */
+  readonly slots: number;
 }
 
 const BYTES = 65_536;
 const DEPTH = 16;
 const MODERATION = 4;
-/** The same octets again and again, on both sides: what is measured is not the machine's memory. */
-const SLOTS = 1;
 /** Workers are new, and V8 compiles what they do again and again meanwhile. */
 const WARM_MILLIS = 2000;
 const GID_INDEX = 1;
@@ -57,23 +57,23 @@ function configs(way: Way, pairs: number, { left, right, mtu }: Ends): VrnicConf
   });
 }
 
-async function open(supervisor: Supervisor, config: VrnicConfig): Promise<Side> {
+async function open(supervisor: Supervisor, config: VrnicConfig, slots: number): Promise<Side> {
   await supervisor.startVrnic(config);
   const context = new Context(await connect(await supervisor.endpoint(config.name)));
   const pd = await context.allocPd();
   const cq = await context.createCq(64, await context.createCompChannel());
-  const mr = await pd.regMr(new SharedArrayBuffer(BYTES * SLOTS), RIGHTS);
+  const mr = await pd.regMr(new SharedArrayBuffer(BYTES * slots), RIGHTS);
   const qp = await pd.createQp({ type: QpType.RC, sendCq: cq, recvCq: cq });
   await qp.toInit({ accessFlags: RIGHTS });
-  return { context, cq, mr, qp, gid: await context.queryGid(GID_INDEX) };
+  return { context, cq, mr, qp, gid: await context.queryGid(GID_INDEX), slots };
 }
 
 /** Until `end`, then what is under way; how many completed. */
-async function write({ qp, mr, cq }: Side, to: Side, end: number): Promise<number> {
+async function write({ qp, mr, cq, slots }: Side, to: Side, end: number): Promise<number> {
   let slot = 0;
   const post = (): void => {
     for (let i = 1; i <= MODERATION; i++) {
-      slot = (slot + 1) % SLOTS;
+      slot = (slot + 1) % slots;
       qp.postSend({
         opcode: WrOpcode.RDMA_WRITE,
         sendFlags: i === MODERATION ? SendFlag.SIGNALED : 0,
@@ -107,11 +107,12 @@ export interface CrowdFigures {
   readonly gigabitsPerCpuSecond: number;
 }
 
-export async function crowd(way: Way, pairs: number, ends: Ends, seconds: number): Promise<CrowdFigures> {
+/** @param slots messages that each side's region holds: one, the same octets again and again, or as many as make all regions together as large for any number of pairs. */
+export async function crowd(way: Way, pairs: number, ends: Ends, seconds: number, slots = 1): Promise<CrowdFigures> {
   const supervisor = new Supervisor({ workers: way === 'local' ? 1 : 2, spin: 50 });
   const sides: Side[] = [];
   try {
-    for (const config of configs(way, pairs, ends)) sides.push(await open(supervisor, config));
+    for (const config of configs(way, pairs, ends)) sides.push(await open(supervisor, config, slots));
     for (const [i, side] of sides.entries()) {
       const other = sides[i ^ 1]!;
       const to = { gid: other.gid, qpNum: other.qp.qpNum, psn: PSN };

@@ -1,5 +1,5 @@
 /**
- * What a tenant's network costs: `node dist/bench/overlay.js [--rounds N] [--ways plain,vxlan] [--pairs 1,8,128] [--no-hosts] [--seconds 2] [--json FILE]`, as root. Plain RoCEv2, VXLAN,
+ * What a tenant's network costs: `node dist/bench/overlay.js [--rounds N] [--ways plain,vxlan] [--pairs 1,8,128] [--slots 128] [--no-hosts] [--seconds 2] [--json FILE]`, as root. Plain RoCEv2, VXLAN,
  * translation and memory on the same wire in the same run; ratios are of one round, medians of all.
  */
 import { execFileSync } from 'node:child_process';
@@ -17,6 +17,8 @@ const { values: options } = parseArgs({
     pairs: { type: 'string', default: '1,2,8,32,128' },
     seconds: { type: 'string', default: '2' },
     ways: { type: 'string', default: 'plain,vxlan,translate,local' },
+    /** So many messages of 64 KiB lie in all regions of a host together, however many pairs have them. 0: one in each. */
+    slots: { type: 'string', default: '0' },
     /** Only the pairs. */
     'no-hosts': { type: 'boolean', default: false },
     json: { type: 'string' },
@@ -83,6 +85,7 @@ function makeEnds(): Ends & { remove(): void } {
 }
 
 const rounds = Number(options.rounds);
+const slotsOf = (count: number): number => Math.max(1, Math.floor(Number(options.slots) / count));
 const pairs = options.pairs.split(',').map(Number);
 const figures: Record<string, number[]> = {};
 const note = (name: string, value: number): void => {
@@ -101,7 +104,7 @@ for (let round = 1; round <= rounds; round++) {
     for (const way of ways)
       for (const count of pairs) {
         await quiet();
-        const { gigabits, gigabitsPerCpuSecond } = await crowd(way, count, ends, SECONDS);
+        const { gigabits, gigabitsPerCpuSecond } = await crowd(way, count, ends, SECONDS, slotsOf(count));
         note(`${way}, ${count} pairs (Gb/s)`, gigabits);
         note(`${way}, ${count} pairs (Gb per CPU second)`, gigabitsPerCpuSecond);
       }

@@ -18,6 +18,7 @@ interface Flags extends DeviceFlags {
   chk?: boolean;
   ibDev?: string;
   ibPort: number;
+  linger: number;
   json?: boolean;
 }
 
@@ -57,6 +58,12 @@ export function addPingpong(program: Command): void {
     .option('-i, --ib-port <port>', 'port of the device', wholeNumber(1, 1), 1)
     .option('-l, --sl <sl>', 'accepted for compatibility: RoCE has no service levels', wholeNumber(0, 15), 0)
     .option('-N, --new_send', 'accepted for compatibility: there is one way to post')
+    .option(
+      '--linger <milliseconds>',
+      'stay so long after the last message: the peer asks again when its acknowledgement is lost',
+      wholeNumber(0, 60_000),
+      100,
+    )
     .option('--json', 'print one JSON object');
   deviceFlags(command).action(run);
 }
@@ -96,8 +103,7 @@ async function run(host: string | undefined, flags: Flags): Promise<void> {
     );
     if (flags.json) console.log(JSON.stringify(result));
   } finally {
-    // The last acknowledgement may still be on its way to the peer.
-    await new Promise((resolve) => setTimeout(resolve, 100));
+    await new Promise((resolve) => setTimeout(resolve, flags.linger));
     await stop();
   }
 }

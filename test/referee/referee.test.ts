@@ -2,6 +2,7 @@
 import { join } from 'node:path';
 import t from 'tap';
 import { ROOT } from '../support/root.ts';
+import { connectionsOf, sendersOf, unansweredOf } from './connections.ts';
 import { seePacket } from './packet.ts';
 import { readFrames, type TracedFrame } from './pcap-frames.ts';
 import { type JudgedConnection, judge } from './referee.ts';
@@ -16,18 +17,28 @@ const MTU: Record<string, number> = {
   'atomic_cs.pcap': 4096,
 };
 
-/** The one RC connection of a capture: the two (address, QPN) pairs that RC packets go to. */
+/** The one RC connection of a capture. */
 function connectionOf(frames: TracedFrame[], mtu: number): JudgedConnection {
-  const ends = new Map<string, { address: string; qpn: number }>();
-  frames.forEach((frame, index) => {
-    const packet = seePacket(frame.octets, index, frame.timeMicros);
-    if (packet && packet.opcode < 0x20)
-      ends.set(`${packet.destination}/${packet.destQpn}`, { address: packet.destination, qpn: packet.destQpn });
-  });
-  const [a, b, ...others] = [...ends.values()];
-  if (!a || !b || others.length > 0) throw new Error(`${ends.size} ends in the capture, not two`);
-  return { a, b, mtu };
+  const [only, ...others] = connectionsOf(frames, mtu);
+  if (!only || others.length > 0) throw new Error(`${others.length + 1} connections in the capture, not one`);
+  return only;
 }
+
+t.test(
+  'referee: tells connections from who answers whom, side by side too, and their MTU from their packets',
+  async (t) => {
+    const mtusOf = (name: string): number[] => connectionsOf(golden(name)).map(({ mtu }) => mtu);
+    for (const [name, mtu] of Object.entries(MTU)) t.strictSame(mtusOf(name), [mtu], name);
+    t.strictSame(mtusOf('srq_pingpong.pcap'), [4096, 4096, 4096, 4096]);
+    const shared = golden('srq_pingpong.pcap');
+    t.strictSame(judge(shared, connectionsOf(shared)).violations, []);
+    t.strictSame(
+      unansweredOf(golden('uc_pingpong.pcap')).map(({ mtu }) => mtu),
+      [1024, 1024],
+    );
+    t.equal(sendersOf(golden('ud_pingpong.pcap')).length, 2);
+  },
+);
 
 t.test('referee: finds nothing wrong with what Linux rxe says to itself', async (t) => {
   for (const [name, mtu] of Object.entries(MTU)) {

@@ -13,12 +13,31 @@ export class Capture {
     this.#tcpdump = tcpdump;
   }
 
-  static async start(t: Teardown, namespace: Namespace, device: string, filter = 'udp port 4791'): Promise<Capture> {
+  /** @param snapshotOctets longest frame there can be: super-frames by default. */
+  static async start(
+    t: Teardown,
+    namespace: Namespace,
+    device: string,
+    { snapshotOctets = 66_000, filter = 'udp port 4791' } = {},
+  ): Promise<Capture> {
     const folder = mkdtempSync(join(tmpdir(), 'urnic-capture-'));
     t.teardown(() => rmSync(folder, { recursive: true, force: true }));
     const path = join(folder, 'trace.pcap');
-    // In immediate mode the kernel's ring has a slot of the snapshot length for each frame: 256 MiB hold 4,000 of these.
-    const options = ['-i', device, '-w', path, '-U', '-s', '66000', '-B', '262144', '--immediate-mode', '-Z', 'root'];
+    // In immediate mode the kernel's ring has a slot of the snapshot length for each frame: 256 MiB hold 4,000 of the longest.
+    const options = [
+      '-i',
+      device,
+      '-w',
+      path,
+      '-U',
+      '-s',
+      String(snapshotOctets),
+      '-B',
+      '262144',
+      '--immediate-mode',
+      '-Z',
+      'root',
+    ];
     const tcpdump = namespace.spawn(t, ['tcpdump', ...options, filter]);
     await tcpdump.matches(/listening on/);
     return new Capture(path, tcpdump);

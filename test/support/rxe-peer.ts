@@ -131,6 +131,13 @@ export class RxePeer {
     if (netem !== '') await this.must(`tc qdisc add dev eth0 root netem ${netem}`);
   }
 
+  /** Of what comes to the peer one frame in so many is lost, at random; 0 to end it. */
+  async loseIncoming(oneIn: number): Promise<void> {
+    await this.exec('tc qdisc del dev eth0 clsact');
+    const filter = `tc filter add dev eth0 ingress matchall action pass random netrand drop ${oneIn}`;
+    if (oneIn !== 0) await this.must(`tc qdisc add dev eth0 clsact && ${filter}`);
+  }
+
   async stop(): Promise<void> {
     await this.#vm.stop('SIGKILL');
   }

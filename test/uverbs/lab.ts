@@ -91,6 +91,12 @@ export class UrnicHost {
     return this.namespace.run([process.execPath, CLI, ...args]);
   }
 
+  /** The vRNIC's counters by name. @throws Error when there is no answer. */
+  async counters(): Promise<Record<string, number>> {
+    const answer = await ask(this.socket, { op: 'statistics', vrnic: 'v' });
+    return (answer as { counters: Record<string, number> }).counters;
+  }
+
   /** What lives on the vRNIC, as JSON; why there is no answer when there is none. */
   async resources(): Promise<string> {
     try {

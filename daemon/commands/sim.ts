@@ -4,7 +4,7 @@ import { wholeNumber } from '../arguments.ts';
 import { runTool } from '../run-tool.ts';
 
 const MODES = ['safety', 'liveness'];
-const TRANSPORTS = ['all', 'rc', 'uc', 'ud'];
+const TRANSPORTS = ['all', 'rc', 'uc', 'ud', 'cm'];
 const MOST_SEED = 2 ** 31;
 const MOST_SEEDS = 10_000_000;
 const MOST_JOBS = 64;
@@ -26,7 +26,11 @@ export function addSim(program: Command): void {
     .option('--seeds <n>', 'how many seeds to run', wholeNumber(1, MOST_SEEDS), 100)
     .option('--from <seed>', 'the first of them', wholeNumber(0, MOST_SEED), 1)
     .addOption(new Option('--mode <mode>', 'liveness: faults are heavy, then stop').choices(MODES).default('safety'))
-    .addOption(new Option('--transport <transport>', 'all: by the seed').choices(TRANSPORTS).default('all'))
+    .addOption(
+      new Option('--transport <transport>', 'all: rc, uc or ud, by the seed; cm: connections')
+        .choices(TRANSPORTS)
+        .default('all'),
+    )
     .option('--jobs <n>', 'threads at most', wholeNumber(1, MOST_JOBS), 2)
     .option('--replay <seed>', 'run one seed again and print its trace', wholeNumber(0, MOST_SEED))
     .option('--json', 'JSON instead of words')

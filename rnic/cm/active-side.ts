@@ -7,6 +7,7 @@ import * as Gid from '../../wire/gid.ts';
 import type { Micros } from '../../wire/types.ts';
 import { Errno, type Refusal } from '../commands.ts';
 import { guidOf } from '../control/device.ts';
+import { Counter } from '../counters.ts';
 import type { AddressVector } from '../path.ts';
 import { invalid, refuse } from '../refusal.ts';
 import { gidIndexOf, sourceIndexFor, withoutLoopback } from './addresses.ts';
@@ -168,6 +169,9 @@ export function receiveMra(core: CmCore, id: CmId, serviceTimeout: number, now: 
 export function receiveRej(core: CmCore, id: CmId, rej: RejMessage.Fields): void {
   const isOpen = id.state >= CmState.REQ_SENT && id.state <= CmState.ESTABLISHED;
   if (!isOpen || id.state === CmState.REQ_RECEIVED) return;
+  // Once the peer has a name: one that comes late, from an id that refused the same request before, is not for this connection.
+  if (id.state !== CmState.REQ_SENT && id.remoteCommId !== rej.localCommId)
+    return core.around.counters.add(Counter.cm_drop_unknown);
   core.stop(id);
   id.state = CmState.BOUND;
   core.raise(id, CmEventType.REJECTED, {

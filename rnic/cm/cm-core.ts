@@ -63,6 +63,10 @@ export class CmCore {
 
   // ── Ids ──
 
+  get count(): number {
+    return this.#count;
+  }
+
   /** Null when there are as many as may be. */
   newId(context: number, portSpace: PortSpace, qpType: QpType, cookie: bigint): CmId | null {
     if (this.#count >= IDS_MAX) return null;

@@ -56,6 +56,11 @@ export class ConnectionManager implements GsiSink {
     this.#core = new CmCore(around, (id, now) => handleTimeout(this.#core, id, now));
   }
 
+  /** Ids of all applications. */
+  get idCount(): number {
+    return this.#core.count;
+  }
+
   execute(context: number, command: CmCommand, now: Micros): Result {
     if (!Object.hasOwn(HANDLERS, command.op)) return refuse(Errno.ENOSYS, 'no such command', 'op');
     const handler = HANDLERS[command.op] as Handler<typeof command.op>;
@@ -167,9 +172,12 @@ function receiveDreq(core: CmCore, dreq: Dreq.Fields, arrival: Passive.Arrival):
     // Over already, here: the peer must not wait for it.
     return core.outbox.post(Letters.drep(arrival, dreq.remoteCommId, dreq.localCommId), arrival.av);
   }
+  if (id.state === CmState.TIMEWAIT || id.state === CmState.BOUND) {
+    core.around.counters.add(Counter.cm_rx_duplicates);
+    return core.outbox.post(Letters.drep(arrival, id.localCommId, id.remoteCommId), arrival.av);
+  }
   id.transactionHi = arrival.transactionHi;
   id.transactionLo = arrival.transactionLo;
-  if (id.state === CmState.TIMEWAIT) return core.answerAgain(id);
   if (id.state === CmState.DREQ_RECEIVED) return;
   if (id.state === CmState.DREQ_SENT) return endBoth(core, id, arrival.now);
   if (id.state !== CmState.ESTABLISHED && id.state !== CmState.REP_SENT) return;
@@ -205,14 +213,18 @@ function disconnect(core: CmCore, id: CmId, now: Micros): Ok | Refusal {
   return OK;
 }
 
+/** A REJ of something other than a REQ or a REP. */
+const REJECTED_NOTHING = 2;
+
+const refusal = (id: CmId, messageRejected: number, reason: number): Uint8Array =>
+  Letters.rej(id, { localCommId: id.localCommId, remoteCommId: id.remoteCommId, messageRejected, reason });
+
 /** The peer is told where it waits for us; nobody here hears of it any more. */
 function destroy(core: CmCore, id: CmId): void {
   const { localCommId, remoteCommId } = id;
-  const refusal = (messageRejected: number, reason: number): Uint8Array =>
-    Letters.rej(id, { localCommId, remoteCommId, messageRejected, reason });
-  if (id.state === CmState.REQ_SENT) core.outbox.post(refusal(2, Rej.TIMEOUT), id.madAv!);
-  else if (id.state === CmState.REQ_RECEIVED) core.outbox.post(refusal(0, Rej.CONSUMER_DEFINED), id.madAv!);
-  else if (id.state === CmState.REP_RECEIVED) core.outbox.post(refusal(1, Rej.CONSUMER_DEFINED), id.madAv!);
+  if (id.state === CmState.REQ_SENT) core.outbox.post(refusal(id, REJECTED_NOTHING, Rej.TIMEOUT), id.madAv!);
+  else if (id.state === CmState.REQ_RECEIVED) core.outbox.post(refusal(id, 0, Rej.CONSUMER_DEFINED), id.madAv!);
+  else if (id.state === CmState.REP_RECEIVED) core.outbox.post(refusal(id, 1, Rej.CONSUMER_DEFINED), id.madAv!);
   else if (id.state === CmState.SIDR_REQ_RECEIVED) Passive.reject(core, id, new Uint8Array(0), 0);
   else if (id.state === CmState.ESTABLISHED || id.state === CmState.REP_SENT)
     core.outbox.post(Letters.dreq(id), id.madAv!);
@@ -239,6 +251,8 @@ function handleTimeout(core: CmCore, id: CmId, now: Micros): void {
     core.enterTimewait(id, now);
     return core.raise(id, CmEventType.DISCONNECTED, { status: -Errno.ETIMEDOUT });
   }
+  // The peer may have agreed, and its RTUs are lost: it must not take itself for connected.
+  if (id.state === CmState.REP_SENT) core.outbox.post(refusal(id, REJECTED_NOTHING, Rej.TIMEOUT), id.madAv!);
   id.state = CmState.BOUND;
   core.raise(id, CmEventType.UNREACHABLE, { status: -Errno.ETIMEDOUT });
 }

@@ -35,6 +35,22 @@ for (const mode of MODES) {
   });
 }
 
+for (const mode of MODES) {
+  t.test(
+    `simulation, ${mode}: connections of rdma_cm: both sides agree or both give up, in time, and nothing is left`,
+    {
+      timeout: LIMIT_MILLIS,
+    },
+    async (t) => {
+      const { failures, seeds, completions, errors } = await runSeeds({ mode, transport: 'cm', from: 1, count: 60 });
+      for (const { seed, message } of failures)
+        t.fail(`urnic sim --transport cm --mode ${mode} --replay ${seed}: ${message}`);
+      t.equal(seeds, 60);
+      t.ok(completions > 0 && errors > 0, 'some were connected, and some were not');
+    },
+  );
+}
+
 t.test('simulation: all of them together are more than five million packets', (t) => {
   const packets = all.reduce((sum, totals) => sum + totals.packets, 0);
   t.comment(`${packets} packets`);

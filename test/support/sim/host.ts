@@ -1,6 +1,14 @@
 /** A simulated host: one vRNIC with one application, one burst, one port on a virtual wire. The engine is the real one; only the wire and the clock are not. */
 import { TransmitBurst } from '../../../rnic/burst.ts';
-import { type Answers, type Command, type CommandOf, type EngineEvent, EventKind } from '../../../rnic/commands.ts';
+import type { CmCommand } from '../../../rnic/cm/commands.ts';
+import {
+  type Answers,
+  type Command,
+  type CommandOf,
+  type EngineEvent,
+  EventKind,
+  type Result,
+} from '../../../rnic/commands.ts';
 import { DEFAULT_LIMITS, type RnicConfig } from '../../../rnic/config.ts';
 import { Access, type AsyncEvent, QpAttr, QpState, QpType } from '../../../rnic/constants.ts';
 import { SharedMemory } from '../../../rnic/memory/shared-memory.ts';
@@ -92,6 +100,7 @@ export class SimHost {
   readonly view: DataView;
   readonly key: number;
   readonly options: HostOptions;
+  readonly gid: Uint8Array;
   readonly events: EngineEvent[] = [];
   /** Sees each frame that arrives, before the engine does. */
   witness: ((frame: Uint8Array<ArrayBuffer>) => void) | null = null;
@@ -107,10 +116,11 @@ export class SimHost {
 
   constructor(options: HostOptions, random: Random) {
     this.options = options;
+    this.gid = gidOf(options.address, options.isIpv6);
     const config: RnicConfig = {
       name: `sim${options.address}`,
       mac: new Uint8Array(6),
-      gids: [{ gid: new Uint8Array(16) }],
+      gids: [{ gid: this.gid }],
       mtu: options.mtu,
       qpnBase: QPNS,
       qpnCount: QPNS,
@@ -127,6 +137,7 @@ export class SimHost {
         mapOffset: 0,
       }),
       freeQueue: () => undefined,
+      resolve: ({ dgid }) => ({ path: this.pathTo(new DataView(dgid.buffer, dgid.byteOffset).getUint32(12)) }),
     });
     this.#burst = new TransmitBurst(1 << 20, options.burstFrames);
     this.#writer = new PacketWriter([this.#burst], random.bits());
@@ -149,6 +160,11 @@ export class SimHost {
     const result = this.rnic.execute(this.#context, command as Command, this.#now);
     if (!result.ok) throw new Error(`${command.op}: ${result.reason} (${result.argument ?? result.errno})`);
     return result as unknown as Answers[Op];
+  }
+
+  /** Asks the connection manager. */
+  manage(command: CmCommand): Result {
+    return this.rnic.execute(this.#context, command, this.#now);
   }
 
   createQp(type: QpType, depth: number, sqSigAll: boolean, extras: QpExtras = {}): SimQp {
@@ -348,6 +364,15 @@ export class SimHost {
   #modify(qp: SimQp, mask: number, attributes: CommandOf<'modifyQp'>['attributes']): void {
     this.execute({ op: 'modifyQp', qp: qp.handle, mask, attributes });
   }
+}
+
+/** As `pathBetween` writes addresses. */
+function gidOf(address: number, isIpv6: boolean): Uint8Array {
+  const gid = new Uint8Array(16);
+  if (isIpv6) gid[0] = 0xfd;
+  else gid.fill(0xff, 10, 12);
+  new DataView(gid.buffer).setUint32(12, address);
+  return gid;
 }
 
 function packetOf(frame: Uint8Array<ArrayBuffer>, isIpv6: boolean): ReceivedPacket {

@@ -11,7 +11,8 @@ import type { Faults } from './wire.ts';
 export const MODES = ['safety', 'liveness'] as const;
 export type Mode = (typeof MODES)[number];
 
-export const TRANSPORTS = ['rc', 'uc', 'ud'] as const;
+/** `cm`: connections of rdma_cm, no work. */
+export const TRANSPORTS = ['rc', 'uc', 'ud', 'cm'] as const;
 export type Transport = (typeof TRANSPORTS)[number];
 
 /** Of every eight seeds five are RC's, two UC's and one UD's. */
@@ -53,6 +54,7 @@ export interface Options {
 export function optionsOf(seed: number, mode: Mode = 'safety', transport: Transport = 'rc'): Options {
   const random = new Random(seed);
   const options = { ...safetyOptions(seed, random), transport, mostBytes: random.pick([3000, 30_000, 300_000]) };
+  if (transport === 'cm') return cmOptions(options, mode, random);
   if (mode === 'safety') return options;
   const faults = {
     ...options.faults,
@@ -71,6 +73,22 @@ export function optionsOf(seed: number, mode: Mode = 'safety', transport: Transp
     cutMicros: random.chance(0.5) ? random.below(1_000_000) : 0,
     calmMicros: 1000 + random.below(1_000_000),
   };
+}
+
+/** Connection management counts in seconds. */
+function cmOptions(options: Options, mode: Mode, random: Random): Options {
+  const isLive = mode === 'liveness';
+  const faults = {
+    ...options.faults,
+    loss: random.pick(isLive ? [0.3, 0.6, 0.9] : [0, 0, 0.05, 0.3, 0.6]),
+    corrupt: random.pick([0, 0, 0.05]),
+    duplicate: random.pick([0, 0.01, 0.5]),
+    reorder: random.pick([0, 0.1, 0.5]),
+    lateMicros: random.pick([1000, 1e6, 20e6]),
+  };
+  const cutMicros = random.chance(0.3) ? random.below(150_000_000) : 0;
+  const calmMicros = isLive ? random.below(60_000_000) : Number.POSITIVE_INFINITY;
+  return { ...options, mode, faults, cutMicros, calmMicros };
 }
 
 function safetyOptions(seed: number, random: Random): Omit<Options, 'mostBytes' | 'transport'> {

@@ -4,6 +4,7 @@ import type { Micros } from '../../../wire/types.ts';
 import type { TracedFrame } from '../../referee/pcap-frames.ts';
 import { judge } from '../../referee/referee.ts';
 import { Broken } from './broken.ts';
+import { CmScenario } from './cm-scenario.ts';
 import { SimHost } from './host.ts';
 import { type Mode, type Options, optionsOf, type Transport } from './options.ts';
 import { Random } from './random.ts';
@@ -16,10 +17,13 @@ import { World } from './world.ts';
 
 /** An application looks at its queues at least this often. */
 const ACT_MICROS = 200;
+const CM_ACT_MICROS = 20_000;
 /** No frame stays longer on the slowest wire behind the longest queue. */
 const QUIET_MICROS = 60_000;
 /** Virtual time that no run needs. */
 const LIMIT_MICROS = 600e6;
+/** Sixteen messages 4.8 s apart, each of which an MRA may put off by 68.7 s more, for the request, for its answer and for the end. */
+const CM_LIMIT_MICROS = 4000e6;
 const CALM = { loss: 0, duplicate: 0, reorder: 0, corrupt: 0 };
 /** BTH's place behind an Ethernet, an IP and a UDP header. */
 const HEADERS_V4 = 14 + 20 + 8;
@@ -95,13 +99,13 @@ function prepare(options: Options): Run {
   const b = new SimHost({ ...hostOptions, address: B }, random);
   const world = new World(a, b, new Wire(random, options.faults), true);
   const scenario = new SCENARIOS[transport](world, options, random);
-  return { options, world, scenario, cutAt: random.below(5000) };
+  return { options, world, scenario, cutAt: random.below(transport === 'cm' ? 60_000_000 : 5000) };
 }
 
-const SCENARIOS = { rc: RcScenario, uc: UcScenario, ud: UdScenario };
+const SCENARIOS = { rc: RcScenario, uc: UcScenario, ud: UdScenario, cm: CmScenario };
 
 function runToEnd({ options, world, scenario, cutAt }: Run): void {
-  const { calmMicros } = options;
+  const { calmMicros, transport } = options;
   const act = (): boolean => {
     const isCalm = world.now >= calmMicros;
     if (isCalm) world.wire.faults = { ...options.faults, ...CALM };
@@ -109,8 +113,10 @@ function runToEnd({ options, world, scenario, cutAt }: Run): void {
     scenario.act();
     return scenario.isDone;
   };
-  const until = calmMicros === Number.POSITIVE_INFINITY ? LIMIT_MICROS : calmMicros + boundAfterCalm(options);
-  if (!world.run(until, act, ACT_MICROS)) throw new Broken(`not done after ${until / 1e6} s: ${scenario.state}`);
+  const bound = calmMicros === Number.POSITIVE_INFINITY ? LIMIT_MICROS : calmMicros + boundAfterCalm(options);
+  const until = transport === 'cm' ? CM_LIMIT_MICROS : bound;
+  if (!world.run(until, act, transport === 'cm' ? CM_ACT_MICROS : ACT_MICROS))
+    throw new Broken(`not done after ${until / 1e6} s: ${scenario.state}`);
   // What is still under way must change nothing.
   world.run(world.now + QUIET_MICROS, () => false, QUIET_MICROS);
 }

@@ -38,7 +38,7 @@ t.test('urnic sim --transport: each has its own packets', (t) => {
     t.match(stdout, opcode);
     t.notMatch(stdout, opcode === 'UD_' ? 'RC_' : 'UD_');
   }
-  t.match(sim('--transport', 'cm', '--replay', '9').stdout, /\bREQ\b[^]*\bREP\b[^]*\bRTU\b/);
+  t.match(sim('--transport', 'cm', '--replay', '9').stdout, /\bREQ\b.*\bREP\b.*\bRTU\b/s);
   t.not(sim('--transport', 'xrc').status, 0);
   t.end();
 });

@@ -146,6 +146,27 @@ drill('CM active: a REJ ends it with its reason', MANAGED, (d) => {
   m.noEvent();
 });
 
+drill('CM active: a late REJ of an id that had refused the same REQ changes nothing', MANAGED, (d) => {
+  const { m, ourId, transaction } = connected(d);
+  d.inject(letter('REJ', { transaction, localCommId: PEER_ID + 1, remoteCommId: ourId, reason: 28 }));
+  m.noEvent();
+  d.expect.counter('cm_drop_unknown', 1);
+});
+
+drill('CM: a DREQ that comes again after TIMEWAIT is answered by a DREP', MANAGED, (d) => {
+  const { m, id, ourId, transaction } = connected(d);
+  const dreq = letter('DREQ', { transaction, localCommId: PEER_ID, remoteCommId: ourId });
+  d.inject(dreq);
+  m.event('DISCONNECTED', { id });
+  m.do({ op: 'cmDisconnect', id });
+  d.sent();
+  d.advance('60s');
+  m.event('TIMEWAIT_EXIT', { id });
+  d.inject(dreq);
+  d.expect.packet(letter('DREP', { transaction, localCommId: ourId, remoteCommId: PEER_ID }));
+  m.noEvent();
+});
+
 drill('CM active: an MRA lengthens the wait by what it says', MANAGED, (d) => {
   const { m, id, ourId, transaction } = asking(d);
   d.inject(letter('MRA', { transaction, localCommId: PEER_ID, remoteCommId: ourId, serviceTimeout: 22 }));
@@ -256,11 +277,13 @@ drill('CM passive: data before the RTU establishes the connection', MANAGED, (d)
   d.advance('60s');
 });
 
-drill('CM passive: a REP that nobody answers ends the connection', MANAGED, (d) => {
+drill('CM passive: a REP that nobody answers ends the connection, and the peer is told', MANAGED, (d) => {
   const { m, id } = accepted(d);
   for (let i = 0; i <= TRIES; i++) d.advance(ANSWER);
+  const sent = d.sent();
+  d.expect.that(sent.at(-1)!.letter!.message, 'REJ', 'the last word');
   d.expect.that(
-    d.sent().every((packet) => packet.letter!.message === 'REP'),
+    sent.slice(0, -1).every((packet) => packet.letter!.message === 'REP'),
     true,
     'REPs',
   );

@@ -36,8 +36,8 @@ export class CmApplication {
   readonly #peer: Uint8Array;
   readonly #random: Random;
   readonly #attempts: Map<number, Attempt>;
-  /** From when on nothing is lost. */
-  readonly #losslessFrom: Micros;
+  /** From when on the other side is reached within the retries. */
+  readonly #reachableFrom: Micros;
   readonly #listeners: Record<number, number> = {};
   #deeds: Deed[] = [];
   /** When all places for requests were last taken. */
@@ -48,14 +48,14 @@ export class CmApplication {
     host: SimHost,
     peer: SimHost,
     attempts: Map<number, Attempt>,
-    losslessFrom: Micros,
+    reachableFrom: Micros,
     random: Random,
   ) {
     this.#world = world;
     this.#host = host;
     this.#peer = peer.gid;
     this.#attempts = attempts;
-    this.#losslessFrom = losslessFrom;
+    this.#reachableFrom = reachableFrom;
     this.#random = random;
     for (const portSpace of [PortSpace.TCP, PortSpace.UDP]) {
       const id = this.#create(portSpace);
@@ -89,7 +89,11 @@ export class CmApplication {
     this.ids.set(id.id, id);
     const destination = { address: this.#peer, port: SERVICE };
     this.#do({ op: 'cmResolveAddr', id: id.id, destination, timeoutMillis: 1000 });
-    if (this.#random.chance(0.05)) this.#later(id, this.#random.below(10_000_000), () => this.#destroy(id));
+    if (!this.#random.chance(0.05)) return;
+    this.#later(id, this.#random.below(10_000_000), () => {
+      attempt.isGivenUp = true;
+      this.#destroy(id);
+    });
   }
 
   #hear(event: CmEvent): void {
@@ -206,9 +210,9 @@ export class CmApplication {
 
   #hearUnreachable(id: CmSimId, { status }: CmEvent): void {
     this.errors++;
-    const isLossless = id.attempt.startedAt >= this.#losslessFrom;
-    if (isLossless && id.side === 'active' && status === -ETIMEDOUT)
-      throw new Broken(`connection ${id.attempt.number}: no answer, and nothing was lost`);
+    const isReachable = id.attempt.startedAt >= this.#reachableFrom;
+    if (isReachable && id.side === 'active' && status === -ETIMEDOUT)
+      throw new Broken(`connection ${id.attempt.number}: no answer, and hardly anything was lost`);
     this.#destroy(id);
   }
 

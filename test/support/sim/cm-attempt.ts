@@ -33,6 +33,8 @@ export interface Attempt {
   readonly startedAt: Micros;
   /** The active side has agreed to a response. */
   isConfirmed: boolean;
+  /** The active side has destroyed its id at once, whatever it was told. */
+  isGivenUp: boolean;
   /** The passive side's ids, one after the other: a request that comes late, after its id was destroyed, makes another. */
   readonly passives: CmSimId[];
 }

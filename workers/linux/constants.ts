@@ -133,6 +133,7 @@ export const EADDRINUSE = 98;
 export const EADDRNOTAVAIL = 99;
 export const ENODEV = 19;
 export const ENOBUFS = 105;
+export const ECONNREFUSED = 111;
 
 // <linux/prctl.h>
 export const PR_SET_PDEATHSIG = 1;

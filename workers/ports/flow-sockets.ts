@@ -11,6 +11,7 @@ import * as Vxlan from '../../wire/vxlan.ts';
 import * as Bpf from '../linux/bpf.ts';
 import * as Linux from '../linux/constants.ts';
 import { closeOwned } from '../linux/descriptors.ts';
+import * as Libc from '../linux/libc.ts';
 import * as Socket from '../linux/socket.ts';
 
 /** RFC 6335: dynamic ports. */
@@ -21,6 +22,9 @@ const VNI_BITS = 6;
 const FLOW_BITS = 2;
 const COUNT = 1 << (VNI_BITS + FLOW_BITS);
 const UNOPENED = -1;
+const NOWHERE = -1;
+/** So many frames alone to one VTEP in a row, and the flow's socket is connected to it. */
+const RUN = 8;
 
 /** Of a frame from its VXLAN header on. */
 export function flowOf(view: DataView, at: number, end: number): number {
@@ -46,6 +50,10 @@ export class FlowSockets {
   /** Where no socket can be had. */
   readonly #instead: number;
   readonly #sockets = new Int32Array(COUNT).fill(UNOPENED);
+  /** By flow: the VTEP that its socket is connected to; the one asked for last, and how often in a row. */
+  readonly #connected = new Int32Array(COUNT).fill(NOWHERE);
+  readonly #asked = new Int32Array(COUNT).fill(NOWHERE);
+  readonly #runs = new Int32Array(COUNT);
 
   /** @param local 4 octets, or 16. @param instead a socket for flows that get none of their own: its owner closes it. */
   constructor(local: Uint8Array, sendBytes: number, instead: number) {
@@ -59,9 +67,35 @@ export class FlowSockets {
     return known === UNOPENED ? this.#open(flow) : known;
   }
 
+  /**
+   * Whether what the flow's socket sends without an address goes to this VTEP: the kernel need not look for the way each time. Messages with another address
+   * leave by it all the same. @param name where the VTEP's sockaddr lies.
+   */
+  leadsTo(vtep: number, flow: number, name: number, nameBytes: number): boolean {
+    if (this.#connected[flow] === vtep) return true;
+    const fd = this.#sockets[flow]!;
+    if (fd === this.#instead) return false;
+    this.#runs[flow] = this.#asked[flow] === vtep ? this.#runs[flow]! + 1 : 1;
+    this.#asked[flow] = vtep;
+    if (this.#runs[flow]! < RUN) return false;
+    this.#runs[flow] = 0;
+    const isConnected = Libc.connect(fd, name, nameBytes) === 0;
+    this.#connected[flow] = isConnected ? vtep : NOWHERE;
+    return isConnected;
+  }
+
+  /** The number will name another VTEP. */
+  forget(vtep: number): void {
+    for (let flow = 0; flow < COUNT; flow++) {
+      if (this.#connected[flow] === vtep) this.#connected[flow] = NOWHERE;
+      if (this.#asked[flow] === vtep) this.#asked[flow] = NOWHERE;
+    }
+  }
+
   close(): void {
     for (const fd of this.#sockets) if (fd !== UNOPENED && fd !== this.#instead) closeOwned(fd);
     this.#sockets.fill(this.#instead);
+    this.#connected.fill(NOWHERE);
   }
 
   /** Ports are taken by others now and then, descriptors may run out: the flow leaves all the same. */

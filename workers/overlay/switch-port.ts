@@ -208,7 +208,8 @@ export class SwitchPort {
     const burst = this.#fromNetwork;
     const read = this.#member.receive(burst);
     this.#toNetdev.count = 0;
-    for (let i = 0; i < read; i++) {
+    // What it read for others is theirs already.
+    for (let i = 0; i < burst.count; i++) {
       const end = burst.at[i]! + burst.frameBytes[i]!;
       const step = burst.segmentBytes[i]! || burst.frameBytes[i]!;
       for (let from = burst.at[i]!; from < end; from += step) {

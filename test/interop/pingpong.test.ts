@@ -72,8 +72,9 @@ async function bothWays(t: Test, lab: Lab, round: Round): Promise<void> {
 }
 
 const GIDS = [1, 0] as const;
-const SIZES = [1, 1000, 4096, 65_536, 1 << 20];
-const MTUS = [256, 512, 1024, 2048, 4096];
+/** With a path MTU of 1024. */
+const SIZES = [1, 1000, 65_536, 1 << 20];
+const MTUS = [256, 512, 2048, 4096];
 const DISTURBANCES = ['loss 1%', 'loss 5%', 'duplicate 10%', 'delay 2ms reorder 25%'];
 /** One packet in so many, on its way to the peer. */
 const LOST_BEHIND_US = [

@@ -7,6 +7,7 @@ import { RxePeer } from '../support/rxe-peer.ts';
 
 export const OURS = '192.0.2.1';
 export const PEER = '192.0.2.2';
+const LISTENS_MILLIS = 60_000;
 export const CLI = join(ROOT, 'dist/daemon/cli.js');
 
 export interface Lab {
@@ -28,7 +29,7 @@ export const urnic = (...args: string[]): string[] => [process.execPath, CLI, ..
 
 /** Waits until something listens on the TCP port in the namespace. */
 export async function listening(namespace: Namespace, port: number, who: Background): Promise<void> {
-  for (const deadline = Date.now() + 15_000; Date.now() < deadline; ) {
+  for (const deadline = Date.now() + LISTENS_MILLIS; Date.now() < deadline; ) {
     const { output } = await namespace.run(['ss', '-Hltn', `sport = :${port}`]);
     if (output.trim() !== '') return;
     if (who.child.exitCode !== null) throw new Error(`it ended before it listened:\n${who.output}`);

@@ -129,17 +129,18 @@ t.test('pingpong with Linux rxe', { skip: lacksPeer() || lacks('tcpdump', 'tshar
   for (const [i, disturbance] of DISTURBANCES.entries()) {
     const connections = (GIDS.length + SRQ_QPS) * WAYS;
     await judged(`rc and srq: the packets of the peer suffer ${disturbance}`, connections, async (t) => {
+      t.teardown(() => lab.peer.disturbOutgoing(''));
       await lab.peer.disturbOutgoing(disturbance);
       const round = { mtu: 1024, loses: disturbance.startsWith('loss') };
       for (const gid of GIDS) await bothWays(t, lab, { ...round, type: 'rc', gid, size: 20_000, iters: 20 });
       await bothWays(t, lab, { ...round, type: 'srq', gid: GIDS[i & 1]!, size: 3000, iters: 50 });
-      await lab.peer.disturbOutgoing('');
     });
   }
 
   for (const [oneIn, types] of LOST_BEHIND_US) {
     const connections = types.reduce((sum, type) => sum + (type === 'srq' ? SRQ_QPS : 1), 0) * WAYS;
     await judged(`${types.join(' and ')}: one in ${oneIn} of our packets is lost`, connections, async (t) => {
+      t.teardown(() => lab.peer.loseIncoming(0));
       await lab.peer.loseIncoming(oneIn);
       for (const type of types)
         await bothWays(t, lab, {
@@ -150,15 +151,14 @@ t.test('pingpong with Linux rxe', { skip: lacksPeer() || lacks('tcpdump', 'tshar
           size: type === 'rc' ? 20_000 : 3000,
           iters: 30,
         });
-      await lab.peer.loseIncoming(0);
     });
   }
 
   await judged('uc and ud: the packets of the peer suffer delay 2ms reorder 25%', 0, async (t) => {
+    t.teardown(() => lab.peer.disturbOutgoing(''));
     await lab.peer.disturbOutgoing('delay 2ms reorder 25%');
     for (const type of ['uc', 'ud'] as const)
       await bothWays(t, lab, { type, gid: 1, size: 1000, mtu: 1024, iters: 50 });
-    await lab.peer.disturbOutgoing('');
   });
 
   const shared = (GIDS.length + SHAPES.length) * SRQ_QPS * WAYS;

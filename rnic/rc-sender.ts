@@ -148,6 +148,7 @@ export class RcSender implements Sender, TimeoutHandler, RoomWaiter {
       if (step <= 0) break;
       budget -= Math.max(step, STEP_BYTES_MIN);
     }
+    this.#share?.endTurn();
     this.#weigh();
     return step !== Step.BLOCKED;
   }
@@ -247,10 +248,8 @@ export class RcSender implements Sender, TimeoutHandler, RoomWaiter {
     const { window, congestion } = active;
     if (window.isResending && active.skip(work)) return LOCAL_STEP_BYTES;
     if (!congestion.admits(active.underWay)) return Step.BLOCKED;
-    if (!this.#core.inFlight.hasRoom) {
-      this.#share!.wait(this.#core.inFlight, this);
-      return Step.BLOCKED;
-    }
+    const { inFlight } = this.#core;
+    if (!this.#share!.mayGo(inFlight, this, window.isResending)) return Step.BLOCKED;
     if (work.awaitsResponse) return this.#request(active, work, out, now);
     const psn = window.cursor;
     const index = window.indexOf(work, psn);
@@ -262,7 +261,8 @@ export class RcSender implements Sender, TimeoutHandler, RoomWaiter {
     if (ackRequest) window.asked = psn;
     this.#countSent(put, window.isResending);
     // What is sent behind a gap is answered when the gap closes: no measure of the path.
-    if (!window.isResending && active.repair.psn === -1 && active.awaited.early === 0) active.recovery.sent(psn, now);
+    const isMeasure = !window.isResending && active.repair.psn === -1 && active.awaited.early === 0;
+    if (isMeasure) active.recovery.sent(psn, now, inFlight.isLow);
     window.sent(work, 1);
     this.#armFirst(active, now);
     return put;
@@ -370,7 +370,7 @@ export class RcSender implements Sender, TimeoutHandler, RoomWaiter {
   /** The oldest PSN moved on: what it waited for, if anything, has come. */
   #moved(active: ActiveSends, now: Micros): void {
     active.isWaitingRnr = false;
-    active.recovery.progressed(active.window.una, now);
+    this.#core.inFlight.measured(active.recovery.progressed(active.window.una, now));
   }
 
   #complete(active: ActiveSends, work: SendWork): void {
@@ -508,7 +508,7 @@ export class RcSender implements Sender, TimeoutHandler, RoomWaiter {
       repair.end();
       return this.#refuseSource(active, work);
     }
-    if (repair.isMeasure) active.recovery.sent(psn, now);
+    if (repair.isMeasure) active.recovery.sent(psn, now, false);
     this.#countSent(put, true);
     return put;
   }

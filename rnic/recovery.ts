@@ -49,6 +49,7 @@ export class Recovery {
   /** PSN whose answer is being timed, -1 when none is, and when it left. */
   #timedPsn = -1;
   #timedAt: Micros = 0;
+  #isPathTimed = false;
   /** Since when nothing has moved. */
   #stalledSince: Micros = 0;
   /** When the timer that runs is due. */
@@ -73,11 +74,12 @@ export class Recovery {
     return this.smoothed === 0 || this.smoothed > this.least * QUEUEING_FACTOR + QUEUEING_SLACK;
   }
 
-  /** A packet leaves whose answer will measure the round trip. */
-  sent(psn: Psn, now: Micros): void {
+  /** A packet leaves whose answer will measure the round trip. `isPath`: it finds nobody before it on the way. */
+  sent(psn: Psn, now: Micros, isPath: boolean): void {
     if (this.#timedPsn !== -1) return;
     this.#timedPsn = psn;
     this.#timedAt = now;
+    this.#isPathTimed = isPath;
   }
 
   /** Something is outstanding from now on. */
@@ -85,13 +87,17 @@ export class Recovery {
     this.#stalledSince = now;
   }
 
-  /** Everything before `una` is acknowledged. */
-  progressed(una: Psn, now: Micros): void {
+  /** Everything before `una` is acknowledged. Returns how long the path is, where that has been measured by now; else 0. */
+  progressed(una: Psn, now: Micros): Micros {
+    let path = 0;
     if (this.#timedPsn !== -1 && PsnMath.difference(una, this.#timedPsn as Psn) > 0) {
-      this.measured(now - this.#timedAt);
+      const sample = now - this.#timedAt;
+      this.measured(sample);
       this.#timedPsn = -1;
+      if (this.#isPathTimed) path = sample;
     }
     this.heard(now);
+    return path;
   }
 
   /** What left after this moment cannot have been answered by now. */

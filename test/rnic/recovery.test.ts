@@ -11,7 +11,7 @@ const MILLISECOND = 1000;
 function measured(): Recovery {
   const recovery = new Recovery();
   recovery.start(0);
-  recovery.sent(1 as Psn, 0);
+  recovery.sent(1 as Psn, 0, true);
   recovery.progressed(2 as Psn, 20);
   return recovery;
 }
@@ -33,4 +33,16 @@ t.test('recovery: for a second after a loss the timer follows the round trip', a
 
 t.test('recovery: strict timers know nothing of that', async (t) => {
   t.equal(measured().deadline(QP, true, false, 0), 4.096 * 2 ** 14);
+});
+
+t.test('recovery: the answer to a packet that found nobody on the way tells how long the path is', async (t) => {
+  const recovery = new Recovery();
+  recovery.start(0);
+  recovery.sent(1 as Psn, 0, true);
+  recovery.sent(2 as Psn, 1, false);
+  t.equal(recovery.progressed(1 as Psn, 10), 0, 'not answered yet');
+  t.equal(recovery.progressed(2 as Psn, 20), 20);
+  t.equal(recovery.progressed(3 as Psn, 30), 0, 'said once');
+  recovery.sent(3 as Psn, 40, false);
+  t.equal(recovery.progressed(4 as Psn, 60), 0, 'others were before it');
 });

@@ -45,7 +45,7 @@ const OTHERS: readonly (readonly [server: string, client: string])[] = [
     ...['ib_write_bw -b -n 50', 'ib_write_bw -D 5'],
   ].map(perftest),
   ['rdma_server', 'rdma_client -s SERVER'],
-  ['rstream -T b -S 16384 -I 20', 'rstream -T b -S 16384 -I 20 -s SERVER'],
+  ['rstream -T b -S 16384 -I 20 -C 20', 'rstream -T b -S 16384 -I 20 -C 20 -s SERVER'],
 ];
 const CHOSEN = process.env.PROGRAMS === 'all' ? [...PROGRAMS, ...OTHERS] : PROGRAMS;
 /** Connections whose management and data are disturbed on the way. */

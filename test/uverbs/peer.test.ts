@@ -41,7 +41,12 @@ const OTHERS: readonly (readonly [server: string, client: string])[] = [
   ...[
     ...['ib_send_bw -n 50', 'ib_write_lat -n 50', 'ib_read_lat -n 50', 'ib_atomic_lat -n 50'],
     ...['ib_send_bw -c UC -n 50', 'ib_send_bw -c UD -n 50', 'ib_send_lat -c UD -n 50', 'ib_write_bw -c UC -n 50'],
-    ...['ib_write_bw -a -n 5', 'ib_send_bw -e -n 50', 'ib_send_bw --use-srq -q 4 -n 50', 'ib_write_bw -q 16 -u 18 -n 50'],
+    ...[
+      'ib_write_bw -a -n 5',
+      'ib_send_bw -e -n 50',
+      'ib_send_bw --use-srq -q 4 -n 50',
+      'ib_write_bw -q 16 -u 18 -n 50',
+    ],
     ...['ib_write_bw -b -n 50', 'ib_write_bw -D 5'],
   ].map(perftest),
   ['rdma_server', 'rdma_client -s SERVER'],

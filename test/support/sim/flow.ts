@@ -118,6 +118,8 @@ export class Flow {
   #armed: 'solicited' | 'any' | null = null;
   /** Its QPs were reset or destroyed. */
   isAbandoned = false;
+  /** The CQ that its application does not look at for a while. */
+  unpolled: 'sendCq' | 'recvCq' | null = null;
   /** Completions, and those of them with an error. */
   completed = 0;
   errors = 0;
@@ -159,12 +161,18 @@ export class Flow {
   poll(): void {
     if (this.isAbandoned && this.from.qp.sendCq.count() + this.to.qp.recvCq.count() > 0)
       throw new Broken('something completed on a QP that was reset or destroyed');
-    this.#pollSends();
-    this.#pollReceives();
+    if (this.unpolled !== 'sendCq') this.#pollSends();
+    if (this.unpolled !== 'recvCq') this.#pollReceives();
+  }
+
+  /** Its receive CQ is another one. */
+  forgetArming(): void {
+    this.#armed = null;
   }
 
   /** The last word: nothing is left to hear, and the peer's memory is what the model says. */
   finish(): void {
+    this.unpolled = null;
     this.poll();
     if (this.#fate.isBroken) this.close();
     else if (!this.image.isRight()) throw new Broken('memory is not what was written');

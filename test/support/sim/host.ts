@@ -6,6 +6,7 @@ import {
   type Command,
   type CommandOf,
   type EngineEvent,
+  Errno,
   EventKind,
   type Result,
 } from '../../../rnic/commands.ts';
@@ -22,6 +23,7 @@ import * as Ipv4 from '../../../wire/ipv4.ts';
 import * as Ipv6 from '../../../wire/ipv6.ts';
 import type { Micros } from '../../../wire/types.ts';
 import { framesOf, pathBetween } from '../paths.ts';
+import { Broken } from './broken.ts';
 import type { Random } from './random.ts';
 import { openRing, type SendRequest, type SgeValue, writeReceive, writeSend } from './work.ts';
 
@@ -110,6 +112,7 @@ export class SimHost {
   readonly #context: number;
   readonly #pd: number;
   readonly #memory: SharedMemory;
+  readonly #region: number;
   /** All have headers of one size. */
   readonly #anyPath: Path;
   #now: Micros = 0;
@@ -152,7 +155,15 @@ export class SimHost {
     this.#anyPath = this.pathTo(0);
     const length = options.memoryBytes;
     const region = { pd: this.#pd, memory: this.#memory, start: 0, length, iova: 0n, access: ALL_RIGHTS };
-    this.key = this.execute({ op: 'regMr', ...region }).lKey;
+    const { mr, lKey } = this.execute({ op: 'regMr', ...region });
+    this.#region = mr;
+    this.key = lKey;
+  }
+
+  /** Windows are bound to the region over all memory: it cannot be deregistered. */
+  expectRegionBusy(): void {
+    const result = this.rnic.execute(this.#context, { op: 'deregMr', mr: this.#region }, this.#now);
+    if (result.ok || result.errno !== Errno.EBUSY) throw new Broken('a region was deregistered under its windows');
   }
 
   /** Runs a command; throws what it is refused for. */
@@ -202,11 +213,9 @@ export class SimHost {
     return { ...rings, sendCqHandle: sendCq.cq, recvCqHandle: recvCq.cq };
   }
 
-  /** Both CQs get rings of another size; what waits in them goes along. */
-  resizeCqs(qp: SimQp, cqe: number): SimQp {
-    const sendCq = openRing(this.execute({ op: 'resizeCq', cq: qp.sendCqHandle, cqe }).queue);
-    const recvCq = openRing(this.execute({ op: 'resizeCq', cq: qp.recvCqHandle, cqe }).queue);
-    return { ...qp, sendCq, recvCq };
+  /** A CQ gets a ring of another size; what waits in it goes along. */
+  resizeCq(qp: SimQp, which: 'sendCq' | 'recvCq', cqe: number): SimQp {
+    return { ...qp, [which]: openRing(this.execute({ op: 'resizeCq', cq: qp[`${which}Handle`], cqe }).queue) };
   }
 
   createSrq(maxWr: number): SimSrq {

@@ -1,6 +1,7 @@
 /** Keys that come and go: memory windows and regions for fast registration, as their owner gives them out and takes them back, and as its peer may use them. */
 import { Access, WcOpcode, WrOpcode } from '../../../rnic/constants.ts';
 import { SLOT_BYTES } from './area.ts';
+import { Broken } from './broken.ts';
 import type { SimHost } from './host.ts';
 import type { Random } from './random.ts';
 import type { SendRequest } from './work.ts';
@@ -40,6 +41,8 @@ export class SharedKey {
   length = 0;
   base = 0;
   access = 0;
+  /** Its octets when its region was deregistered; null when it has granted something since. */
+  #left: Uint8Array | null = null;
   /** Counts what it granted: another range, or the same again, is another grant. */
   grant = 0;
   /** The peer has posted a SEND that takes it back: what is posted behind it on the same QP is refused. */
@@ -69,6 +72,27 @@ export class SharedKey {
     this.state = KeyState.FREE;
     this.stale = [];
     this.isSpent = false;
+  }
+
+  /** Its region is deregistered, whoever uses it; another one takes its place. */
+  deregister(): void {
+    const stale = [...this.stale, this.key];
+    this.warnUsers();
+    this.renew();
+    this.stale = stale;
+    this.#left = this.#slot().slice();
+  }
+
+  /** What was under way when its region was deregistered has changed nothing since. */
+  check(): void {
+    if (this.#left === null) return;
+    if (this.state !== KeyState.FREE) this.#left = null;
+    else if (Buffer.compare(this.#left, this.#slot()) !== 0)
+      throw new Broken('memory of a region that was deregistered has changed');
+  }
+
+  #slot(): Uint8Array {
+    return this.#host.bytes.subarray(this.#slotAt, this.#slotAt + SLOT_BYTES);
   }
 
   #free(handle: number): void {
@@ -109,9 +133,10 @@ export class SharedKey {
 
   /** The connection ended: what the peer had under way is over, done or not. @param isUnsure whether what its owner had under way was done, nobody knows. */
   forgetPeer(isUnsure: boolean): void {
+    const isChanging = this.isSpent || this.state === KeyState.GIVING || this.state === KeyState.TAKING;
     this.isSpent = false;
     this.users.clear();
-    if (isUnsure && (this.state === KeyState.GIVING || this.state === KeyState.TAKING)) this.renew();
+    if (isUnsure && isChanging) this.renew();
   }
 
   /** Its owner takes it away without asking who uses it: they may be refused, or not. */

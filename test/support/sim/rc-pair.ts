@@ -3,7 +3,7 @@ import { AsyncEvent, QpAttr, QpState, QpType } from '../../../rnic/constants.ts'
 import type { Micros } from '../../../wire/types.ts';
 import { Broken } from './broken.ts';
 import type { Fate, Flow, FlowEnd } from './flow.ts';
-import type { Connection, QpExtras } from './host.ts';
+import type { Connection, QpExtras, SimHost } from './host.ts';
 import type { Random } from './random.ts';
 import type { RcWork } from './rc-work.ts';
 import type { World } from './world.ts';
@@ -11,6 +11,9 @@ import type { World } from './world.ts';
 /** What a QP hears that refused a request and ended. */
 const REFUSALS = [AsyncEvent.QP_ACCESS_ERR, AsyncEvent.QP_REQ_ERR];
 const CQ_SIZES = [300, 600, 1200];
+const SMALL_CQ_SIZES = [1, 3, 7];
+/** So long an application leaves a CQ alone. */
+const UNPOLLED_MICROS = 50_000;
 /** So long an application takes at most to see that its connection broke. */
 const NOTICE_MICROS = 20_000;
 /** No frame stays longer on the slowest wire behind the longest queue. */
@@ -25,6 +28,14 @@ export interface EndSetup {
   readonly sqSigAll: boolean;
   readonly extras: QpExtras;
   connection(): Connection;
+}
+
+/** A flow one of whose CQs nobody polls. */
+interface Unpolled {
+  readonly flow: Flow;
+  /** Whose CQ it is. */
+  readonly end: FlowEnd;
+  readonly until: Micros;
 }
 
 /** Two QPs from one connecting to the next, and where in the trace that begins. */
@@ -48,6 +59,10 @@ export class RcPair implements Fate {
   #isAbandoned = false;
   /** It begins anew with new QPs. */
   #isReplaced = false;
+  /** An application that does not look at a CQ; the end whose CQ has overrun of it; and one whose CQs are of no use. */
+  #unpolled: Unpolled | null = null;
+  #overran: FlowEnd | null = null;
+  #hasDeadCq: FlowEnd | null = null;
   #flows: readonly { flow: Flow; work: RcWork }[] = [];
   /** Ends whose send queue was asked to stop. */
   readonly #draining = new Set<FlowEnd>();
@@ -89,6 +104,13 @@ export class RcPair implements Fate {
     return this.#ends;
   }
 
+  /** Receive completions of a host that nobody has looked at. */
+  unpolledReceives(host: SimHost): number {
+    const unpolled = this.#unpolled;
+    const isHere = unpolled?.flow.unpolled === 'recvCq' && unpolled.end.host === host;
+    return isHere ? unpolled.end.qp.recvCq.count() : 0;
+  }
+
   get isDone(): boolean {
     if (this.isBroken) return this.mayBreak && this.#flows.every(({ flow }) => flow.isIdle);
     return this.#flows.every(({ flow, work }) => work.isDone && flow.isIdle);
@@ -100,14 +122,16 @@ export class RcPair implements Fate {
   }
 
   poll(): void {
+    if (this.#unpolled !== null) this.#checkOverrun(this.#unpolled);
     for (const { flow } of this.#flows) flow.poll();
+    for (const { keys } of this.#ends) for (const key of keys) key.check();
     const hasEnded = ({ host, qp }: FlowEnd): boolean => REFUSALS.some((code) => host.hasEvent(code, qp.handle));
     if (this.#ends.some(hasEnded)) this.isBroken = true;
   }
 
   /** After all ends of both hosts were polled. */
   act(): void {
-    if (!this.isBroken) this.#work();
+    if (!this.isBroken || this.#overran !== null) this.#work();
     else if (!this.mayBreak) this.#recover();
   }
 
@@ -117,11 +141,18 @@ export class RcPair implements Fate {
   }
 
   #work(): void {
-    if (this.#mayAbandon && this.#random.chance(0.002)) return this.#abandon();
+    if (this.#overran !== null) return this.#leaveOverrun(this.#overran);
+    if (this.#mayAbandon && this.#unpolled === null) {
+      if (this.#random.chance(0.002)) return this.#abandon();
+      if (this.#draining.size === 0 && this.#random.chance(0.004)) this.#stopPolling();
+    }
     for (const { work } of this.#flows) work.act();
     for (const { flow } of this.#flows) {
       const { from } = flow;
-      if (this.#random.chance(0.01)) from.qp = from.host.resizeCqs(from.qp, this.#random.pick(CQ_SIZES));
+      if (this.#unpolled !== null) continue;
+      if (this.#random.chance(0.01))
+        for (const which of ['sendCq', 'recvCq'] as const)
+          from.qp = from.host.resizeCq(from.qp, which, this.#random.pick(CQ_SIZES));
       if (!this.mayBreak) this.#drain(from);
     }
   }
@@ -169,12 +200,51 @@ export class RcPair implements Fate {
     this.#restartAt = this.#world.now + QUIET_MICROS;
   }
 
+  /** The application makes a CQ small, and looks at it no more (R-156). */
+  #stopPolling(): void {
+    const { flow } = this.#random.pick(this.#flows);
+    flow.unpolled = this.#random.pick(['sendCq', 'recvCq'] as const);
+    const end = flow.unpolled === 'sendCq' ? flow.from : flow.to;
+    end.qp = end.host.resizeCq(end.qp, flow.unpolled, this.#random.pick(SMALL_CQ_SIZES));
+    this.#unpolled = { flow, end, until: this.#world.now + UNPOLLED_MICROS };
+  }
+
+  /** A CQ that has overrun says so once, is full, and its QP has ended. */
+  #checkOverrun({ flow, end, until }: Unpolled): void {
+    const { host, qp } = end;
+    const which = flow.unpolled!;
+    const events = host.takeEvents(AsyncEvent.CQ_ERR, qp[`${which}Handle`]);
+    const ring = qp[which];
+    if (events === 0 && this.#world.now < until && !this.isBroken) return;
+    this.#unpolled = null;
+    flow.unpolled = null;
+    if (events === 0) {
+      end.qp = host.resizeCq(qp, which, CQ_SIZES[0]!);
+      return;
+    }
+    if (events > 1 || ring.count() !== ring.mask)
+      throw new Broken(`a CQ of ${ring.mask} CQEs overran ${events} times with ${ring.count()}`);
+    const { attributes } = host.execute({ op: 'queryQp', qp: qp.handle });
+    if (attributes.qpState !== QpState.ERR) throw new Broken('a QP goes on whose CQ has overrun');
+    host.takeEvents(AsyncEvent.QP_FATAL, qp.handle);
+    host.takeEvents(AsyncEvent.QP_LAST_WQE_REACHED, qp.handle);
+    this.isBroken = true;
+    this.#overran = end;
+  }
+
+  /** What the full CQ held was polled, in order: now both QPs go, and it with them. */
+  #leaveOverrun(end: FlowEnd): void {
+    this.#overran = null;
+    this.#abandon(true);
+    this.#hasDeadCq = end;
+  }
+
   /** Both QPs are reset or destroyed while they work: nothing completes any more (R-154, R-155). */
-  #abandon(): void {
+  #abandon(isReplaced = this.#random.chance(0.5)): void {
     this.isBroken = true;
     this.isForced = true;
     this.#isAbandoned = true;
-    this.#isReplaced = this.#random.chance(0.5);
+    this.#isReplaced = isReplaced;
     this.#forceAt = this.#world.now;
     this.#restartAt = this.#world.now + QUIET_MICROS;
     for (const end of this.#ends) this.#empty(end);
@@ -213,7 +283,16 @@ export class RcPair implements Fate {
   /** A new QP, with a new number; windows of type 2 go with the old one. */
   #replace(end: FlowEnd, { depth, sqSigAll, extras }: EndSetup): void {
     const { host, qp } = end;
-    end.qp = host.createQp(QpType.RC, depth, sqSigAll, { ...extras, inheritsFrom: qp });
+    const isDead = this.#hasDeadCq === end;
+    end.qp = host.createQp(QpType.RC, depth, sqSigAll, { ...extras, ...(!isDead && { inheritsFrom: qp }) });
+    if (!isDead) return this.#renewWindows(end);
+    for (const cq of [qp.sendCqHandle, qp.recvCqHandle]) host.execute({ op: 'destroyCq', cq });
+    for (const { flow } of this.#flows) if (flow.to === end) flow.forgetArming();
+    this.#hasDeadCq = null;
+    this.#renewWindows(end);
+  }
+
+  #renewWindows(end: FlowEnd): void {
     for (const key of end.keys) if (key.kind === 2) key.renew();
   }
 

@@ -86,7 +86,10 @@ export class RcScenario implements Scenario {
 
   act(): void {
     for (const pair of this.#pairs) pair.poll();
-    for (const { receives } of this.#shared) receives?.check(this.#pairs.length);
+    for (const { host, receives } of this.#shared) {
+      const unpolled = this.#pairs.reduce((sum, pair) => sum + pair.unpolledReceives(host), 0);
+      receives?.check(this.#pairs.length + unpolled);
+    }
     for (const pair of this.#pairs) pair.act();
   }
 

@@ -384,6 +384,11 @@ export class RcWork {
     const key = given.length === 0 ? undefined : random.pick(given);
     // Who takes a key away that is in use breaks the connection.
     if (key === undefined || (key.users.size > 0 && !this.#mayTake())) return this.#postWrite(wrId, flags, false);
+    if (key.kind === 0 && random.chance(0.5)) {
+      key.deregister();
+      return true;
+    }
+    if (key.kind !== 0 && random.chance(0.3)) this.#from.host.expectRegionBusy();
     return key.kind === 1 ? this.#give(wrId, flags, key) : this.#take(wrId, flags, key);
   }
 

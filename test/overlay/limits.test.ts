@@ -82,7 +82,7 @@ t.test('limits', { skip: lacks('root', 'gcc', 'ib_write_bw'), timeout: 600_000 }
     });
   });
 
-  await t.test('what cannot be is refused, and nothing changes', async (t) => {
+  await t.test('T-54: what cannot be is refused, and nothing changes', async (t) => {
     const refused = await control('limit', 'set', 'blue', '10.0.0.2', '--rate', '1mbit', '--guarantee', '2mbit');
     t.match(refused, { code: 1, output: /guarantee less/ });
     t.match(await control('limit', 'set', 'blue', '10.0.0.9', '--rate', '1mbit'), {

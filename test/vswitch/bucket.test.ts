@@ -13,7 +13,7 @@ function random(seed: number): () => number {
   };
 }
 
-t.test('over a long run exactly the rate leaves, in frames of all sizes, at odd moments', async (t) => {
+t.test('T-43: over a long run exactly the rate leaves, in frames of all sizes, at odd moments', async (t) => {
   for (const rate of RATES) {
     const next = random(7);
     const burst = burstOf(rate);
@@ -36,7 +36,7 @@ t.test('over a long run exactly the rate leaves, in frames of all sizes, at odd 
   }
 });
 
-t.test('after a pause a burst leaves, and no more; a pause longer than the cell counts is one too', async (t) => {
+t.test('T-43: after a pause a burst leaves, and no more; a pause longer than the cell counts is one too', async (t) => {
   const bucket = new Bucket(8e6, 20_000, 1000); // an octet each microsecond
   t.equal(bucket.level(1000), 20_000);
   bucket.spend(20_000);

@@ -378,13 +378,18 @@ export class RcWork {
   #postKey(wrId: number, flags: number): boolean {
     const { random } = this.#flow;
     const { keys } = this.#from;
+    const used = keys.find((key) => key.kind === 0 && isUsable(key, 0) && key.users.size > 0);
+    if (used?.state === KeyState.GIVEN && this.#load.hasHazards && random.chance(0.5)) {
+      used.deregister();
+      return true;
+    }
     const free = keys.filter((key) => key.state === KeyState.FREE);
     if (free.length > 0 && random.chance(0.7)) return this.#give(wrId, flags, random.pick(free));
     const given = keys.filter((key) => key.state === KeyState.GIVEN && !key.isSpent);
     const key = given.length === 0 ? undefined : random.pick(given);
     // Who takes a key away that is in use breaks the connection.
     if (key === undefined || (key.users.size > 0 && !this.#mayTake())) return this.#postWrite(wrId, flags, false);
-    if (key.kind === 0 && random.chance(0.5)) {
+    if (key.kind === 0 && key.users.size === 0 && random.chance(0.5)) {
       key.deregister();
       return true;
     }

@@ -144,7 +144,7 @@ export class RcPair implements Fate {
     if (this.#overran !== null) return this.#leaveOverrun(this.#overran);
     if (this.#mayAbandon && this.#unpolled === null) {
       if (this.#random.chance(0.002)) return this.#abandon();
-      if (this.#draining.size === 0 && this.#random.chance(0.004)) this.#stopPolling();
+      if (this.#draining.size === 0 && this.#random.chance(0.0005)) this.#stopPolling();
     }
     for (const { work } of this.#flows) work.act();
     for (const { flow } of this.#flows) {

@@ -379,7 +379,7 @@ export class RcWork {
     const { random } = this.#flow;
     const { keys } = this.#from;
     const used = keys.find((key) => key.kind === 0 && isUsable(key, 0) && key.users.size > 0);
-    if (used?.state === KeyState.GIVEN && this.#load.hasHazards && random.chance(0.5)) {
+    if (used?.state === KeyState.GIVEN && this.#load.hasHazards && random.chance(0.3)) {
       used.deregister();
       return true;
     }

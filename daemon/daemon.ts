@@ -349,7 +349,7 @@ export class Daemon {
     this.#qpns.release(name);
     const claim = claimOf(this.#configuration.tenants, vrnic);
     if (claim) await this.#presence?.release(claim);
-    if (claim && this.#announced.delete(name)) await this.#directory.withdraw([claim]);
+    if (claim && this.#announced.delete(name)) await this.#directory.remove([claim]);
   }
 
   async #describe(name: string): Promise<unknown> {

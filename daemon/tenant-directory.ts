@@ -126,19 +126,24 @@ export class TenantDirectory {
     return held;
   }
 
-  /** They are no more, wherever they are. */
-  async withdraw(claims: readonly Claim[]): Promise<void> {
+  /** They are no more, wherever they are. The revision that tells of it. */
+  async withdraw(claims: readonly Claim[]): Promise<number> {
+    let last = 0;
     for (const some of portions(claims)) {
       const entries = some.flatMap(
         ({ tenant, address }) => this.#mirror.entries.get(endpointKey(tenant, address)) ?? [],
       );
+      if (entries.length === 0) continue;
+      const edits = entries.map(({ key }) => ({ key }));
       // What somebody has changed meanwhile goes with the lease, or is not ours any more.
-      if (entries.length > 0)
-        await this.#store.commit(
-          entries.map(({ key }) => ({ key })),
-          entries,
-        );
+      last = (await this.#store.commit(edits, entries)) ?? last;
     }
+    return last;
+  }
+
+  /** …and here that is known. */
+  async remove(claims: readonly Claim[]): Promise<void> {
+    await this.#mirror.until(await this.withdraw(claims));
   }
 
   /** Undefined: the tenant has no such endpoint. */

@@ -7,7 +7,7 @@ import { MODES, type Mode, TRANSPORTS } from '../support/sim/options.ts';
 import { runSeeds, type Totals } from '../support/sim/run-seeds.ts';
 import { simulate } from '../support/sim/simulation.ts';
 
-const SEEDS: Record<Mode, number> = { safety: 3200, liveness: 400 };
+const SEEDS: Record<Mode, number> = { safety: 2850, liveness: 400 };
 const PACKETS = 5_000_000;
 /** A minute or two on two cores. */
 const LIMIT_MILLIS = 800_000;

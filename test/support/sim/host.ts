@@ -50,6 +50,8 @@ export interface HostOptions {
   readonly reorderWindow: number;
   /** Frames that a burst takes: small ones exercise a full burst. */
   readonly burstFrames: number;
+  /** It has a connection manager. */
+  readonly managesConnections?: boolean;
   /** Wrong keys that a QP may present; DEFAULT_LIMITS' when absent. */
   readonly violations?: number;
 }
@@ -140,7 +142,9 @@ export class SimHost {
         mapOffset: 0,
       }),
       freeQueue: () => undefined,
-      resolve: ({ dgid }) => ({ path: this.pathTo(new DataView(dgid.buffer, dgid.byteOffset).getUint32(12)) }),
+      ...(options.managesConnections === true && {
+        resolve: ({ dgid }) => ({ path: this.pathTo(new DataView(dgid.buffer, dgid.byteOffset).getUint32(12)) }),
+      }),
     });
     this.#burst = new TransmitBurst(1 << 20, options.burstFrames);
     this.#writer = new PacketWriter([this.#burst], random.bits());

@@ -235,6 +235,10 @@ export class RcPair implements Fate {
   /** What the full CQ held was polled, in order: now both QPs go, and it with them. */
   #leaveOverrun(end: FlowEnd): void {
     this.#overran = null;
+    // The other one may have been told so by then, and have ended.
+    for (const { host, qp } of this.#ends)
+      if (host.takeEvents(AsyncEvent.QP_LAST_WQE_REACHED, qp.handle) > 1)
+        throw new Broken('QP_LAST_WQE_REACHED came twice');
     this.#abandon(true);
     this.#hasDeadCq = end;
   }

@@ -91,6 +91,7 @@ function prepare(options: Options): Run {
     mtu: 4500,
     // UC: what ends a QP is tested elsewhere; here each wrong packet is one drop.
     ...(transport === 'uc' && { violations: 2 ** 20 }),
+    managesConnections: transport === 'cm',
     strictTimers: options.strictTimers,
     reorderWindow: options.reorderWindow,
     burstFrames: options.burstFrames,

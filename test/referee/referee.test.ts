@@ -66,6 +66,27 @@ t.test('referee: a missing request is a skipped PSN', async (t) => {
   t.match(judgement.violations.join('\n'), /skips 1 never sent/);
 });
 
+t.test('referee: a READ or an atomic that it sees only when it comes again may be answered', async (t) => {
+  for (const [name, opcode] of [
+    ['read_bw_9000.pcap', 12],
+    ['atomic_cs.pcap', 19],
+  ] as const) {
+    const frames = golden(name);
+    const asks = (frame: TracedFrame, index: number): boolean => seePacket(frame.octets, index, 0)?.opcode === opcode;
+    const second = frames.findIndex((frame, index) => asks(frame, index) && frames.slice(0, index).some(asks));
+    const third = frames.findIndex((frame, index) => index > second && asks(frame, index));
+    const [before, between, behind] = [
+      frames.slice(0, second),
+      frames.slice(second + 1, third),
+      frames.slice(third + 1),
+    ];
+    const inTurn = [...before, frames[third]!, frames[second]!, ...between, ...behind];
+    const { violations } = judge(inTurn, [connectionOf(frames, MTU[name]!)]);
+    t.match(violations.join('\n'), /skips .*\n.*(where none was|never saw)/, name);
+    t.equal(violations.filter((text) => text.includes('answers')).length, 0, name);
+  }
+});
+
 t.test('referee: more READs under way than the responder takes are found', async (t) => {
   const frames = golden('read_bw_9000.pcap');
   const connection = connectionOf(frames, 1024);

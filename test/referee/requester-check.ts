@@ -70,6 +70,15 @@ export class RequesterCheck {
   }
 
   #fresh(packet: SeenPacket): void {
+    const span = this.#note(packet);
+    if (packet.opcode === READ_REQUEST || EMPTY_READS.has(packet.opcode) || ATOMICS.has(packet.opcode))
+      this.#ask(packet);
+    this.nextNew = after(packet.psn, span);
+    this.#message(packet);
+  }
+
+  /** What the responder may answer from now on. The PSNs that it takes. */
+  #note(packet: SeenPacket): number {
     const span = packet.opcode === READ_REQUEST ? Math.max(1, Math.ceil(packet.reth!.length / this.#mtu)) : 1;
     this.#sent.set(packet.psn, withoutAckRequest(packet.transport));
     const bounds = { begins: new Set([packet.psn]), ends: new Set([after(packet.psn, span - 1)]) };
@@ -77,10 +86,7 @@ export class RequesterCheck {
     if (EMPTY_READS.has(packet.opcode))
       this.reads.push({ psn: packet.psn, span: 1, length: 0, address: 0n, rKey: 0, ...bounds });
     if (ATOMICS.has(packet.opcode)) this.atomics.add(packet.psn);
-    if (packet.opcode === READ_REQUEST || EMPTY_READS.has(packet.opcode) || ATOMICS.has(packet.opcode))
-      this.#ask(packet);
-    this.nextNew = after(packet.psn, span);
-    this.#message(packet);
+    return span;
   }
 
   /** What was answered on the wire may not have come yet: the requester knows of as many at least. */
@@ -119,8 +125,11 @@ export class RequesterCheck {
     this.retransmissions++;
     if (packet.opcode === READ_REQUEST) return this.#readAgain(packet);
     const original = this.#sent.get(packet.psn);
-    if (!original)
-      return this.#violate(packet, `repeats PSN ${packet.psn}, which this referee never saw begin a packet`);
+    if (!original) {
+      this.#violate(packet, `repeats PSN ${packet.psn}, which this referee never saw begin a packet`);
+      this.#note(packet); // lost before it came by here: its answer is right all the same
+      return;
+    }
     if (!original.equals(withoutAckRequest(packet.transport)))
       this.#violate(packet, `repeats PSN ${packet.psn} with other octets`);
   }
@@ -130,7 +139,11 @@ export class RequesterCheck {
     const read = this.reads.findLast(
       (asked) => distance(packet.psn, asked.psn) >= 0 && distance(packet.psn, asked.psn) < asked.span,
     );
-    if (!read) return this.#violate(packet, `repeats a READ at PSN ${packet.psn}, where none was`);
+    if (!read) {
+      this.#violate(packet, `repeats a READ at PSN ${packet.psn}, where none was`);
+      this.#note(packet);
+      return;
+    }
     const skipped = distance(packet.psn, read.psn) * this.#mtu;
     const left = read.length - skipped;
     const isWhole = length === left || (length < left && length % this.#mtu === 0);

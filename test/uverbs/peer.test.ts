@@ -80,7 +80,7 @@ interface Names {
 }
 const IPV4: Names = { ours: OURS, theirs: PEER, oursThere: OURS, theirsHere: PEER };
 
-/** A service without messages ends with its answer. If that is lost, nobody is there to repeat it: the question that comes again is for no service (IBA Vol. 1, §12.11.2.2, status 1). */
+/** A service without messages ends with its answer. If that is lost, nobody is there to repeat it: the question that comes again is for no service (SIDR_REP status 1). */
 const isLeftAlone = (server: string, output: string): boolean =>
   server.startsWith('udaddy -C 0') && output.includes('RDMA_CM_EVENT_UNREACHABLE, error: 1');
 

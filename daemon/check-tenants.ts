@@ -1,5 +1,4 @@
 /** Whether tenants can be told apart, and endpoints of one tenant: what collides is refused in words, before a frame could go to the wrong one. */
-
 import { addressesOf, type Endpoint, type Limit, type Tenant } from '../vswitch/model.ts';
 import * as Gid from '../wire/gid.ts';
 import { gidText } from '../workers/linux/netdev.ts';

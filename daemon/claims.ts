@@ -1,5 +1,4 @@
 /** Which endpoints live on this host, as its configuration has it: those of its vRNICs, and taps and veths at an address of ours. */
-
 import { networkInterfaces } from 'node:os';
 import * as Gid from '../wire/gid.ts';
 import { gidText, readNetdev } from '../workers/linux/netdev.ts';

@@ -1,5 +1,4 @@
 /** Tenants as people write them, and as workers take them. */
-
 import type { z } from 'zod';
 import { addressesOf, type Endpoint, macOf, type Rule, type Tenant } from '../vswitch/model.ts';
 import { TRANSPORT_NAMES } from '../vswitch/transport.ts';

@@ -1,5 +1,4 @@
 /** What a vRNIC of a tenant takes from the overlay: frames of its VNI, for its MAC, from an endpoint that lives where they come from and is who it says. */
-
 import * as Ethernet from '../wire/ethernet.ts';
 import * as Gid from '../wire/gid.ts';
 import * as Ipv4 from '../wire/ipv4.ts';

@@ -2,7 +2,6 @@
  * ARP requests and neighbour solicitations that come by the network for a vRNIC's addresses: its hosts are known by the endpoint table, but another implementation's VTEP, and what is
  * behind it, asks as on any Ethernet. Sans-IO: a frame in, the answer out.
  */
-
 import * as Ethernet from '../wire/ethernet.ts';
 import * as Gid from '../wire/gid.ts';
 import * as Nd from '../wire/icmpv6-nd.ts';

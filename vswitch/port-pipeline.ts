@@ -4,7 +4,6 @@
  *     from the port:     classify → validate source → answer ARP, ND → rules → forward (host, all hosts)
  *     from the network:  decapsulate → classify → validate source and host → learn → rules → deliver
  */
-
 import * as Ethernet from '../wire/ethernet.ts';
 import * as Gid from '../wire/gid.ts';
 import type { Micros } from '../wire/types.ts';

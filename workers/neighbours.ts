@@ -1,7 +1,6 @@
 /**
  * Who has this address: asks and answers ARP (RFC 826) and IPv6 neighbour discovery (RFC 4861) for one vRNIC. Sans-IO: frames in, frames out, time is an argument.
  */
-
 import { TransmitBurst } from '../rnic/burst.ts';
 import * as Arp from '../wire/arp.ts';
 import * as Ethernet from '../wire/ethernet.ts';

@@ -1,5 +1,4 @@
 /** Builds the headers that a connection's packets begin with (rnic/path.ts) from an address vector, a resolved MAC and a port. R-014 … R-018. */
-
 import type { ReceivedPacket } from '../rnic/packet.ts';
 import type { AddressVector, Path } from '../rnic/path.ts';
 import * as Ethernet from '../wire/ethernet.ts';

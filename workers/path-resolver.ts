@@ -1,5 +1,4 @@
 /** From an address vector to a path: GID table, route, neighbour, headers. Answers at once, or says that it waits for a neighbour. */
-
 import { Errno, type Refusal } from '../rnic/commands.ts';
 import type { GidEntry } from '../rnic/config.ts';
 import type { AddressVector, Path } from '../rnic/path.ts';

@@ -1,5 +1,4 @@
 /** The side that connects: addresses and routes, REQ … RTU, SIDR_REQ, and the answers to them. IBA Vol. 1, §12.9.5 (active), §12.10. */
-
 import type * as RejMessage from '../../wire/cm/rej.ts';
 import type * as RepMessage from '../../wire/cm/rep.ts';
 import * as SidrRep from '../../wire/cm/sidr-rep.ts';

@@ -2,7 +2,6 @@
  * The connection manager of one vRNIC: rdma_cm's verbs on one side, management datagrams over QP1 on the other. IBA Vol. 1, ch. 12 and Annex A11. Sans-IO like all of
  * the engine. State lives in cm-core.ts; who connects in active-side.ts, who listens in passive-side.ts; here commands and messages find their way.
  */
-
 import * as Bth from '../../wire/bth.ts';
 import * as Drep from '../../wire/cm/drep.ts';
 import * as Dreq from '../../wire/cm/dreq.ts';

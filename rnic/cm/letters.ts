@@ -1,5 +1,4 @@
 /** The messages that we send, whole: 256 octets each. IBA Vol. 1, §12.6 to §12.11; fields as Linux's cm.c fills them for RoCE. */
-
 import * as Drep from '../../wire/cm/drep.ts';
 import * as Dreq from '../../wire/cm/dreq.ts';
 import * as IpPrivateData from '../../wire/cm/ip-private-data.ts';

@@ -1,5 +1,4 @@
 /** The side that listens: REQ and SIDR_REQ come in, an id is made for each, and the application accepts or refuses. IBA Vol. 1, §12.9.6 (passive). */
-
 import * as IpPrivateData from '../../wire/cm/ip-private-data.ts';
 import * as Rej from '../../wire/cm/rej.ts';
 import * as Rep from '../../wire/cm/rep.ts';

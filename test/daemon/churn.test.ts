@@ -1,5 +1,4 @@
 /** vRNICs that come and go for ever leave nothing behind: no memory, descriptor, thread, endpoint or range of QPNs. */
-
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import t, { type Test } from 'tap';
 import { ask } from '../../daemon/control-client.ts';

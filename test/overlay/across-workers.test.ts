@@ -1,5 +1,4 @@
 /** Endpoints of one tenant on one host, in two workers: they talk by memory as in one, and what comes from other hosts finds them. */
-
 import t, { type Test } from 'tap';
 import { ReceiveBurst, TransmitBurst } from '../../rnic/burst.ts';
 import { macOf, type Tenant } from '../../vswitch/model.ts';

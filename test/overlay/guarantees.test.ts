@@ -1,5 +1,4 @@
 /** Limits that vRNICs of one host share, over memory: nobody's packets see a wire, all count. */
-
 import { setImmediate as turn } from 'node:timers/promises';
 import t, { type Test } from 'tap';
 import { WcStatus } from '../../rnic/constants.ts';

@@ -1,5 +1,4 @@
 /** Quotas of a tenant, over the verbs of one of its vRNICs: what passes them is refused in words and counted, what is held stays. */
-
 import t, { type Test } from 'tap';
 import { Access, Context, type Cq, type Pd, type Qp, QpType, type VerbsError } from '../../verbs/index.ts';
 import { macOf, type Quotas, type Tenant } from '../../vswitch/model.ts';

@@ -1,5 +1,4 @@
 /** Two tenants on one VTEP, each in a worker of its own: the kernel steers what arrives by VNI. Hosts are two addresses of the loopback interface. */
-
 import { readdirSync } from 'node:fs';
 import t from 'tap';
 import { ReceiveBurst, TransmitBurst } from '../../rnic/burst.ts';

@@ -2,7 +2,6 @@
  * Three hosts, two tenants with the same addresses that talk at once, and every underlay, transport (RC, UC, UD, the connection manager) and address family, inside and outside:
  * TypeScript programs, end to end over veths.
  */
-
 import t, { type Test } from 'tap';
 import { QpnRanges } from '../../daemon/qpn-ranges.ts';
 import {

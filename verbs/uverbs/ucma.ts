@@ -2,7 +2,6 @@
  * The rdma_cm commands that programs write() on /dev/infiniband/rdma_cm: number → what it does. Layouts are those of rdma/rdma_user_cm.h, offsets counted behind the
  * command header. Meaning is the connection manager's (rnic/cm); here ids belong to channels, and a channel to a program.
  */
-
 import { type CmAddress, type CmOption, type CmParameters, PortSpace } from '../../rnic/cm/commands.ts';
 import { Errno, type QpAttributes } from '../../rnic/commands.ts';
 import type { QpState, QpType } from '../../rnic/constants.ts';

@@ -1,5 +1,4 @@
 /** Second stage: whether a frame's sender is who it says. At a port: its own MAC and addresses. From the network: those of the endpoint that has the MAC, and its host. */
-
 import * as Ethernet from '../../wire/ethernet.ts';
 import * as Gid from '../../wire/gid.ts';
 import * as Nd from '../../wire/icmpv6-nd.ts';

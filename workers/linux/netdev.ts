@@ -1,5 +1,4 @@
 /** What the kernel says of one network interface, in the network namespace of the calling thread. */
-
 import { Address6 } from 'ip-address';
 import * as Gid from '../../wire/gid.ts';
 import { Arena } from './arena.ts';

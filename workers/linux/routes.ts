@@ -1,5 +1,4 @@
 /** The kernel's routes, read when a path is built: which neighbour of an interface leads to an address. Formats: proc(5), net/ipv4/fib_trie.c, net/ipv6/route.c. */
-
 import { readFileSync } from 'node:fs';
 import * as Gid from '../../wire/gid.ts';
 

@@ -1,5 +1,4 @@
 /** A vRNIC's place in a tenant's network: where its packets go, which it takes, which of its connections the rules still allow. */
-
 import { TransmitBurst } from '../../rnic/burst.ts';
 import { Errno, type Refusal } from '../../rnic/commands.ts';
 import { Counter } from '../../rnic/counters.ts';

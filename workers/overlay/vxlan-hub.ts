@@ -2,7 +2,6 @@
  * The VXLAN socket of one VTEP in one worker, shared by the vRNICs and switch ports of all tenants there. Each has a member, which looks like a port of its own. Who polls takes
  * its own frames in place, and hands those of others to their sinks; for who has none they are kept. What is for a member in another worker goes there by a link.
  */
-
 import type { ReceiveBurst, TransmitBurst } from '../../rnic/burst.ts';
 import { Framing } from '../../rnic/path.ts';
 import { AskedFor } from '../../vswitch/neighbour-answerer.ts';

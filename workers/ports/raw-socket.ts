@@ -2,7 +2,6 @@
  * RoCEv2 over IPv4 by npm's `raw-socket`: whole IP packets with our header (IP_HDRINCL), routed and resolved by the kernel. No Ethernet header, no IPv6 (the
  * kernel shows no IPv6 header to a raw socket), one packet a call, and every UDP packet of the host comes by. Main event loop only: see workers/bridge.ts.
  */
-
 import type { ReceiveBurst, TransmitBurst } from '../../rnic/burst.ts';
 import { Framing } from '../../rnic/path.ts';
 import * as Gid from '../../wire/gid.ts';

@@ -2,7 +2,6 @@
  * VXLAN by a UDP socket (RFC 7348): a frame is what follows the outer UDP header, VXLAN header first. Equal frames to one VTEP leave in one call (UDP_SEGMENT)
  * and arrive in one (UDP_GRO, udp(7)). Frames name VTEPs by index, and groups of VTEPs, to each of which a copy goes.
  */
-
 import type { ReceiveBurst, TransmitBurst } from '../../rnic/burst.ts';
 import { Framing } from '../../rnic/path.ts';
 import { CE, ecnOf, outerClassOf, setCongested } from '../../vswitch/traffic-class.ts';

@@ -16,6 +16,7 @@ import type { Port, PortCounters } from '../port.ts';
 import { AfPacketPort } from '../ports/af-packet.ts';
 import { newPortCounters } from '../ports/port-counters.ts';
 import { segmentCount, sharedHeaderBytes } from '../ports/super-frame.ts';
+import { SocketTurn } from './socket-turn.ts';
 
 /** Takes frame i of a burst; it may not keep it. */
 export type HostSink = (burst: ReceiveBurst, i: number, now: Micros) => void;
@@ -40,10 +41,7 @@ class HostHub {
   readonly port: AfPacketPort;
   readonly #members: HostMember[] = [];
   readonly #onEmpty: () => void;
-  /** Who polled last. */
-  #reader: HostMember | null = null;
-  /** It read nothing. */
-  #isEmpty = false;
+  readonly #turn = new SocketTurn<HostMember>();
 
   /** @throws what opening throws. */
   constructor(first: HostMember, { netdev, local, qpns }: HostMemberOptions, onEmpty: () => void) {
@@ -60,7 +58,7 @@ class HostHub {
 
   leave(member: HostMember): void {
     this.#members.splice(this.#members.indexOf(member), 1);
-    if (this.#reader === member) this.#needReader();
+    this.#turn.leave(member, this.#members);
     if (this.#members.length > 0) return this.#filter();
     this.port.close();
     this.#onEmpty();
@@ -68,24 +66,16 @@ class HostHub {
 
   /** How many frames were read, for whomever. */
   poll(member: HostMember, burst: ReceiveBurst): number {
-    if (this.#isEmpty && this.#reader !== member) return 0;
+    if (!this.#turn.mayRead(member)) return 0;
     const read = this.port.receive(burst);
-    this.#reader = member;
-    this.#isEmpty = read === 0;
+    this.#turn.hasRead(member, read);
     for (let i = 0; i < read; i++) this.#hand(burst, i, member.now);
     return read;
   }
 
   /** Others may pass over the socket until this one goes. */
   isReader(member: HostMember): boolean {
-    return this.#reader === null || this.#reader === member;
-  }
-
-  /** Who polls next reads from now on. */
-  #needReader(): void {
-    this.#reader = null;
-    this.#isEmpty = false;
-    for (const member of this.#members) member.stir?.();
+    return this.#turn.isReader(member);
   }
 
   #hand(burst: ReceiveBurst, i: number, now: Micros): void {

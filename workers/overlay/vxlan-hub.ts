@@ -19,6 +19,7 @@ import { newPortCounters } from '../ports/port-counters.ts';
 import { UdpVxlanPort, VTEP_COUNT_MAX } from '../ports/udp-vxlan.ts';
 import { elsewhereOf, type Link, type VtepElsewhere } from './elsewhere.ts';
 import { KeptFrames } from './kept-frames.ts';
+import { SocketTurn } from './socket-turn.ts';
 import { NOWHERE, VtepTable } from './vtep-table.ts';
 import { FrameKind, type LinkedFrame } from './worker-link.ts';
 
@@ -94,10 +95,7 @@ export class VxlanHub {
   readonly #groups: (Segment | undefined)[] = [];
   /** The time of the breath that reads. */
   now: Micros = 0;
-  /** Who polled last. */
-  #reader: VxlanMember | null = null;
-  /** It read nothing. */
-  #isEmpty = false;
+  readonly #turn = new SocketTurn<VxlanMember>();
   readonly #elsewhere: VtepElsewhere;
   /** Of the host whose frames came last by a link. */
   #linkedSource = NOWHERE;
@@ -134,7 +132,7 @@ export class VxlanHub {
     this.#members.splice(at, 1);
     this.nameHosts(member, []);
     this.#leaveSegment(member);
-    if (this.#reader === member) this.#needReader();
+    this.#turn.leave(member, this.#members);
     if (this.#members.length > 0) return;
     this.#elsewhere.takeVxlan = null;
     this.#elsewhere.changed = null;
@@ -160,16 +158,12 @@ export class VxlanHub {
     return this.#vteps.at(index);
   }
 
-  /**
-   * Reads the socket for `member`: its frames stay in the burst, others go to whom they are for. How many were read. Once the socket was found empty, only who found it so
-   * asks again: one system call a breath, not one for each member.
-   */
+  /** Reads the socket for `member`: its frames stay in the burst, others go to whom they are for. How many were read. */
   poll(member: VxlanMember, burst: ReceiveBurst): number {
     burst.count = 0;
-    if (this.#isEmpty && this.#reader !== member) return 0;
+    if (!this.#turn.mayRead(member)) return 0;
     const read = this.port.receive(burst);
-    this.#reader = member;
-    this.#isEmpty = read === 0;
+    this.#turn.hasRead(member, read);
     if (this.#members.length === 1 && this.#elsewhere.segments.size === 0) return read;
     let kept = 0;
     for (let i = 0; i < read; i++) {
@@ -183,14 +177,7 @@ export class VxlanHub {
 
   /** Others may pass over the socket until this one goes. */
   isReader(member: VxlanMember): boolean {
-    return this.#reader === null || this.#reader === member;
-  }
-
-  /** Who polls next reads from now on. */
-  #needReader(): void {
-    this.#reader = null;
-    this.#isEmpty = false;
-    for (const member of this.#members) member.stir?.();
+    return this.#turn.isReader(member);
   }
 
   /** A frame of `sender`, from its VXLAN header on, to members on this host: to the one that has its MAC, or to all. */

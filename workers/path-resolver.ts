@@ -38,8 +38,6 @@ interface Found {
   readonly hop?: Uint8Array;
 }
 
-const isEqual = (a: Uint8Array, b: Uint8Array): boolean =>
-  a.length === b.length && a.every((octet, i) => octet === b[i]);
 const refuse = (errno: number, reason: string, argument: string): Refusal => ({ ok: false, errno, reason, argument });
 
 export class PathResolver {
@@ -77,7 +75,7 @@ export class PathResolver {
   #shareTemplate(path: Path, { sgidIndex, dgid, trafficClass }: AddressVector, transport: Transport): boolean {
     const key = `${transport} ${sgidIndex} ${dgid} ${trafficClass}`;
     const known = this.#templates.get(key);
-    const isShared = known !== undefined && isEqual(known, path.template);
+    const isShared = known !== undefined && Buffer.compare(known, path.template) === 0;
     if (isShared) path.template = known;
     else this.#templates.set(key, path.template);
     return isShared;

@@ -2,7 +2,12 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import * as Linux from '../../workers/linux/constants.ts';
+import { closeOwned } from '../../workers/linux/descriptors.ts';
+import { openSocket, requireOption } from '../../workers/linux/socket.ts';
 import { type Background, type Namespace, run, type Teardown } from './netns.ts';
+
+const SO_TIMESTAMP = 29;
 
 export class Capture {
   readonly path: string;
@@ -23,6 +28,7 @@ export class Capture {
     const folder = mkdtempSync(join(tmpdir(), 'urnic-capture-'));
     t.teardown(() => rmSync(folder, { recursive: true, force: true }));
     const path = join(folder, 'trace.pcap');
+    stampOnArrival(t);
     // In immediate mode the kernel's ring has a slot of the snapshot length for each frame: 256 MiB hold 4,000 of the longest.
     const options = [
       '-i',
@@ -35,6 +41,7 @@ export class Capture {
       '-B',
       '262144',
       '--immediate-mode',
+      '--time-stamp-precision=nano',
       '-Z',
       'root',
     ];
@@ -56,4 +63,15 @@ export class Capture {
     const { output } = await run(['tshark', '-r', this.path, '-Y', filter]);
     return output.split('\n').filter((line) => line.trim() !== '' && !line.startsWith('Running as user'));
   }
+}
+
+/**
+ * While any socket wants times the kernel stamps a frame as it arrives; otherwise it is stamped when it is copied for the capture, which may be after another
+ * processor has answered it.
+ */
+function stampOnArrival(t: Teardown): void {
+  const socket = openSocket(Linux.AF_INET, Linux.SOCK_DGRAM, 0, (fd) =>
+    requireOption(fd, Linux.SOL_SOCKET, SO_TIMESTAMP, 1, 'have frames stamped as they arrive'),
+  );
+  t.teardown(() => closeOwned(socket));
 }

@@ -97,7 +97,6 @@ export type CounterName = (typeof LIST)[number][0];
 export const Counter = Object.fromEntries(LIST.map(([name], index) => [name, index])) as Record<CounterName, number>;
 
 export const COUNTER_NAMES: readonly CounterName[] = LIST.map(([name]) => name);
-export const COUNTER_TEXTS: readonly string[] = LIST.map(([, text]) => text);
 
 /** Doubles in shared memory: one writer (the worker), any reader. */
 export class Counters {

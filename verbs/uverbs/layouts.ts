@@ -26,7 +26,6 @@ export function readAhAttr(input: Input, at: number): AddressVector {
   };
 }
 
-export const AH_ATTR_BYTES = 32;
 export function writeAhAttr(out: Output, at: number, av: AddressVector): void {
   out.set(at, av.dgid).u32(at + 16, av.flowLabel);
   out

@@ -13,7 +13,6 @@ export const LOAD_HALF_X = 0x48;
 export const LOAD_X_IHL = 0xb1;
 export const ADD = 0x04;
 export const AND = 0x54;
-export const SUBTRACT = 0x14;
 export const SHIFT_RIGHT = 0x74;
 export const JUMP = 0x05;
 export const JUMP_EQUAL = 0x15;

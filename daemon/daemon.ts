@@ -2,7 +2,7 @@
 
 import { once } from 'node:events';
 import { chmodSync, mkdirSync, rmSync } from 'node:fs';
-import { createServer, connect as dial, type Server, type Socket } from 'node:net';
+import { createServer, type Server, type Socket } from 'node:net';
 import { dirname, join } from 'node:path';
 import { pino } from 'pino';
 import { z } from 'zod';
@@ -16,6 +16,7 @@ import { claimOf, portClaims, vtepOf, withoutClaims } from './claims.ts';
 import { type Configuration, EndpointText, LimitText, NameText, RuleText, VrnicText } from './configuration.ts';
 import { describeDevice, toJson } from './describe-device.ts';
 import { describeStore, type StoreSettings } from './describe-store.ts';
+import { isAnswered } from './is-answered.ts';
 import { openStore } from './open-store.ts';
 import { type Claim, Presence } from './presence.ts';
 import { QpnRanges } from './qpn-ranges.ts';
@@ -119,9 +120,9 @@ export class Daemon {
     });
   }
 
-  /** Until SIGTERM, SIGINT or `stop`. */
+  /** Until SIGTERM, SIGINT, SIGHUP (its terminal is gone) or `stop`. */
   async untilStopped(): Promise<void> {
-    for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, () => void this.stop());
+    for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) process.once(signal, () => void this.stop());
     await this.#stopped;
   }
 
@@ -199,6 +200,7 @@ export class Daemon {
       const end = received.indexOf('\n');
       if (end === -1 && received.length <= REQUEST_BYTES_MAX) return;
       socket.removeAllListeners('data');
+      socket.setTimeout(0); // from here on it is the command that takes its time: three members of etcd may be asked in vain
       if (end === -1)
         socket.end(`${toJson({ ok: false, reason: `a request has at most ${REQUEST_BYTES_MAX} octets` })}\n`);
       else void this.#answer(received.slice(0, end)).then((answer) => socket.end(`${toJson(answer)}\n`));
@@ -209,9 +211,7 @@ export class Daemon {
     try {
       return { ok: true, value: await this.#execute(Request.parse(JSON.parse(line))) };
     } catch (error) {
-      const reason =
-        error instanceof z.ZodError ? `not a request: ${error.issues[0]!.message}` : (error as Error).message;
-      return { ok: false, reason };
+      return { ok: false, reason: error instanceof z.ZodError ? faultIn(error) : (error as Error).message };
     }
   }
 
@@ -366,18 +366,12 @@ const targetOf = ({ file }: Request): CaptureTarget | undefined => (file === und
 
 const isTenantOp = (op: Request['op']): op is TenantOp => (TENANT_OPS as readonly string[]).includes(op);
 
+/** Names the member: `rule.source: must be an address …`. */
+function faultIn({ issues: [issue] }: z.ZodError): string {
+  const { path, message } = issue!;
+  return path.length > 0 && path[0] !== 'op' ? `${path.join('.')}: ${message}` : `not a request: ${message}`;
+}
+
 /** What unmodified programs need of a vRNIC: its socket and the files that they see. */
 export const vrnicDirectory = (socketPath: string, name: string): string => join(vrnicsDirectory(socketPath), name);
 const vrnicsDirectory = (socketPath: string): string => join(dirname(socketPath), 'vrnics');
-
-async function isAnswered(path: string): Promise<boolean> {
-  const socket = dial(path);
-  try {
-    await once(socket, 'connect');
-    return true;
-  } catch {
-    return false;
-  } finally {
-    socket.destroy();
-  }
-}

@@ -1,11 +1,13 @@
 /** The vRNICs of a daemon: which are defined, which run, and what unmodified programs attach to. */
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { pino } from 'pino';
 import { type AttachedProgram, UverbsServer } from '../verbs/uverbs/server.ts';
 import type { Tenant } from '../vswitch/model.ts';
 import type { LinkEndpoint } from '../workers/device-link.ts';
 import type { Supervisor } from '../workers/supervisor.ts';
 import type { VrnicConfig } from '../workers/vrnic-config.ts';
+import { isAnswered } from './is-answered.ts';
 
 export interface VrnicsOptions {
   readonly supervisor: Supervisor;
@@ -54,6 +56,7 @@ export class Vrnics {
     this.#options = options;
     this.#idleTimer = setInterval(() => this.#endIdle().catch(() => {}), IDLE_LOOK_MILLIS).unref();
     options.supervisor.onFailure = (names, error) => this.#handleFailure(names, error);
+    options.supervisor.onStale = (name) => void this.#renew(name);
   }
 
   /** Those that run. */
@@ -80,9 +83,12 @@ export class Vrnics {
     if (this.#defined.has(name)) throw new Error(`there is a vRNIC named ${name} already`);
     const defined: Defined = { definition, server: null, change: null, idleSince: 0 };
     this.#defined.set(name, defined);
+    const directory = join(this.#options.directory, name);
     try {
+      if (await isAnswered(join(directory, 'uverbs')))
+        throw new Error(`vRNIC ${name}: another daemon has one at ${directory}: give this one a --socket elsewhere`);
       defined.server = await UverbsServer.start({
-        directory: join(this.#options.directory, name),
+        directory,
         netdev,
         isLazy,
         endpoint: () => this.endpoint(name),
@@ -223,12 +229,37 @@ export class Vrnics {
     setTimeout(() => {
       if (this.#isStopping) return;
       this.#options.othersEnded(names.filter((name) => !this.#defined.has(name)));
-      for (const name of names) {
-        if (this.#defined.get(name)?.definition.isLazy ?? true) continue;
-        this.#ensure(name).catch(({ message }: Error) =>
-          log.error({ vrnic: name, error: message }, 'did not start again'),
-        );
-      }
+      for (const name of names) void this.#revive(name);
     }, RESTART_MILLIS);
+  }
+
+  /** Its interface was made anew: so is the vRNIC. Its programs hear DEVICE_FATAL, as when hardware is pulled out. */
+  async #renew(name: string): Promise<void> {
+    const { supervisor, log } = this.#options;
+    const defined = this.#defined.get(name);
+    if (!defined || defined.change) return;
+    log.warn({ vrnic: name }, 'its interface was made anew, and so is the vRNIC');
+    defined.change = supervisor.stopVrnic(name).finally(() => {
+      defined.change = null;
+    });
+    await defined.change.catch(() => {}); // its worker ended: that starts it again, too
+    await this.#revive(name);
+  }
+
+  /** One that does not wait to be used runs again, as soon as it can: its interface may come later. */
+  async #revive(name: string): Promise<void> {
+    for (let said = ''; !this.#isStopping; await sleep(RESTART_MILLIS, undefined, { ref: false })) {
+      const defined = this.#defined.get(name);
+      if (defined?.definition.isLazy ?? true) return;
+      try {
+        await this.#ensure(name);
+        return await defined?.server?.renew();
+      } catch (error) {
+        if (this.#isStopping) return;
+        const { message } = error as Error;
+        if (message !== said) this.#options.log.error({ vrnic: name, error: message }, 'did not start again');
+        said = message;
+      }
+    }
   }
 }

@@ -67,6 +67,7 @@ export class Rnic implements EngineCore, Control {
   readonly #errors: ErrorSweep;
   /** CQs that overran and whose QPs do not know yet. */
   readonly #overrun: CompletionQueue[] = [];
+  isUp = true;
   #nextContext = 1;
   #mtuBytes: number;
 
@@ -135,6 +136,14 @@ export class Rnic implements EngineCore, Control {
   /** The largest IP packet that the port carries, for QPs that are connected from now on. */
   setMtu(mtu: number): void {
     this.#mtuBytes = largestPathMtu(mtu);
+  }
+
+  /** Frames pass by the interface, or do not: `queryPort` says it, and every application hears PORT_ACTIVE or PORT_ERR. */
+  setLink(isUp: boolean): void {
+    if (isUp === this.isUp) return;
+    this.isUp = isUp;
+    const event = isUp ? AsyncEvent.PORT_ACTIVE : AsyncEvent.PORT_ERR;
+    for (const id of this.#contexts.keys()) this.events.async(id, event, 1, 0n);
   }
 
   setGids(gids: GidEntry[]): void {

@@ -23,6 +23,8 @@ export interface Engine {
   pollCmEvent(): CmEvent | undefined;
   pollTimeout(mayTransmit?: boolean): Micros;
   setGids(gids: GidEntry[]): void;
+  /** Frames pass, or do not: the port's state, and an event to every application. */
+  setLink(isUp: boolean): void;
   setLimits(limits: RnicLimits): void;
   /** What the port carries from now on, as RnicConfig has it: for QPs that are connected afterwards. */
   setMtu(mtu: number): void;

@@ -1,7 +1,7 @@
 /**
  * What threads say to a worker and it to them, by MessagePort. Whoever posts rings the bell after it (workers/bell.ts); the worker never waits for an answer.
  *
- *     supervisor ⇄ worker    ControlMessage → ControlAnswer with the same id
+ *     supervisor ⇄ worker    ControlMessage → ControlAnswer with the same id; ControlNotice at any time
  *     application ⇄ worker   open → opened; LinkRequest → LinkAnswer with the same id, in any order; LinkNotice at any time; `close` ends it
  */
 import type { Result } from '../rnic/commands.ts';
@@ -57,6 +57,11 @@ export type WithoutId<M> = M extends { id: number } ? Omit<M, 'id'> : never;
 export type ControlAnswer =
   | { readonly id: number; readonly ok: true; readonly value?: unknown }
   | { readonly id: number; readonly ok: false; readonly reason: string };
+
+/** The interface of this vRNIC has gone, and another one has its name: said until the vRNIC is stopped. */
+export interface ControlNotice {
+  readonly stale: string;
+}
 
 /** What a worker shares with a program of another process. Descriptors belong to the worker from here on. */
 export interface HostedProgram {

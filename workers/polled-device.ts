@@ -127,7 +127,8 @@ class PolledDevice implements LocalDevice, Driver {
     const now = clock();
     if (now < this.#refreshAt) return;
     this.#refreshAt = now + REFRESH_MICROS;
-    this.#vrnic.refreshGids();
+    this.#vrnic.refresh();
+    this.#sleeper.clearErrors();
   }
 }
 

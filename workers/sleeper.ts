@@ -12,6 +12,7 @@ import { Arena } from './linux/arena.ts';
 import * as Linux from './linux/constants.ts';
 import { closeOwned, own } from './linux/descriptors.ts';
 import * as Libc from './linux/libc.ts';
+import { clearError } from './linux/socket.ts';
 
 const VALUE_AT = 16;
 const TIMEOUT_AT = 32;
@@ -58,6 +59,15 @@ export class Sleeper {
     if (!isBare) this.#write(TIMEOUT_AT, micros);
     const { address } = this.#memory;
     Libc.ppoll(address + POLLFDS_AT, this.#count, isBare ? 0 : address + TIMEOUT_AT, 0);
+  }
+
+  /** A packet socket whose interface went down has an error until somebody asks for it, and nobody would sleep on it again: to be called now and then. */
+  clearErrors(): void {
+    const { view } = this.#memory;
+    for (let i = 0; i < this.#count; i++) {
+      const at = POLLFDS_AT + i * POLLFD_BYTES;
+      if ((view.getInt16(at + 6, true) & Linux.POLLERR) !== 0) clearError(view.getInt32(at, true));
+    }
   }
 
   close(): void {

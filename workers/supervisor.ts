@@ -11,7 +11,7 @@ import { type Bridge, bridge } from './bridge.ts';
 import type { LinkEndpoint } from './device-link.ts';
 import { closeAll, newLedger } from './linux/descriptors.ts';
 import { readNetdev } from './linux/netdev.ts';
-import type { ControlAnswer, ControlMessage, WithoutId } from './messages.ts';
+import type { ControlAnswer, ControlMessage, ControlNotice, WithoutId } from './messages.ts';
 import type { Member } from './overlay/elsewhere.ts';
 import type { SwitchPortConfig } from './overlay/switch-port.ts';
 import type { CaptureTarget } from './ports/capture-file.ts';
@@ -61,6 +61,7 @@ class WorkerHandle {
   /** Settles when the thread's task has ended; with the reason if it failed. */
   readonly ended: Promise<Error | null>;
   readonly ledger = newLedger();
+  onStale: (name: string) => void = () => {};
   readonly #control: MessagePort;
   readonly #calls = new Map<number, { resolve(value: unknown): void; reject(error: Error): void }>();
   #nextId = 1;
@@ -73,7 +74,9 @@ class WorkerHandle {
     this.bell = new Bell(newBellMemory(), newWakeDescriptor());
     const wakeFd = duplicateDescriptor(this.bell.fileDescriptor);
     const task: WorkerTask = { ...settings, control: port2, bell: this.bell.memory, wakeFd, ledger: this.ledger };
-    port1.on('message', (answer: ControlAnswer) => this.#settle(answer));
+    port1.on('message', (message: ControlAnswer | ControlNotice) =>
+      'stale' in message ? this.onStale(message.stale) : this.#settle(message),
+    );
     port1.unref();
     this.ended = pool.run(task, { transferList: [port2] }).then(
       () => this.#end(null),
@@ -115,6 +118,8 @@ const leastOf = (workers: Iterable<WorkerHandle>): WorkerHandle =>
 export class Supervisor {
   /** A worker failed: its vRNICs are down until they are started again. */
   onFailure: ((names: string[], error: Error) => void) | null = null;
+  /** The interface of a vRNIC has gone, and another one has its name: until it is stopped and started it hears nothing. Said again and again. */
+  onStale: ((name: string) => void) | null = null;
   readonly #pool: Piscina;
   readonly #spin: Spin;
   readonly #turnMicros: number;
@@ -312,6 +317,7 @@ export class Supervisor {
       { spin: this.#spin, turnMicros: this.#turnMicros },
       this.#workerCount++,
     );
+    worker.onStale = (name) => this.onStale?.(name);
     this.#workers.add(worker);
     worker.ended.then((error) => this.#handleEnd(worker, error));
     return worker;

@@ -21,7 +21,7 @@ import { gidTable } from './gid-table.ts';
 import type { BreathClock } from './hosted/process.ts';
 import { Program } from './hosted/program.ts';
 import { type Identity, identified } from './identity.ts';
-import { addressesOf, type Netdev } from './linux/netdev.ts';
+import { findNetdev, type Netdev } from './linux/netdev.ts';
 import type { HostedProgram } from './messages.ts';
 import { type NeighbourLink, Neighbours } from './neighbours.ts';
 import { type Connection, LOCAL_PORT, type Overlay } from './overlay/overlay.ts';
@@ -91,7 +91,7 @@ export class Vrnic {
   readonly #slots: number;
   readonly #parts: EngineParts;
   /** Whose addresses are the GIDs; null when they were configured. */
-  readonly #netdev: Netdev | null;
+  #netdev: Netdev | null;
   #gids: readonly GidEntry[];
   readonly #mac: Uint8Array;
   readonly #neighbours: Neighbours;
@@ -165,6 +165,7 @@ export class Vrnic {
       },
       this.#host(),
     );
+    this.engine.setLink(this.#netdev?.isRunning ?? true);
     const routes = this.#netdev ? { netdev: this.#netdev.name } : {};
     this.#pace = overlay && new Pace(overlay.addresses[0]!, config.meter);
     this.#transmitter = new Transmitter(this.engine, this.ports, this.#pace, this.#random.next() & 0xffff);
@@ -404,9 +405,19 @@ export class Vrnic {
     this.ports[WIRE_PORT]!.setAddresses?.(inUse);
   }
 
-  /** The interface may have got or lost an address: the GID table follows, unless it was configured. */
-  refreshGids(): void {
-    if (this.#netdev !== null) this.#moveTo(addressesOf(this.#netdev.name), this.#netdev.mac);
+  /** Looks what has become of its interface, unless the GIDs were configured. False: another one has its name, and no frame comes here any more. */
+  refresh(): boolean {
+    if (this.#netdev === null) return true;
+    const { name, index, mac, mtu } = this.#netdev;
+    const found = findNetdev(name);
+    const isThere = found?.index === index;
+    this.stir(); // there may be an event to deliver
+    this.engine.setLink(isThere && found.isRunning);
+    if (!isThere) return found === undefined;
+    if (found.mtu !== mtu) this.engine.setMtu(found.mtu);
+    this.#netdev = found;
+    this.#moveTo(found.addresses, mac);
+    return true;
   }
 
   #moveTo(addresses: readonly Uint8Array[], mac: Uint8Array): void {

@@ -10,7 +10,7 @@ import { useLedger } from './linux/descriptors.ts';
 import * as Libc from './linux/libc.ts';
 import { enterNetworkNamespace } from './linux/namespace.ts';
 import { Crowd, preferThisThread } from './linux/scheduling.ts';
-import type { ControlAnswer, ControlMessage, HostedProgram, LinkMessage } from './messages.ts';
+import type { ControlAnswer, ControlMessage, ControlNotice, HostedProgram, LinkMessage } from './messages.ts';
 import { breatheLinks, came, closeLinks, meet, part, setLinksSleeping, went } from './overlay/elsewhere.ts';
 import { openSwitchPort, type SwitchPort, type SwitchPortConfig } from './overlay/switch-port.ts';
 import { Patience } from './patience.ts';
@@ -77,8 +77,10 @@ export class WorkerLoop {
   async run(): Promise<void> {
     while (!this.#isStopped) {
       this.#spin();
-      for (const vrnic of this.#vrnics) vrnic.refreshGids();
+      for (const vrnic of this.#vrnics)
+        if (!vrnic.refresh()) this.#control.postMessage({ stale: vrnic.name } satisfies ControlNotice);
       for (const port of this.#ports) port.refresh();
+      this.#sleeper.clearErrors();
       await nextTurn();
     }
   }

@@ -36,6 +36,8 @@ export interface Control {
   readonly qps: QpTable;
   readonly groups: MulticastGroups;
   readonly totals: Totals;
+  /** Of the port. */
+  readonly isUp: boolean;
   /** Octets of the largest path MTU that the port carries. */
   mtuBytes(): number;
   /** Moves a QP to ERR by command or by failure: flushes, and keeps flushing what is posted. */

@@ -6,7 +6,9 @@ import type { Control, Handler } from './control.ts';
 
 /** `enum ibv_device_cap_flags`: BAD_PKEY_CNTR, BAD_QKEY_CNTR, CURR_QP_STATE_MOD, SRQ_RESIZE, RC_RNR_NAK_GEN, MEM_WINDOW, MEM_MGT_EXTENSIONS, MEM_WINDOW_TYPE_2B. */
 const CAPABILITIES = (1 << 1) | (1 << 2) | (1 << 7) | (1 << 13) | (1 << 12) | (1 << 17) | (1 << 21) | (1 << 24);
+const PORT_DOWN = 1;
 const PORT_ACTIVE = 4;
+const DISABLED = 3;
 const LINK_UP = 5;
 const LINK_LAYER_ETHERNET = 2;
 /** 4x EDR: what perftest prints its peak by; nothing here is limited to it. */
@@ -54,7 +56,7 @@ export const queryPort: Handler<'queryPort'> = (control, _context, command) => {
   const { counters } = control.core;
   return {
     ok: true,
-    state: PORT_ACTIVE,
+    state: control.isUp ? PORT_ACTIVE : PORT_DOWN,
     maxMtu: MTU_MAX,
     activeMtu: 24 - Math.clz32(control.mtuBytes()),
     gidTableLength: control.config.gids.length,
@@ -62,7 +64,7 @@ export const queryPort: Handler<'queryPort'> = (control, _context, command) => {
     maxMsgBytes: MESSAGE_BYTES_MAX,
     activeSpeed: SPEED_EDR,
     activeWidth: WIDTH_4X,
-    physState: LINK_UP,
+    physState: control.isUp ? LINK_UP : DISABLED,
     linkLayer: LINK_LAYER_ETHERNET,
     // R-021: these two saturate.
     badPKeyCounter: Math.min(0xffff, counters.get('drop_pkey')),

@@ -6,7 +6,9 @@ import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
-import { run, twoHosts } from '../support/netns.ts';
+import { ask as request } from '../../daemon/control-client.ts';
+import { eventually } from '../support/eventually.ts';
+import { Namespace, run, twoHosts } from '../support/netns.ts';
 import { ROOT } from '../support/root.ts';
 import { lacks } from '../support/skip.ts';
 
@@ -63,10 +65,17 @@ t.test(
     await t.rejects(ask('devinfo', 'red'), { message: /no vRNIC named "red"/ });
     t.match(await say(socket, 'not json\n'), /"ok":false/);
     t.match(await say(socket, '{"op":"reboot"}\n'), /"ok":false.*not a request/);
+    t.match(
+      await say(socket, '{"op":"addRule","tenant":"a","rule":{"id":"b","action":"deny","source":"10.0.0.0/33"}}\n'),
+      /"reason":"rule\.source: must be an address/,
+    );
     t.match(await say(socket, 'x'.repeat(70_000)), /at most 65536 octets/);
 
     const second = await here.run(urnic('up', '-c', config, '--socket', socket));
     t.match(second, { code: 1, output: /another daemon listens/ });
+    const beside = await here.run(urnic('up', '-c', config, '--socket', join(folder, 'run', 'other.sock')));
+    t.match(beside, { code: 1, output: /vRNIC blue: another daemon has one at .*vrnics\/blue/ });
+    t.ok(existsSync(join(folder, 'run', 'vrnics', 'blue', 'uverbs')), 'which stays');
     t.equal(await daemon.stop(), 0, 'SIGTERM ends it well');
     t.notOk(existsSync(socket), 'and its socket is gone');
     t.match(await run(urnic('devinfo', '--socket', socket)), { code: 1, output: /no daemon answers.*urnic up/ });
@@ -93,7 +102,42 @@ t.test(
     t.ok(existsSync(socket), 'a killed daemon leaves its socket');
     const next = here.spawn(t, urnic('up', '-c', config, '--socket', socket));
     await next.matches(/"ready"/);
-    t.equal(await next.stop('SIGINT'), 0);
+    t.equal(await next.stop('SIGHUP'), 0, 'its terminal is gone');
+    t.notOk(existsSync(socket));
+  },
+);
+
+t.test(
+  'daemon: vRNICs follow their interface: down and up, another MTU, removed and made anew',
+  { skip: lacks('root', 'ip'), timeout: 300_000 },
+  async (t) => {
+    const folder = folderOf(t);
+    const [here, there] = await twoHosts(t);
+    const socket = join(folder, 'control.sock');
+    const config = join(folder, 'urnic.yaml');
+    const far = `  - { name: far, netdev: eth0, namespace: /var/run/netns/${there.name} }\n`;
+    writeFileSync(config, `vrnics:\n  - { name: near, netdev: eth0 }\n${far}`);
+    const daemon = here.spawn(t, urnic('up', '-c', config, '--socket', socket));
+    await daemon.matches(/"ready"/);
+    const isPort = (wanted: { state?: number; activeMtu?: number }) => async (): Promise<boolean> => {
+      const { port } = (await request(socket, { op: 'port', vrnic: 'far' })) as { port: object };
+      return Object.entries(wanted).every(([name, value]) => port[name as keyof typeof port] === value);
+    };
+    await here.ip('link', 'set', 'eth0', 'down');
+    t.ok(await eventually(isPort({ state: 1 })), 'no carrier: PORT_DOWN');
+    await here.ip('link', 'set', 'eth0', 'up');
+    await there.ip('link', 'set', 'eth0', 'mtu', '1500');
+    t.ok(await eventually(isPort({ state: 4, activeMtu: 3 })), 'PORT_ACTIVE, path MTU 1024');
+    await here.ip('link', 'del', 'eth0');
+    t.ok(await eventually(isPort({ state: 1 })), 'no interface');
+    await Namespace.join(here, '192.0.2.3/24', there, '192.0.2.4/24', 9000);
+    await daemon.matches(/("vrnic":"(near|far)".*"started"[\s\S]*){4}/);
+    const pingpong = (device: string): string[] =>
+      urnic('pingpong', '--device', device, '--socket', socket, '-n', '20', '-m', '4096');
+    const server = there.spawn(t, pingpong('far'));
+    await server.matches(/local address.*192\.0\.2\.4/);
+    t.match(await here.run([...pingpong('near'), '192.0.2.4']), { code: 0, output: /20 iters/ });
+    t.equal(await server.end(), 0);
   },
 );
 

@@ -239,6 +239,13 @@ drill(
   },
 );
 
+drill('R-169: an application hears that the port went down, and that it is up again', ({ engine, expect }) => {
+  engine.rnic.setLink(true);
+  engine.rnic.setLink(false);
+  engine.rnic.setLink(true);
+  expect.event('PORT_ERR', 'PORT_ACTIVE');
+});
+
 drill('R-169: an application hears that the GIDs changed', ({ engine, expect }) => {
   engine.rnic.setGids([{ gid: new Uint8Array(16).fill(9) }]);
   expect.event('GID_CHANGE');

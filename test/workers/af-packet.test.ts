@@ -4,10 +4,12 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import t from 'tap';
 import { ReceiveBurst } from '../../rnic/burst.ts';
 import type { Path } from '../../rnic/path.ts';
+import { clock } from '../../workers/clock.ts';
 import { readNetdev, toGid } from '../../workers/linux/netdev.ts';
 import { nextHop } from '../../workers/linux/routes.ts';
 import { buildPath } from '../../workers/path-builder.ts';
 import { type AfPacketOptions, AfPacketPort } from '../../workers/ports/af-packet.ts';
+import { Sleeper } from '../../workers/sleeper.ts';
 import { FrameMaker } from './test-frames.ts';
 import { makeVeth, type Veth, whyNoNamespaces, within } from './veth.ts';
 
@@ -147,7 +149,7 @@ t.test('netdev: says MAC, MTU and addresses, link-local first; no such interface
   let netdev = read();
   for (const end = Date.now() + 20_000; netdev.addresses.length < 3 && Date.now() < end; netdev = read())
     await sleep(20);
-  t.match(netdev, { name: 'v1', mtu: 4000, isUp: true, isVeth: true });
+  t.match(netdev, { name: 'v1', mtu: 4000, isRunning: true, isVeth: true });
   t.equal(within(veth.left, () => readNetdev('lo')).isVeth, false);
   t.equal(netdev.mac.length, 6);
   t.same(netdev.addresses.slice(1), [veth.left.ipv4, veth.left.ipv6]);
@@ -234,3 +236,27 @@ t.test(
     t.same(lengthsReceived(b, 1), [1016]);
   },
 );
+
+t.test('af_packet: who sleeps on it can sleep on when its interface went down', options, async (t) => {
+  const veth = makeVeth('down');
+  const port = openReceiver(veth);
+  const sleeper = new Sleeper();
+  t.teardown(() => {
+    port.close();
+    sleeper.close();
+    veth.remove();
+  });
+  execFileSync('ip', ['-n', veth.right.namespace, 'link', 'set', veth.right.netdev, 'down']);
+  await countReceived(port);
+  const micros = 20_000;
+  const slept = (): number => {
+    const begin = clock();
+    sleeper.reset();
+    sleeper.add(port.fileDescriptor, false);
+    sleeper.sleep(micros);
+    return clock() - begin;
+  };
+  slept();
+  sleeper.clearErrors();
+  t.ok(slept() >= micros - 100, 'nothing wakes it');
+});

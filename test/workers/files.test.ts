@@ -1,3 +1,4 @@
+import { execFileSync } from 'node:child_process';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
@@ -8,7 +9,7 @@ import * as Ipv4 from '../../wire/ipv4.ts';
 import { toGid } from '../../workers/linux/netdev.ts';
 import { buildPath } from '../../workers/path-builder.ts';
 import { CapturePort } from '../../workers/ports/capture.ts';
-import { CaptureFile } from '../../workers/ports/capture-file.ts';
+import { beginShared, CaptureFile } from '../../workers/ports/capture-file.ts';
 import { MemoryPort, newMemoryPair } from '../../workers/ports/memory.ts';
 import { PcapFilePort } from '../../workers/ports/pcap-file.ts';
 import { FrameMaker } from './test-frames.ts';
@@ -53,6 +54,13 @@ t.test('pcap-file port: what is sent can be read again by another, super-frames 
   t.equal(reader.receive(burst), 0);
   t.equal(reader.setSleeping(true), true);
   reader.close();
+});
+
+t.test('capture file: a pipe that nobody reads is refused: nobody waits for a reader', async (t) => {
+  const pipe = join(t.testdir(), 'pipe');
+  execFileSync('mkfifo', [pipe]);
+  t.throws(() => new CaptureFile({ file: pipe }, 'tap0'), { code: 'ENXIO' });
+  t.throws(() => beginShared(pipe, ['tap0']), { code: 'ENXIO' });
 });
 
 t.test('pcap-file port: a file that is no capture, or is not there, is an error', async (t) => {

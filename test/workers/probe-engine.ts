@@ -88,6 +88,8 @@ class ProbeEngine implements Engine {
 
   setGids(): void {}
 
+  setLink(): void {}
+
   setLimits(): void {}
 
   setMtu(): void {}

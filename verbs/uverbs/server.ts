@@ -6,7 +6,7 @@ import { once } from 'node:events';
 import { chmodSync, chownSync, mkdirSync, readFileSync, rmSync } from 'node:fs';
 import { createServer, type Server, type Socket } from 'node:net';
 import { join } from 'node:path';
-import { Errno } from '../../rnic/commands.ts';
+import { Errno, type PortAttributes } from '../../rnic/commands.ts';
 import type { Underlay } from '../../rnic/path.ts';
 import { UNDERLAYS } from '../../vswitch/model.ts';
 import { newWakeDescriptor } from '../../workers/bell.ts';
@@ -34,7 +34,7 @@ import {
   Role,
   TOKEN_BYTES,
 } from './protocol.ts';
-import { type DeviceTree, writeGids, writeTree } from './sysfs.ts';
+import { type DeviceTree, writeTree } from './sysfs.ts';
 import { executeCm } from './ucma.ts';
 
 export interface UverbsServerOptions {
@@ -63,7 +63,10 @@ export const UNDERLAY_VARIABLE = 'URNIC_UNDERLAY';
 /** Sparse: only what queues use takes memory. */
 const QUEUE_FILE_BYTES = 2 ** 30;
 const CONNECTIONS_MAX = 4096;
-const GID_MILLIS = 1000;
+const REFRESH_MILLIS = 1000;
+
+/** What may change of a port, to be compared. */
+const portText = (port: PortAttributes, gids: readonly Uint8Array[]): string => `${port.state} ${gids.join()}`;
 
 export class UverbsServer {
   readonly #options: UverbsServerOptions;
@@ -71,7 +74,7 @@ export class UverbsServer {
   readonly #connections = new Set<Connection>();
   readonly #contexts = new Map<string, UverbsContext>();
   #cm: Promise<CmService> | null = null;
-  #gids = '';
+  #port = '';
   /** What programs see is there. */
   #tree: Promise<void> | null = null;
   #timer: NodeJS.Timeout | undefined;
@@ -122,7 +125,7 @@ export class UverbsServer {
     this.#server.listen(socket);
     await once(this.#server, 'listening');
     chmodSync(socket, 0o666);
-    this.#timer = setInterval(() => void this.#refreshGids().catch(() => {}), GID_MILLIS);
+    this.#timer = setInterval(() => void this.#refresh().catch(() => {}), REFRESH_MILLIS);
     this.#timer.unref();
   }
 
@@ -135,23 +138,30 @@ export class UverbsServer {
     return this.#tree;
   }
 
+  /** The vRNIC has begun anew: what its files say may be otherwise. @throws as wake. */
+  renew(): Promise<void> {
+    this.#tree = null;
+    return this.wake();
+  }
+
   async #describe(): Promise<void> {
     const { directory, netdev } = this.#options;
     const link = await connect(await this.#options.endpoint());
-    const tree = { ...(await describe(link)), netdev };
+    const { device, port, gids } = await describe(link);
     await link.close();
-    writeTree(directory, tree);
-    this.#gids = tree.gids.join();
+    writeTree(directory, { device, port, gids, netdev });
+    this.#port = portText(port, gids);
   }
 
-  /** Addresses come and go; nobody is asked while no program looks. */
-  async #refreshGids(): Promise<void> {
+  /** Addresses and the link come and go; nobody is asked while no program looks. */
+  async #refresh(): Promise<void> {
     const [context] = this.#contexts.values();
     if (!context) return;
-    const { gids } = await describe(context.link);
-    if (gids.join() === this.#gids) return;
-    this.#gids = gids.join();
-    writeGids(this.#options.directory, gids, this.#options.netdev);
+    const { directory, netdev } = this.#options;
+    const { device, port, gids } = await describe(context.link);
+    const text = portText(port, gids);
+    if (text !== this.#port) writeTree(directory, { device, port, gids, netdev });
+    this.#port = text;
   }
 
   #accept(socket: Socket): void {

@@ -1,5 +1,5 @@
 /** What a program finds under /sys and /dev/infiniband: files in the vRNIC's directory that look as rxe's do. Documentation/ABI/stable/sysfs-class-infiniband. */
-import { mkdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, renameSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import type { DeviceAttributes, PortAttributes } from '../../rnic/commands.ts';
 
@@ -33,7 +33,7 @@ const guid = (value: bigint): string =>
     .replace(/(.{4})(?=.)/g, '$1:');
 
 const STATES: Record<number, string> = { 1: '1: DOWN', 4: '4: ACTIVE' };
-const LINK_UP = '5: LinkUp';
+const PHYSICAL_STATES: Record<number, string> = { 3: '3: Disabled', 5: '5: LinkUp' };
 
 /** Path below the directory → the line that the file holds. */
 function linesOf({ device, port, netdev }: DeviceTree): Record<string, string> {
@@ -51,7 +51,7 @@ function linesOf({ device, port, netdev }: DeviceTree): Record<string, string> {
     [`${DEVICE}/device/net/${netdev}/ifindex`]: '2',
     [`${PORT}/pkeys/0`]: '0xffff',
     [`${PORT}/state`]: STATES[port.state] ?? '1: DOWN',
-    [`${PORT}/phys_state`]: LINK_UP,
+    [`${PORT}/phys_state`]: PHYSICAL_STATES[port.physState] ?? '3: Disabled',
     [`${PORT}/rate`]: '100 Gb/sec (4X EDR)',
     [`${PORT}/link_layer`]: 'Ethernet',
     [`${PORT}/lid`]: '0x0',
@@ -66,15 +66,10 @@ function linesOf({ device, port, netdev }: DeviceTree): Record<string, string> {
   };
 }
 
-/** Writes the whole tree anew. */
+/** Writes the whole tree. A program that reads while it changes sees the old line or the new one. */
 export function writeTree(directory: string, tree: DeviceTree): void {
-  for (const part of ['sys', 'dev']) rmSync(join(directory, part), { recursive: true, force: true });
   for (const [path, line] of Object.entries(linesOf(tree))) writeLine(join(directory, path), line);
-  writeGids(directory, tree.gids, tree.netdev);
-}
-
-/** Only the GID table. A program that reads while it changes sees the old line or the new one. */
-export function writeGids(directory: string, gids: readonly Uint8Array[], netdev: string): void {
+  const { gids, netdev } = tree;
   for (let index = 0; index < gidTableLength(gids.length); index++) {
     writeLine(join(directory, PORT, 'gids', String(index)), words(gids[index] ?? NO_GID));
     writeLine(join(directory, PORT, 'gid_attrs/types', String(index)), 'RoCE v2');

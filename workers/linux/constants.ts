@@ -9,6 +9,7 @@ export const SOCK_RAW = 3;
 export const SOCK_NONBLOCK = 0o4000;
 export const SOCK_CLOEXEC = 0o2000000;
 export const SOL_SOCKET = 1;
+export const SO_ERROR = 4;
 export const SO_REUSEADDR = 2;
 export const SO_SNDBUF = 7;
 export const SO_RCVBUF = 8;
@@ -18,13 +19,11 @@ export const SO_ATTACH_FILTER = 26;
 export const SO_ATTACH_REUSEPORT_CBPF = 51;
 export const SO_SNDBUFFORCE = 32;
 export const SO_RCVBUFFORCE = 33;
-export const SO_RXQ_OVFL = 40;
 export const SO_PEERPIDFD = 77;
 export const SCM_RIGHTS = 1;
 export const MSG_NOSIGNAL = 0x4000;
 export const MSG_DONTWAIT = 0x40;
 export const MSG_CMSG_CLOEXEC = 0x4000_0000;
-export const MSG_TRUNC = 0x20;
 
 // <linux/if_packet.h>
 export const SOL_PACKET = 263;
@@ -60,12 +59,9 @@ export const IPPROTO_IP = 0;
 export const IPPROTO_UDP = 17;
 export const IPPROTO_IPV6 = 41;
 export const IP_TOS = 1;
-export const IP_MTU_DISCOVER = 10;
 export const IP_RECVTOS = 13;
 export const IPV6_RECVTCLASS = 66;
 export const IPV6_TCLASS = 67;
-export const IP_PMTUDISC_PROBE = 3;
-export const IPV6_V6ONLY = 26;
 export const UDP_SEGMENT = 103;
 export const UDP_GRO = 104;
 
@@ -77,6 +73,7 @@ export const SIOCSIFFLAGS = 0x8914;
 export const SIOCSIFMTU = 0x8922;
 export const SIOCETHTOOL = 0x8946;
 export const IFF_UP = 1;
+export const IFF_RUNNING = 0x40;
 
 // <linux/if_tun.h>
 export const TUNSETIFF = 0x4004_54ca;
@@ -87,6 +84,7 @@ export const IFF_NO_PI = 0x1000;
 // <poll.h>
 export const POLLIN = 1;
 export const POLLOUT = 4;
+export const POLLERR = 8;
 
 // <sys/timerfd.h>
 export const CLOCK_MONOTONIC = 1;
@@ -110,7 +108,6 @@ export const O_CLOEXEC = 0o2000000;
 export const CLONE_NEWNET = 0x4000_0000;
 
 // <sys/mman.h>
-export const PROT_NONE = 0;
 export const PROT_READ = 1;
 export const PROT_WRITE = 2;
 export const MAP_SHARED = 1;
@@ -128,7 +125,6 @@ export const EINTR = 4;
 export const EAGAIN = 11;
 export const ENOMEM = 12;
 export const EINVAL = 22;
-export const ENOPROTOOPT = 92;
 export const EADDRINUSE = 98;
 export const EADDRNOTAVAIL = 99;
 export const ENODEV = 19;

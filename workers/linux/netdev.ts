@@ -13,7 +13,8 @@ export interface Netdev {
   /** 6 octets. */
   readonly mac: Uint8Array;
   readonly mtu: number;
-  readonly isUp: boolean;
+  /** It is up, and has a carrier. */
+  readonly isRunning: boolean;
   /** An end of a veth pair: whoever reads a frame there reads the memory that its sender wrote. */
   readonly isVeth: boolean;
   /** Its addresses, 16 octets each: IPv6, or IPv4-mapped (a GID). Link-local first, then IPv4, then other IPv6. */
@@ -41,10 +42,19 @@ export function readNetdev(name: string): Netdev {
     Libc.check(Libc.ioctl(fd, Linux.SIOCGIFMTU, ifreq.address), `MTU of ${name}`);
     const mtu = ifreq.view.getInt32(IFNAMSIZ, true);
     Libc.check(Libc.ioctl(fd, Linux.SIOCGIFFLAGS, ifreq.address), `flags of ${name}`);
-    const isUp = (ifreq.view.getUint16(IFNAMSIZ, true) & Linux.IFF_UP) !== 0;
-    return { name, index, mac, mtu, isUp, isVeth: driverOf(fd, ifreq) === 'veth', addresses: addressesOf(name) };
+    const isRunning = (ifreq.view.getUint16(IFNAMSIZ, true) & Linux.IFF_RUNNING) !== 0;
+    return { name, index, mac, mtu, isRunning, isVeth: driverOf(fd, ifreq) === 'veth', addresses: addressesOf(name) };
   } finally {
     closeOwned(fd);
+  }
+}
+
+/** As readNetdev; undefined when there is none. */
+export function findNetdev(name: string): Netdev | undefined {
+  try {
+    return readNetdev(name);
+  } catch {
+    return undefined; // it may go at any moment, also between two questions
   }
 }
 

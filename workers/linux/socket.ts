@@ -43,11 +43,10 @@ export function requireOption(fd: number, level: number, option: number, value: 
   if (!setOption(fd, level, option, value)) Libc.check(-1, what);
 }
 
-/** getsockopt of an int; -1 when refused. */
-export function getOption(fd: number, level: number, option: number): number {
+/** Takes an error off a socket that somebody else would be told: that its interface went down. */
+export function clearError(fd: number): void {
   scratch.setPointer(ADDRESS_BYTES, 4);
-  const refused = Libc.getsockopt(fd, level, option, scratch.address, scratch.address + ADDRESS_BYTES) !== 0;
-  return refused ? -1 : scratch.view.getInt32(0, true);
+  Libc.getsockopt(fd, Linux.SOL_SOCKET, Linux.SO_ERROR, scratch.address, scratch.address + ADDRESS_BYTES);
 }
 
 /** A buffer past the system's limit needs CAP_NET_ADMIN; without it as much as the limit allows. */

@@ -1,12 +1,14 @@
 /** A pcapng file that frames are appended to, of one interface, or of one of several that share it. Blocking writes in large pieces: a tool to look with, not a data path. */
-import { closeSync, openSync, writeFileSync, writeSync } from 'node:fs';
+import { closeSync, constants, openSync, writeSync } from 'node:fs';
 import { performance } from 'node:perf_hooks';
 import { LINK_TYPE_ETHERNET } from '../../wire/captured-frame.ts';
 import { enhancedPacket, interfaceDescription, sectionHeader } from '../../wire/pcapng.ts';
 
-/** LINKTYPE_RAW: the frame begins with its IP header. */
-export const LINK_TYPE_IP = 101;
 const PIECE_BYTES = 65_536;
+/** A pipe that nobody reads is refused (ENXIO), and one that is full loses frames: a worker waits for neither. */
+const { O_WRONLY, O_CREAT, O_TRUNC, O_APPEND, O_NONBLOCK } = constants;
+const ANEW = O_WRONLY | O_CREAT | O_NONBLOCK | O_TRUNC;
+const TO_ITS_END = O_WRONLY | O_CREAT | O_NONBLOCK | O_APPEND;
 
 /** Where captured frames go. */
 export interface CaptureTarget {
@@ -18,7 +20,12 @@ export interface CaptureTarget {
 /** A new file for several interfaces, by their names; index = interfaceIndex. @throws the error of open. */
 export function beginShared(file: string, names: readonly string[]): void {
   const interfaces = names.map((name) => interfaceDescription({ name, linkType: LINK_TYPE_ETHERNET }));
-  writeFileSync(file, Buffer.concat([sectionHeader(), ...interfaces]), { mode: 0o600 });
+  const fd = openSync(file, ANEW, 0o600);
+  try {
+    writeSync(fd, Buffer.concat([sectionHeader(), ...interfaces]));
+  } finally {
+    closeSync(fd);
+  }
 }
 
 export class CaptureFile {
@@ -35,7 +42,7 @@ export class CaptureFile {
     this.#linkType = linkType;
     this.#interfaceIndex = interfaceIndex ?? 0;
     // Appended in one piece each: whole blocks of one writer lie between those of others.
-    this.#fd = openSync(file, interfaceIndex === undefined ? 'w' : 'a', 0o600);
+    this.#fd = openSync(file, interfaceIndex === undefined ? ANEW : TO_ITS_END, 0o600);
     if (interfaceIndex !== undefined) return;
     this.#put(sectionHeader());
     this.#put(interfaceDescription({ name: interfaceName, linkType }));

@@ -41,9 +41,9 @@ export async function ask(socketPath: string, request: ControlRequest): Promise<
   try {
     await once(socket, 'connect');
   } catch (error) {
-    throw new Error(
-      `no daemon answers at ${socketPath} (${(error as NodeJS.ErrnoException).code}): start one with urnic up, or give --netdev`,
-    );
+    const { code } = error as NodeJS.ErrnoException;
+    const advice = code === 'EACCES' ? 'ask as its user or as root' : 'start one with urnic up, or give its --socket';
+    throw new Error(`no daemon answers at ${socketPath} (${code}): ${advice}`);
   }
   socket.end(`${JSON.stringify(request)}\n`);
   for await (const line of createInterface({ input: socket })) {

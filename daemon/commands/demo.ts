@@ -1,5 +1,5 @@
 /** `urnic demo`: two hosts on this machine, nothing to configure. */
-import type { Command } from 'commander';
+import { type Command, Option } from 'commander';
 import { directDemo, startDemo } from '../demo/director.ts';
 import { serveHost } from '../demo/host.ts';
 
@@ -14,8 +14,8 @@ export function addDemo(program: Command, cli: string): void {
     .command('demo')
     .description('two hosts in two network namespaces, RDMA between them, verified and measured; needs nothing')
     .option('--json', 'print one JSON object')
-    .option('--inside', 'used by the demo itself: already in a namespace')
-    .option('--host', 'used by the demo itself: be one of the hosts')
+    .addOption(new Option('--inside', 'already in a namespace').hideHelp())
+    .addOption(new Option('--host', 'be one of the hosts').hideHelp())
     .action(async (flags: Flags) => {
       if (flags.host) await serveHost();
       else if (flags.inside) await directDemo(cli, flags.json ?? false);

@@ -1,8 +1,10 @@
 /** `urnic devinfo`, `link`, `stat`, `res`, `capture`: a running daemon's vRNICs, or one made for the moment on `--netdev`. */
+import { resolve } from 'node:path';
 import type { Command } from 'commander';
 import type { ContextResources } from '../../rnic/resources.ts';
 import { QpState, QpType } from '../../verbs/index.ts';
 import type { AttachedProgram } from '../../verbs/uverbs/server.ts';
+import { number } from '../arguments.ts';
 import { ask, type ControlRequest, DEFAULT_SOCKET } from '../control-client.ts';
 import { type DeviceDescription, describeDevice, toJson } from '../describe-device.ts';
 import { type HostFlags, hostFlags, openContext, openHosted } from '../hosted.ts';
@@ -14,6 +16,9 @@ interface Flags extends HostFlags {
   json?: boolean;
   all?: boolean;
 }
+
+/** What a timer of Node takes, and more than anybody waits. */
+const SECONDS_MAX = 1e6;
 
 type Op = 'device' | 'statistics' | 'resources';
 interface Statistics {
@@ -51,7 +56,7 @@ export function addDevice(program: Command): void {
     .argument('<names...>', "a vRNIC or a port of a tenant's switch, and a file: absolute, or from here")
     .option('--tenant <name>', "all of a tenant's vRNICs and ports here, in one file, as the tenant sees them")
     .option('--socket <path>', 'the daemon', DEFAULT_SOCKET)
-    .option('--seconds <count>', 'end by itself after so long')
+    .option('--seconds <count>', 'end by itself after so long', number(0, SECONDS_MAX))
     .action(capture);
 }
 
@@ -136,7 +141,7 @@ function devinfoText({ name, device, port, gids }: DeviceDescription, isVerbose:
 }
 
 const linkText = ({ name, port, gids }: DeviceDescription): string =>
-  `link ${name}/1 state ${port.state === 4 ? 'ACTIVE' : 'DOWN'} physical_state LINK_UP active_mtu ${MTUS[port.activeMtu]} gids ${gids.join(',')}`;
+  `link ${name}/1 state ${port.state === 4 ? 'ACTIVE' : 'DOWN'} physical_state ${port.physState === 5 ? 'LINK_UP' : 'DISABLED'} active_mtu ${MTUS[port.activeMtu]} gids ${gids.join(',')}`;
 
 function statText({ counters, ports }: Statistics, vrnic: string, isAll: boolean): string {
   const pairs = (values: Record<string, number>): string =>
@@ -179,7 +184,7 @@ function resText({ contexts, programs }: Resources, vrnic: string): string {
 
 interface CaptureFlags {
   readonly socket: string;
-  readonly seconds?: string;
+  readonly seconds?: number;
   readonly tenant?: string;
 }
 
@@ -187,14 +192,13 @@ async function capture(names: string[], { socket, seconds, tenant }: CaptureFlag
   const [file, vrnic] = [...names].reverse();
   if (file === undefined || names.length > 2 || (vrnic === undefined) === (tenant === undefined))
     throw new Error('give a vRNIC or --tenant, and a file');
-  const { resolve } = await import('node:path');
   const what =
     tenant === undefined ? { op: 'capture' as const, vrnic: vrnic! } : { op: 'captureTenant' as const, tenant };
   await ask(socket, { ...what, file: resolve(file) });
   console.log(`capturing ${tenant === undefined ? vrnic : `tenant ${tenant}`} to ${file}; interrupt to end`);
   await new Promise<void>((end) => {
-    for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => end());
-    if (seconds !== undefined) setTimeout(end, Number(seconds) * 1000);
+    for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.once(signal, () => end());
+    if (seconds !== undefined) setTimeout(end, seconds * 1000);
     else setInterval(() => {}, 60_000);
   });
   await ask(socket, what);

@@ -69,14 +69,17 @@ async function chooseVrnic({ vrnic, socket }: RunFlags): Promise<string> {
   if (vrnic !== undefined) return vrnic;
   const names = ((await ask(socket, { op: 'vrnics' })) as { name: string }[]).map(({ name }) => name);
   if (names.length === 1) return names[0]!;
-  throw new Error(`which vRNIC? --vrnic ${names.join('|')}`);
+  throw new Error(
+    names.length === 0 ? 'the daemon has no vRNIC: urnic vrnic add' : `which vRNIC? --vrnic ${names.join('|')}`,
+  );
 }
 
 /** @throws Error that says what is wrong with it: not found, or setuid, where the loader takes no preload. */
 function findProgram(name: string): string {
   const path = name.includes('/') ? name : searchPath(name);
-  const mode = statSync(path).mode;
-  if ((mode & 0o6000) !== 0) {
+  const found = statSync(path, { throwIfNoEntry: false });
+  if (!found?.isFile()) throw new Error(`${path}: ${found ? 'not a program' : 'no such program'}`);
+  if ((found.mode & 0o6000) !== 0) {
     throw new Error(
       `${path} is setuid or setgid: the loader ignores a preload there; run a copy without these bits, as the user you mean`,
     );

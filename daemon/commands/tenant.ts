@@ -1,8 +1,9 @@
 /** `urnic tenant`, `endpoint`, `rule`, `conn`: the tenants' networks of a running daemon. */
-import type { Command } from 'commander';
+import { type Command, Option } from 'commander';
 import { parse } from 'yaml';
 import { burstOf } from '../../vswitch/bucket.ts';
 import type { Limit } from '../../vswitch/model.ts';
+import { TRANSPORT_NAMES } from '../../vswitch/transport.ts';
 import { rateArgument, sizeArgument, wholeNumber } from '../arguments.ts';
 import { ask, type ControlRequest, DEFAULT_SOCKET } from '../control-client.ts';
 import { rateText } from '../rates.ts';
@@ -93,9 +94,17 @@ function settingsOf(texts: readonly string[]): Record<string, unknown> {
     texts.map((text) => {
       const at = text.indexOf('=');
       if (at < 1) throw new Error(`${text}: settings are key=value`);
-      return [text.slice(0, at), parse(text.slice(at + 1)) as unknown];
+      return [text.slice(0, at), readValue(text, at + 1)];
     }),
   );
+}
+
+function readValue(text: string, at: number): unknown {
+  try {
+    return parse(text.slice(at));
+  } catch (error) {
+    throw new Error(`${text}: ${(error as Error).message.split('\n')[0]}`);
+  }
 }
 
 interface EndpointFlags extends Flags {
@@ -121,7 +130,7 @@ function addEndpoint(endpoint: Command): void {
     .description('add an endpoint, or move one to another host or group')
     .option('--also <addresses>', 'more addresses of it, with commas between')
     .option('--group <name>', 'it talks to endpoints of this group alone')
-    .option('--kind <kind>', 'vrnic, tap or veth: what is there')
+    .addOption(new Option('--kind <kind>', 'what is there').choices(['vrnic', 'tap', 'veth']))
     .option('--netdev <name>', 'the interface of its host that is a tap or veth')
     .option('--namespace <path>', 'the network namespace of its host that the interface is in')
     .option('--mac <mac>', 'its MAC; made of VNI and address otherwise')
@@ -165,16 +174,19 @@ function addRule(rule: Command): void {
   );
   common(rule.command('add').argument('<tenant>').argument('<id>'))
     .description('add a rule; live connections that it denies end at once')
-    .requiredOption('--action <action>', 'allow or deny')
+    .addOption(new Option('--action <action>').choices(['allow', 'deny']).makeOptionMandatory())
     .option('--priority <number>', 'the highest that matches decides', wholeNumber(0, 65_535), 100)
     .option('--source <prefix>', 'an address, a prefix, or any', 'any')
     .option('--destination <prefix>', 'an address, a prefix, or any', 'any')
-    .option(
-      '--direction <side>',
-      'kept where traffic leaves its source (out), comes to its destination (in), or both',
-      'both',
+    .addOption(
+      new Option(
+        '--direction <side>',
+        'kept where traffic leaves its source (out), comes to its destination (in), or both',
+      )
+        .choices(['in', 'out', 'both'])
+        .default('both'),
     )
-    .option('--transport <kind>', 'rc, uc, ud, cm or any', 'any')
+    .addOption(new Option('--transport <kind>').choices([...TRANSPORT_NAMES, 'any']).default('any'))
     .action((tenant: string, id: string, { socket, json, ...rule }: RuleFlags) =>
       change({ socket, ...(json && { json }) }, { op: 'addRule', tenant, rule: { id, ...rule } }),
     );

@@ -1,5 +1,6 @@
 /** `urnic vrnic`: the vRNICs of a running daemon, defined, added and taken away. */
 import { type Command, Option } from 'commander';
+import { number } from '../arguments.ts';
 import { ask, DEFAULT_SOCKET } from '../control-client.ts';
 
 interface Flags {
@@ -13,7 +14,7 @@ interface AddFlags extends Flags {
   readonly address?: string;
   readonly host?: string;
   readonly start: string;
-  readonly idle?: string;
+  readonly idle?: number;
   readonly take?: boolean;
 }
 
@@ -31,11 +32,10 @@ export function addVrnic(program: Command): void {
     .addOption(
       new Option('--start <when>', 'at once, or when a program comes').choices(['boot', 'use']).default('boot'),
     )
-    .option('--idle <seconds>', 'one that starts by use ends after so long without a program')
+    .option('--idle <seconds>', 'one that starts by use ends after so long without a program', number(1, 1e6))
     .option('--take', 'its endpoint moves here from the host that has it')
-    .action(async (name: string, { socket, take, idle, ...more }: AddFlags) => {
-      const definition = { name, ...more, ...(idle !== undefined && { idle: Number(idle) }) };
-      await ask(socket, { op: 'addVrnic', definition, ...(take && { take }) });
+    .action(async (name: string, { socket, take, ...more }: AddFlags) => {
+      await ask(socket, { op: 'addVrnic', definition: { name, ...more }, ...(take && { take }) });
     });
   common(vrnic.command('delete').argument('<name>'))
     .description('take away a vRNIC that was added: its programs’ commands fail from then on')

@@ -1,6 +1,6 @@
 /** The embedded store's file: replaced whole, so that whoever dies at whatever moment leaves the old one or the new one. */
 import { createHash } from 'node:crypto';
-import { mkdir, open, readFile, rename } from 'node:fs/promises';
+import { mkdir, open, readFile, rename, rm } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import type { Entry, Snapshot } from './control-store.ts';
 
@@ -45,11 +45,16 @@ export async function writeStoreFile(path: string, revision: number, entries: It
     );
   await mkdir(dirname(path), { recursive: true, mode: 0o755 });
   const temporary = `${path}.new`;
-  await withFile(temporary, 'w', async (file) => {
-    await file.writeFile(text);
-    await file.sync();
-  });
-  await rename(temporary, path);
+  try {
+    await withFile(temporary, 'w', async (file) => {
+      await file.writeFile(text);
+      await file.sync();
+    });
+    await rename(temporary, path);
+  } catch (error) {
+    await rm(temporary, { force: true }); // a full disk has its room back
+    throw new Error(`control store ${path}: ${(error as Error).message}`);
+  }
   // Only now does the directory's own entry outlive a loss of power.
   await withFile(dirname(path), 'r', (folder) => folder.sync());
 }

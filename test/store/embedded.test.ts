@@ -1,13 +1,15 @@
 /** The control store inside the daemon: its file is whole and holds what was acknowledged, whenever its writer dies. */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { EmbeddedStore } from '../../daemon/store/embedded-store.ts';
 import { readStoreFile } from '../../daemon/store/store-file.ts';
+import { must } from '../support/netns.ts';
 import { ROOT } from '../support/root.ts';
+import { lacks } from '../support/skip.ts';
 import { conforms, forgets } from './conformance.ts';
 
 const KILLS = 200;
@@ -56,6 +58,23 @@ t.test('a value, a key and a file that are too large are refused, and the rest g
   t.same((await store.list('')).entries, []);
   t.equal(await store.commit([{ key: 'small', value: 'fits' }]), 1);
   t.equal((await readStoreFile(file)).entries.length, 1);
+});
+
+t.test('a full disk refuses a change in words, and has its room back', { skip: lacks('root') }, async (t) => {
+  const folder = folderOf(t);
+  await must('mount', '-t', 'tmpfs', '-o', 'size=64k', 'tmpfs', folder);
+  t.teardown(() => must('umount', folder));
+  const file = join(folder, 'store');
+  const store = await EmbeddedStore.open(file);
+  t.teardown(() => store.close());
+  await store.commit([{ key: 'a', value: 'there' }]);
+  await t.rejects(store.commit([{ key: 'b', value: 'b'.repeat(100_000) }]), { message: /store: ENOSPC/ });
+  t.same(readdirSync(folder).sort(), ['store', 'store.lock']);
+  t.equal(await store.commit([{ key: 'c', value: 'fits' }]), 2);
+  t.same(
+    (await readStoreFile(file)).entries.map(({ key }) => key),
+    ['a', 'c'],
+  );
 });
 
 t.test('a damaged file is refused in words', async (t) => {

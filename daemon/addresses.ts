@@ -1,15 +1,18 @@
 /** Addresses and prefixes as people write them. */
+import { isIP } from 'node:net';
 import type { Prefix } from '../vswitch/model.ts';
+import * as Gid from '../wire/gid.ts';
 import { gidText, toGid } from '../workers/linux/netdev.ts';
 
 const IPV4_PREFIX_BITS = 96;
 
-export function isAddress(text: string): boolean {
-  try {
-    return toGid(text).length === 16;
-  } catch {
-    return false;
-  }
+/** Of one interface: neither a prefix nor with a zone. */
+export const isAddress = (text: string): boolean => isIP(text) !== 0 && !text.includes('%');
+
+/** Of one, not of a group or of nobody. */
+export function isUnicast(text: string): boolean {
+  const gid = toGid(text);
+  return !Gid.isAny(gid) && !Gid.isMulticast(gid);
 }
 
 export function isPrefix(text: string): boolean {

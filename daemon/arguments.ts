@@ -1,5 +1,6 @@
 /** Arguments of the command, checked: what is wrong is said in the words of the flag. */
 import { InvalidArgumentError } from 'commander';
+import { isAddress } from './addresses.ts';
 import { parseRate, parseSize } from './rates.ts';
 
 /** A whole number in least … most, decimal or 0x-hexadecimal. */
@@ -19,6 +20,11 @@ export const number =
     if (text !== '' && value >= least && value <= most) return value;
     throw new InvalidArgumentError(`must be a number, ${least} … ${most}`);
   };
+
+export function addressArgument(text: string): string {
+  if (isAddress(text)) return text;
+  throw new InvalidArgumentError('must be an IPv4 or IPv6 address');
+}
 
 const parsed =
   (parse: (text: string) => number, example: string) =>

@@ -36,6 +36,8 @@ export function faultOf({ name, endpoints, rules, limit }: Tenant): string | und
 /** What is guaranteed must fit in what is allowed. */
 function faultOfGuarantees(name: string, endpoints: readonly Endpoint[], limit: Limit = {}): string | undefined {
   const sums = new Map<string, number>();
+  if (limit.guarantee !== undefined && limit.rate !== undefined && limit.guarantee > limit.rate)
+    return `tenant ${name} is guaranteed ${rateText(limit.guarantee)} and limited to ${rateText(limit.rate)}: guarantee less`;
   for (const { address, host, limit: own } of endpoints) {
     if (own?.guarantee === undefined) continue;
     if (own.rate !== undefined && own.guarantee > own.rate)

@@ -5,7 +5,7 @@ import { z } from 'zod';
 import { HANDLES_MAX } from '../rnic/handles.ts';
 import { UNDERLAYS } from '../vswitch/model.ts';
 import { TRANSPORT_NAMES } from '../vswitch/transport.ts';
-import { canonical, isAddress, isPrefix } from './addresses.ts';
+import { canonical, isAddress, isPrefix, isUnicast } from './addresses.ts';
 import { faultOfTenants } from './check-tenants.ts';
 import { parseRate, parseSize } from './rates.ts';
 import { toTenant } from './tenants.ts';
@@ -14,6 +14,7 @@ const address = z
   .string()
   .refine(isAddress, { message: 'must be an IPv4 or IPv6 address', abort: true })
   .transform(canonical);
+const unicast = address.refine(isUnicast, 'must be the address of one host or endpoint, not 0.0.0.0 or a group');
 const prefix = z.string().refine(isPrefix, 'must be an address, or a prefix such as 10.0.0.0/24');
 const name = z
   .string()
@@ -60,14 +61,14 @@ const QuotasText = z.strictObject({
 const ADDRESSES_MAX = 16;
 
 export const EndpointText = z.strictObject({
-  address,
+  address: unicast,
   /** More addresses of it: more GIDs. */
   also: z
-    .array(address)
+    .array(unicast)
     .max(ADDRESSES_MAX - 1, `an endpoint has at most ${ADDRESSES_MAX} addresses`)
     .optional(),
   /** The VTEP of its host. */
-  host: address,
+  host: unicast,
   /** It talks to endpoints of its group alone; without one, to those without. */
   group: name.optional(),
   /** Its host offers translation. */
@@ -111,23 +112,28 @@ export const TenantText = z.strictObject({
 export const NameText = name;
 export type TenantText = z.infer<typeof TenantText>;
 
-export const VrnicText = z.strictObject({
-  name,
-  netdev: z.string().min(1),
-  port: z.enum(['af_packet', 'cap', 'raw-socket']).default('af_packet'),
-  namespace: z.string().optional(),
-  /** Number of the only user, besides root, whose programs may use it. */
-  user: z.number().int().min(0).max(0xffff_fffe).optional(),
-  /** A place in this tenant's network: `address`, one of its endpoints; `netdev` carries the VXLAN. */
-  tenant: z.string().optional(),
-  address: address.optional(),
-  /** The VTEP of this host; by default what the tenant's endpoint says, else the first address of `netdev`. */
-  host: address.optional(),
-  /** `use`: it is made when a program comes, and costs next to nothing before. */
-  start: z.enum(['boot', 'use']).optional(),
-  /** Seconds without a program after which one that starts by `use` ends, until the next comes; for ever by default. */
-  idle: z.number().min(1).max(1e6).optional(),
-});
+export const VrnicText = z
+  .strictObject({
+    name,
+    netdev: z.string().min(1),
+    port: z.enum(['af_packet', 'cap', 'raw-socket']).default('af_packet'),
+    namespace: z.string().optional(),
+    /** Number of the only user, besides root, whose programs may use it. */
+    user: z.number().int().min(0).max(0xffff_fffe).optional(),
+    /** A place in this tenant's network: `address`, one of its endpoints; `netdev` carries the VXLAN. */
+    tenant: z.string().optional(),
+    address: address.optional(),
+    /** The VTEP of this host; by default what the tenant's endpoint says, else the first address of `netdev`. */
+    host: unicast.optional(),
+    /** `use`: it is made when a program comes, and costs next to nothing before. */
+    start: z.enum(['boot', 'use']).optional(),
+    /** Seconds without a program after which one that starts by `use` ends, until the next comes; for ever by default. */
+    idle: z.number().min(1).max(1e6).optional(),
+  })
+  .refine(
+    ({ tenant, address }) => (tenant === undefined) === (address === undefined),
+    'tenant and address go together',
+  );
 export type VrnicText = z.infer<typeof VrnicText>;
 
 const PemPath = z.string().startsWith('/', 'must be an absolute path, such as /etc/urnic/ca.pem');
@@ -175,7 +181,9 @@ const Configuration = z
     /** Worker threads at most; vRNICs share them when there are more. */
     workers: z.number().int().min(1).max(256).default(2),
     /** Microseconds to poll before sleeping. */
-    spin: z.union([z.number().min(0).max(1e6), z.literal('always')]).default(50),
+    spin: z
+      .union([z.number().min(0).max(1e6), z.literal('always')], "must be microseconds, 0 … 1000000, or 'always'")
+      .default(50),
     log: z.enum(['silent', 'error', 'warn', 'info', 'debug']).default('info'),
     store: StoreText.optional(),
     tenants: z.array(TenantText).default([]),
@@ -208,7 +216,7 @@ export function parseConfiguration(text: string, path = 'urnic.yaml'): Configura
   const [broken] = document.errors;
   if (broken)
     throw new ConfigurationError(`${path}:${lines.linePos(broken.pos[0]).line}: ${broken.message.split('\n')[0]}`);
-  const parsed = Configuration.safeParse(document.toJS() ?? {});
+  const parsed = Configuration.safeParse(contentsOf(document, path));
   if (parsed.success) {
     const { tenants } = parsed.data;
     const found = faultOfTenants(tenants.map(toTenant));
@@ -216,14 +224,21 @@ export function parseConfiguration(text: string, path = 'urnic.yaml'): Configura
       throw new ConfigurationError(`${path}:${lineOf(document, ['tenants', found.tenant], lines)}: ${found.fault}`);
     return checkNames(parsed.data, path);
   }
-  const [issue] = parsed.error.issues;
-  const where = issue!.path
+  const issue = parsed.error.issues[0]!;
+  const at = issue.code === 'unrecognized_keys' ? [...issue.path, issue.keys[0]!] : issue.path;
+  const where = at
     .map((part) => (typeof part === 'number' ? `[${part}]` : `.${String(part)}`))
     .join('')
     .replace(/^\./, '');
-  throw new ConfigurationError(
-    `${path}:${lineOf(document, issue!.path, lines)}: ${where || 'the file'}: ${issue!.message}`,
-  );
+  throw new ConfigurationError(`${path}:${lineOf(document, at, lines)}: ${where || 'the file'}: ${issue.message}`);
+}
+
+function contentsOf(document: ReturnType<typeof parseDocument>, path: string): unknown {
+  try {
+    return document.toJS() ?? {};
+  } catch (error) {
+    throw new ConfigurationError(`${path}: ${(error as Error).message}`); // aliases: of nothing, or too many
+  }
 }
 
 function checkNames(configuration: Configuration, path: string): Configuration {
@@ -241,7 +256,7 @@ function checkNames(configuration: Configuration, path: string): Configuration {
         `${path}: vRNIC ${name}: endpoint ${address} of tenant ${tenant} is a ${endpoint.kind}`,
       );
     const isKnown = endpoint !== undefined;
-    if (!isKnown && (configuration.store === undefined || tenant === undefined || address === undefined))
+    if (!isKnown && configuration.store === undefined)
       throw new ConfigurationError(
         `${path}: vRNIC ${name}: tenant ${tenant} has no endpoint ${address}: add it to tenants`,
       );

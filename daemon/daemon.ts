@@ -16,10 +16,10 @@ import { claimOf, portClaims, vtepOf, withoutClaims } from './claims.ts';
 import { type Configuration, EndpointText, LimitText, NameText, RuleText, VrnicText } from './configuration.ts';
 import { describeDevice, toJson } from './describe-device.ts';
 import { describeStore, type StoreSettings } from './describe-store.ts';
-import { isAnswered } from './is-answered.ts';
 import { openStore } from './open-store.ts';
 import { type Claim, Presence } from './presence.ts';
 import { QpnRanges } from './qpn-ranges.ts';
+import { checkSocketPath, isAnswered } from './socket-path.ts';
 import type { ControlStore } from './store/control-store.ts';
 import { SwitchPorts } from './switch-ports.ts';
 import { TenantDirectory } from './tenant-directory.ts';
@@ -180,6 +180,7 @@ export class Daemon {
 
   /** A socket file that nobody listens on is a dead daemon's: it is replaced. */
   async #listen(): Promise<void> {
+    checkSocketPath(this.#socketPath);
     mkdirSync(dirname(this.#socketPath), { recursive: true, mode: 0o755 });
     if (await isAnswered(this.#socketPath)) throw new Error(`another daemon listens at ${this.#socketPath}`);
     rmSync(this.#socketPath, { force: true });
@@ -369,7 +370,8 @@ const isTenantOp = (op: Request['op']): op is TenantOp => (TENANT_OPS as readonl
 /** Names the member: `rule.source: must be an address …`. */
 function faultIn({ issues: [issue] }: z.ZodError): string {
   const { path, message } = issue!;
-  return path.length > 0 && path[0] !== 'op' ? `${path.join('.')}: ${message}` : `not a request: ${message}`;
+  const where = path.filter((part) => part !== 'op' && part !== 'definition').join('.') || 'not a request';
+  return `${where}: ${message}`;
 }
 
 /** What unmodified programs need of a vRNIC: its socket and the files that they see. */

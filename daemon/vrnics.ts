@@ -7,7 +7,7 @@ import type { Tenant } from '../vswitch/model.ts';
 import type { LinkEndpoint } from '../workers/device-link.ts';
 import type { Supervisor } from '../workers/supervisor.ts';
 import type { VrnicConfig } from '../workers/vrnic-config.ts';
-import { isAnswered } from './is-answered.ts';
+import { checkSocketPath, isAnswered } from './socket-path.ts';
 
 export interface VrnicsOptions {
   readonly supervisor: Supervisor;
@@ -85,7 +85,9 @@ export class Vrnics {
     this.#defined.set(name, defined);
     const directory = join(this.#options.directory, name);
     try {
-      if (await isAnswered(join(directory, 'uverbs')))
+      const socket = join(directory, 'uverbs');
+      checkSocketPath(socket);
+      if (await isAnswered(socket))
         throw new Error(`vRNIC ${name}: another daemon has one at ${directory}: give this one a --socket elsewhere`);
       defined.server = await UverbsServer.start({
         directory,

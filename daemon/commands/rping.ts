@@ -1,6 +1,6 @@
 /** `urnic rping`: the command around daemon/rping.ts, with the flags of rping(1). */
 import type { Command } from 'commander';
-import { wholeNumber } from '../arguments.ts';
+import { addressArgument, wholeNumber } from '../arguments.ts';
 import { type DeviceFlags, deviceFlags, openContext } from '../hosted.ts';
 import { rpingClient, rpingServer } from '../rping.ts';
 
@@ -22,7 +22,7 @@ export function addRping(program: Command): void {
     .description('connect by address and ping with RDMA READ and WRITE: to rping, or another urnic rping')
     .option('-s, --server', 'be the server')
     .option('-c, --client', 'be the client')
-    .option('-a, --address <address>', 'the server: an IPv4 or IPv6 address')
+    .option('-a, --address <address>', 'the server: an IPv4 or IPv6 address', addressArgument)
     .option('-p, --port <port>', 'port of the RDMA port space', wholeNumber(1, 65_535), 7174)
     .option('-C, --count <count>', 'messages; 0: without end', wholeNumber(0, 2 ** 31), 0)
     .option('-S, --size <octets>', 'octets of a message', wholeNumber(18, 65_535), 64)

@@ -26,6 +26,9 @@ t.test('configuration: an error names file, line, member and what it should be',
   refused('vrnics: []\n', /^urnic\.yaml:1: vrnics: name at least one vRNIC/);
   refused('vrnics:\n  - name: a\n    netdev: eth0\n    colour: red\n', /colour/);
   refused('vrnics:\n - {\n', /^urnic\.yaml:\d: /);
+  refused('vrnics: []\nq: 1\n', /^urnic\.yaml:2: q: Unrecognized/);
+  refused('spin: sometimes\nvrnics: [{ name: a, netdev: x }]', /:1: spin: must be microseconds.*'always'/);
+  refused('vrnics: *none\n', /^urnic\.yaml: Unresolved alias/);
   refused('', /vrnics/);
   refused('vrnics:\n  - {name: a, netdev: x}\n  - {name: a, netdev: y}\n', /two vRNICs are named a/);
 });
@@ -43,7 +46,9 @@ t.test('configuration: a vRNIC of a tenant is one of its endpoints', async (t) =
   for (const [more, message] of [
     ['tenant: blue, address: 10.0.0.2', /no endpoint 10\.0\.0\.2/],
     ['tenant: red, address: 10.0.0.1', /tenant red/],
+    ['tenant: blue, address: 10.0.0.1/24', /must be an IPv4 or IPv6 address/],
     ['tenant: blue, address: 10.0.0.300', /must be an IPv4 or IPv6 address/],
+    ['tenant: blue', /vrnics\[0\]: tenant and address go together/],
     [
       'tenant: blue, address: 10.0.0.1 }\n  - { name: b, netdev: eth0, tenant: blue, address: 10.0.0.1',
       /a and b are both/,
@@ -66,6 +71,8 @@ t.test('configuration: what cannot be told apart is refused, with its line', asy
   for (const [text, message] of [
     [blue('  - name: red\n    vni: 100\n'), /yaml:4: tenants blue and red have VNI 100 both/],
     [blue('  - name: blue\n    vni: 200\n'), /yaml:4: two tenants are named blue/],
+    [endpoints('224.0.0.1'), /endpoints\[0\]\.address: must be the address of one/],
+    [endpoints('::'), /must be the address of one/],
     [endpoints('10.0.0.1', '10.0.0.1'), /yaml:2: .*two endpoints 10\.0\.0\.1/],
     [endpoints('fd00::1', 'FD00:0:0::1'), /two endpoints fd00::1/],
     [endpoints('fd00::1', 'fd00::1:0:0'), /fd00::1 and fd00::1:0:0 of tenant blue have MAC/],

@@ -58,6 +58,7 @@ t.test('limits of a configuration are read, and refused with the line and what w
     ['{ burst: 1b }', '', /must be a size such as 64kb/],
     ['{ speed: 1gbit }', '', /speed/],
     ['{}', ', limit: { rate: 1mbit, guarantee: 2mbit }', /guaranteed 2mbit and limited to 1mbit: guarantee less/],
+    ['{ rate: 1mbit, guarantee: 2mbit }', '', /tenant blue is guaranteed 2mbit and limited to 1mbit/],
     [
       '{ rate: 1mbit }',
       ', limit: { guarantee: 2mbit }',

@@ -1,12 +1,14 @@
 /** The daemon as a user runs it: `urnic up` in a namespace, asked by the other commands, ended by a signal. */
 
 import { once } from 'node:events';
-import { existsSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
+import { parseConfiguration } from '../../daemon/configuration.ts';
 import { ask as request } from '../../daemon/control-client.ts';
+import { Daemon } from '../../daemon/daemon.ts';
 import { eventually } from '../support/eventually.ts';
 import { Namespace, run, twoHosts } from '../support/netns.ts';
 import { ROOT } from '../support/root.ts';
@@ -32,6 +34,14 @@ async function say(socketPath: string, text: string): Promise<string> {
   await once(socket, 'close');
   return answer;
 }
+
+t.test('daemon: a path that no socket can have is refused, its own and a vRNIC’s', async (t) => {
+  const configuration = parseConfiguration('log: silent\nvrnics: [{ name: v, netdev: lo, start: use }]');
+  const folder = folderOf(t);
+  for (const name of ['s'.repeat(100), `${'d'.repeat(100 - folder.length)}/s`])
+    await t.rejects(Daemon.start(configuration, join(folder, name)), { message: /at most 107 octets.*--socket/ });
+  t.same(readdirSync(folder), ['d'.repeat(100 - folder.length)]);
+});
 
 t.test(
   'daemon: two vRNICs, asked by every command, ended by SIGTERM',

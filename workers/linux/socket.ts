@@ -1,4 +1,5 @@
 /** Sockets as the ports need them: opened, given options and bound from numbers, closed on every failing path. Control path: failures throw SystemError. */
+import { ipv6 } from '../../wire/text.ts';
 import { Arena } from './arena.ts';
 import * as Linux from './constants.ts';
 import { closeOwned, own } from './descriptors.ts';
@@ -70,7 +71,9 @@ export function writeInetAddress(view: DataView, at: number, address: Uint8Array
 
 export function bindInet(fd: number, address: Uint8Array, port: number, scope = 0): void {
   const bytes = writeInetAddress(scratch.view, 0, address, port, scope);
-  Libc.check(Libc.bindSocket(fd, scratch.address, bytes), `bind to UDP port ${port}`);
+  if (Libc.bindSocket(fd, scratch.address, bytes) === 0) return;
+  const text = address.length === 4 ? address.join('.') : `[${ipv6(address)}]`;
+  Libc.check(-1, `bind to ${text}:${port} (UDP)`);
 }
 
 /** The UDP port that a bound socket has. */

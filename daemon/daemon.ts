@@ -144,6 +144,7 @@ export class Daemon {
 
   async #begin(): Promise<void> {
     await this.#listen();
+    await this.#vrnics.sweep();
     const { vrnics, tenants } = this.#configuration;
     const claims = [...vrnics.flatMap((vrnic) => claimOf(tenants, vrnic) ?? []), ...portClaims(tenants)];
     await this.#openStore(claims);

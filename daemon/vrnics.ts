@@ -1,5 +1,6 @@
 /** The vRNICs of a daemon: which are defined, which run, and what unmodified programs attach to. */
-import { join } from 'node:path';
+import { existsSync, readdirSync, rmSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { pino } from 'pino';
 import { type AttachedProgram, UverbsServer } from '../verbs/uverbs/server.ts';
@@ -75,6 +76,15 @@ export class Vrnics {
 
   isDefined(name: string): boolean {
     return this.#defined.has(name);
+  }
+
+  /** Removes what a daemon that was killed has left: programs would find vRNICs there that nobody serves. */
+  async sweep(): Promise<void> {
+    const { directory } = this.#options;
+    for (const name of existsSync(directory) ? readdirSync(directory) : []) {
+      const socket = join(directory, name, 'uverbs');
+      if (existsSync(socket) && !(await isAnswered(socket))) rmSync(dirname(socket), { recursive: true, force: true });
+    }
   }
 
   /** @throws Error that says which vRNIC cannot run, and why. */

@@ -405,9 +405,9 @@ export class Vrnic {
     this.ports[WIRE_PORT]!.setAddresses?.(inUse);
   }
 
-  /** Looks what has become of its interface, unless the GIDs were configured. False: another one has its name, and no frame comes here any more. */
+  /** Looks what has become of its interface; of addresses, MTU and link unless the GIDs were configured. False: another one has its name, and no frame comes here any more. */
   refresh(): boolean {
-    if (this.#netdev === null) return true;
+    if (this.#netdev === null) return !this.#place?.translation?.port.isStale;
     const { name, index, mac, mtu } = this.#netdev;
     const found = findNetdev(name);
     const isThere = found?.index === index;

@@ -105,13 +105,17 @@ t.test(
       code: 1,
       output: /vRNIC blue: .*nosuch0/,
     });
+    const powerless = ['setpriv', '--bounding-set', '-net_raw', ...urnic('devinfo', '--netdev', 'eth0')];
+    t.match(await here.run(powerless), { code: 1, output: /CAP_NET_RAW/ });
     writeFileSync(config, 'vrnics:\n  - name: blue\n    netdev: eth0\n');
     const first = here.spawn(t, urnic('up', '-c', config, '--socket', socket));
     await first.matches(/"ready"/);
     await first.stop('SIGKILL');
     t.ok(existsSync(socket), 'a killed daemon leaves its socket');
+    writeFileSync(config, 'vrnics:\n  - name: green\n    netdev: eth0\n');
     const next = here.spawn(t, urnic('up', '-c', config, '--socket', socket));
     await next.matches(/"ready"/);
+    t.same(readdirSync(join(folder, 'vrnics')), ['green'], 'and its vRNICs are gone');
     t.equal(await next.stop('SIGHUP'), 0, 'its terminal is gone');
     t.notOk(existsSync(socket));
   },

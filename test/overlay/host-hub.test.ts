@@ -1,4 +1,5 @@
 /** Translated connections of several vRNICs of one worker: one packet socket, each packet to the vRNIC that its QPN names. */
+import { execFileSync } from 'node:child_process';
 import t from 'tap';
 import { ReceiveBurst } from '../../rnic/burst.ts';
 import { readNetdev } from '../../workers/linux/netdev.ts';
@@ -66,9 +67,27 @@ t.test('translated packets go to the vRNIC that their QPN names, and who has lef
     [SECOND, SECOND + RANGE - 1, 3],
   ]);
   t.match(second.counters, { rxDropped: 0 });
+  const ip = (...args: string[]): Buffer => execFileSync('ip', ['-n', right.namespace, ...args]);
   second.close();
   t.strictSame(await send([SECOND, SECOND + 1, THIRD], third), [[THIRD, THIRD, 3]]);
+  t.notOk(within(right, () => first.isStale));
+  ip('link', 'del', right.netdev);
+  t.notOk(
+    within(right, () => first.isStale),
+    'it may come back',
+  );
+  ip('link', 'add', right.netdev, 'type', 'veth', 'peer', 'name', 'other');
+  t.ok(
+    within(right, () => first.isStale),
+    'another one has its name',
+  );
   third.close();
+  within(right, () => {
+    const next = new HostMember({ netdev: right.netdev, mtu: 9000, local: right.ipv4, qpns: third.qpns });
+    next.open();
+    t.notOk(next.isStale, 'who begins anew has a socket of its own');
+    next.close();
+  });
   first.close();
   t.equal(first.fileDescriptor, -1);
   t.equal(first.receive(burst), 0);

@@ -12,7 +12,8 @@ const scratch = new Arena(ADDRESS_BYTES + 16);
 /** Runs `prepare` on a new socket; closes it again if that throws. To be closed with `closeOwned`. */
 export function openSocket(family: number, type: number, protocol: number, prepare: (fd: number) => void): number {
   const flags = Linux.SOCK_NONBLOCK | Linux.SOCK_CLOEXEC;
-  const fd = own(Libc.check(Libc.socket(family, type | flags, protocol), `socket of family ${family}`));
+  const what = family === Linux.AF_PACKET ? 'packet socket (for root, or CAP_NET_RAW)' : `socket of family ${family}`;
+  const fd = own(Libc.check(Libc.socket(family, type | flags, protocol), what));
   try {
     prepare(fd);
   } catch (error) {

@@ -10,6 +10,7 @@ import * as Ipv4 from '../../wire/ipv4.ts';
 import * as Ipv6 from '../../wire/ipv6.ts';
 import type { Micros } from '../../wire/types.ts';
 import * as Udp from '../../wire/udp.ts';
+import { ifNameToIndex } from '../linux/libc.ts';
 import { gidText } from '../linux/netdev.ts';
 import type { QpnRange } from '../linux/roce-filter.ts';
 import type { Port, PortCounters } from '../port.ts';
@@ -121,11 +122,19 @@ export class HostMember implements Port {
   /** Idempotent. @throws what opening throws: no CAP_NET_RAW, interface gone. */
   open(): void {
     if (this.#hub !== null || this.#isClosed) return;
-    const key = `${this.#options.netdev} ${gidText(this.#options.local)}`;
+    const { netdev, local } = this.#options;
+    const key = `${netdev} ${ifNameToIndex(netdev)} ${gidText(local)}`;
     const known = hubs.get(key);
     if (known) known.join(this);
     this.#hub = known ?? new HostHub(this, this.#options, () => hubs.delete(key));
     hubs.set(key, this.#hub);
+  }
+
+  /** It is open on an interface that has gone, and another one has its name. */
+  get isStale(): boolean {
+    if (this.#hub === null) return false;
+    const index = ifNameToIndex(this.#options.netdev);
+    return index !== 0 && index !== this.#hub.port.netdev.index;
   }
 
   /** Of the open port. */

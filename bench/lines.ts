@@ -58,15 +58,15 @@ export const SETTINGS = {
 const bandwidth =
   (wanted: Omit<Flow, 'seconds'>) =>
   async (lab: Lab): Promise<Sample> => {
-    const { gigabits, minorCollections } = await flow(lab, { ...wanted, seconds: SECONDS });
-    return { value: gigabits, more: { minorCollections } };
+    const { gigabits, minorsSender, minorsReceiver } = await flow(lab, { ...wanted, seconds: SECONDS });
+    return { value: gigabits, more: { minorsSender, minorsReceiver } };
   };
 
 const rate =
   (wanted: Omit<Flow, 'seconds'>) =>
   async (lab: Lab): Promise<Sample> => {
-    const { messagesPerSecond, minorCollections } = await flow(lab, { ...wanted, seconds: SECONDS });
-    return { value: messagesPerSecond / 1e6, more: { minorCollections } };
+    const { messagesPerSecond, minorsSender, minorsReceiver } = await flow(lab, { ...wanted, seconds: SECONDS });
+    return { value: messagesPerSecond / 1e6, more: { minorsSender, minorsReceiver } };
   };
 
 const oneWay =

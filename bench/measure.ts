@@ -26,8 +26,9 @@ export interface Flow {
 export interface FlowFigures {
   readonly gigabits: number;
   readonly messagesPerSecond: number;
-  /** Minor collections a second in all threads of both hosts. */
-  readonly minorCollections: number;
+  /** Minor collections a second in all threads of the host that sends, and of the other. */
+  readonly minorsSender: number;
+  readonly minorsReceiver: number;
   /** Octets resident at the end, of the host that sends. */
   readonly residentBytes: number;
 }
@@ -47,14 +48,15 @@ export async function flow(lab: Lab, wanted: Flow): Promise<FlowFigures> {
   return {
     gigabits: (sent.bytesPerSecond * 8) / 1e9,
     messagesPerSecond: sent.messagesPerSecond,
-    minorCollections: (minors(after) - minors(before)) / seconds,
+    minorsSender: (minors(after[0]!) - minors(before[0]!)) / seconds,
+    minorsReceiver: (minors(after[1]!) - minors(before[1]!)) / seconds,
     residentBytes: after[0]!.residentBytes,
   };
 }
 
 const usages = (lab: Lab): Promise<Usage[]> =>
   Promise.all([lab.a, lab.b].map((host) => host.do<Usage>({ do: 'usage' })));
-const minors = (of: Usage[]): number => of.reduce((sum, { gc }) => sum + gc.main.minor + gc.workers.minor, 0);
+const minors = ({ gc }: Usage): number => gc.main.minor + gc.workers.minor;
 
 export interface Latency {
   readonly p50: number;

@@ -78,7 +78,7 @@ export async function minute(lab: Lab): Promise<Minute> {
   for (let i = 0; i < 12; i++) {
     const figures = await flow(lab, { verb: 'WRITE', bytes: 65_536, seconds: 5 });
     found.residentBytes.push(figures.residentBytes);
-    found.minorCollections.push(figures.minorCollections);
+    found.minorCollections.push(figures.minorsSender + figures.minorsReceiver);
     found.gigabits.push(figures.gigabits);
   }
   await lab.drop();

@@ -27,47 +27,46 @@ export interface QpIdentity {
 }
 
 export class QueuePair implements Qp {
-  readonly qpn: number;
+  // What each turn needs stands first, in as few cache lines as it takes: there may be thousands of QPs.
+  /** On the engine's list of QPs that have something to send. */
+  isScheduled = false;
+  /** Destroyed: whoever still holds it (that list, a timer) lets it go. */
+  isGone = false;
+  readonly sender: Sender;
+  readonly responder: Responder;
+  state: QpState = QpState.RESET;
   readonly type: QpType;
-  readonly handle: number;
+  readonly qpn: number;
+  destQpn = 0;
+  path: Path | null = null;
+  pathMtuBytes = 0;
   readonly pd: Pd;
+  readonly sq: SendRing;
   readonly sendCq: CompletionQueue;
+  readonly sqSigAll: boolean;
+  accessFlags = 0;
+  timeout = 0;
+  retryCount = 0;
+
+  readonly handle: number;
   readonly recvCq: CompletionQueue;
   readonly srq: SharedReceiveQueue | null;
-  readonly sq: SendRing;
   readonly rq: Ring | null;
   readonly cap: QpCap;
-  readonly sqSigAll: boolean;
   readonly cookie: bigint;
-
-  state: QpState = QpState.RESET;
-  accessFlags = 0;
-  pathMtuBytes = 0;
-  destQpn = 0;
   rqPsn = 0;
   sqPsn = 0;
   qKey = 0;
-  timeout = 0;
-  retryCount = 0;
   rnrRetry = 0;
   minRnrTimer = 0;
   maxRdAtomic = 0;
   maxDestRdAtomic = 0;
   sqdAsyncNotify = false;
   av: AddressVector | null = null;
-  path: Path | null = null;
   violations = 0;
-
-  /** On the engine's list of QPs that have something to send. */
-  isScheduled = false;
-  /** Destroyed: whoever still holds it (that list, a timer) lets it go. */
-  isGone = false;
   /** Multicast groups it is attached to: destroying it is EBUSY while there are any (o10-2.2.3). */
   groups = 0;
   asyncEvents = 0;
-
-  readonly sender: Sender;
-  readonly responder: Responder;
 
   constructor(identity: QpIdentity, core: EngineCore) {
     this.qpn = identity.qpn;

@@ -23,7 +23,7 @@ import { type SendWork, WorkKind } from './send-work.ts';
 const Step = { BLOCKED: 0, FULL: -1 } as const;
 /** So often in a row the timer sends only the oldest packet again; then everything, and the window shrinks. */
 const REPAIR_EXPIRIES = 2;
-/** What a packet counts for at least: the peer begins with the first of many small ones while the rest are laid out. */
+/** What a packet that is not full counts for at least: the peer begins with the first of many small ones while the rest are laid out. */
 const STEP_BYTES_MIN = 4096;
 /** What a step without a packet counts for. */
 const LOCAL_STEP_BYTES = 64;
@@ -141,12 +141,13 @@ export class RcSender implements Sender, TimeoutHandler, RoomWaiter {
   // ── Transmit ──
 
   pollTransmit(out: PacketWriter, now: Micros, quantumBytes: number): boolean {
+    const { pathMtuBytes } = this.#qp;
     let budget = quantumBytes;
     let step: number = Step.FULL;
     while (budget > 0) {
       step = this.#step(out, now);
       if (step <= 0) break;
-      budget -= Math.max(step, STEP_BYTES_MIN);
+      budget -= step > pathMtuBytes ? step : Math.max(step, STEP_BYTES_MIN);
     }
     this.#share?.endTurn();
     this.#weigh();

@@ -28,11 +28,14 @@ export function registerArena(bytes: Uint8Array): void {
 export const addressOfArena = (bytes: Uint8Array): number | undefined => addresses.get(bytes);
 
 /**
- * Addresses as V8 keeps them on its heap, by their lower bits: packets lie in the same places again and again. The first place holds no number and is not used:
- * so the array holds objects, and reading one out of it makes none.
+ * Addresses as V8 keeps them on its heap, by a hash: packets lie in the same places again and again, 4096 octets apart as often as not. The first place holds no number
+ * and is not used: so the array holds objects, and reading one out of it makes none.
  */
 const BOXES: unknown[] = [null];
-const BOX_COUNT = 1 << 16;
+const BOX_BITS = 16;
+const BOX_COUNT = 1 << BOX_BITS;
+/** 2^32 divided by the golden ratio. */
+const SPREAD = 0x9e37_79b1;
 while (BOXES.length <= BOX_COUNT) BOXES.push(Number.MAX_SAFE_INTEGER);
 
 /**
@@ -40,7 +43,7 @@ while (BOXES.length <= BOX_COUNT) BOXES.push(Number.MAX_SAFE_INTEGER);
  * new object on the heap, some for every packet.
  */
 export function boxed(address: number): number {
-  const place = ((address >>> 2) & (BOX_COUNT - 1)) + 1;
+  const place = (Math.imul(address, SPREAD) >>> (32 - BOX_BITS)) + 1;
   const known = BOXES[place] as number;
   if (known === address) return known;
   BOXES[place] = address;

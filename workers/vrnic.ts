@@ -235,9 +235,9 @@ export class Vrnic {
   }
 
   #isRung(): boolean {
-    let rung = false;
-    for (const application of this.#applicationList) if (application.doorbell.pending()) rung = true;
-    return rung;
+    const list = this.#applicationList;
+    for (let i = 0; i < list.length; i++) if (list[i]!.doorbell.pending()) return true;
+    return false;
   }
 
   /** After two breaths in vain only doorbells and frames are looked for until its next deadline: a worker has many vRNICs, of which few have something to do. */

@@ -33,6 +33,8 @@ export const ppoll = bind('ppoll', 'int', 'uint64_t', 'uint64_t', 'uint64_t', 'u
 export const timerfdCreate = bind('timerfd_create', 'int', 'int', 'int');
 /** (fd, flags, itimerspec *, 0) */
 export const timerfdSettime = bind('timerfd_settime', 'int', 'int', 'int', 'uint64_t', 'uint64_t');
+/** (clock, timespec *) */
+export const clockGettime = bind('clock_gettime', 'int', 'int', 'uint64_t');
 export const schedYield = bind('sched_yield', 'int');
 /** (0 = this thread, policy, sched_param *) */
 export const schedSetscheduler = bind('sched_setscheduler', 'int', 'int', 'int', 'uint64_t');

@@ -1,12 +1,13 @@
 /** What stands on verbs, as it is: UCX over RC and UD, qperf, an OpenMPI program over UCX. */
 import { execFileSync } from 'node:child_process';
+import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
 import { exclusive } from '../support/exclusive.ts';
 import { twoHosts } from '../support/netns.ts';
 import { ROOT } from '../support/root.ts';
 import { lacks } from '../support/skip.ts';
-import { runPair, UrnicHost } from './lab.ts';
+import { runPair, SHIM, UrnicHost } from './lab.ts';
 
 const SERVER = '192.0.2.1';
 const ucx = (transport: string, ...args: string[]): string[] => [
@@ -46,21 +47,28 @@ t.test('qperf between two urnic hosts', { skip: lacks('root', 'gcc', 'qperf'), t
 });
 
 t.test(
-  'an OpenMPI program over UCX',
+  'an OpenMPI program over UCX, half of its ranks on each of two hosts',
   { skip: lacks('root', 'gcc', 'mpicc', 'mpirun'), timeout: 900_000 },
   async (t) => {
     await exclusive(t, 'machine');
-    const [here] = await twoHosts(t);
-    const host = await UrnicHost.start(t, here);
-    const program = join(host.folder, 'ring');
+    const [here, there] = await twoHosts(t);
+    const a = await UrnicHost.start(t, here);
+    const b = await UrnicHost.start(t, there);
+    const program = join(a.folder, 'ring');
     execFileSync('mpicc', ['-O1', '-o', program, join(ROOT, 'test/uverbs/ring.c')]);
-    const names = ['LD_PRELOAD', 'URNIC_VRNIC', 'UCX_TLS', 'UCX_NET_DEVICES', 'UCX_IB_GID_INDEX'];
+    // What stands for ssh: `agent HOST COMMAND…` runs it in the other namespace, on the vRNIC there.
+    const agent = join(a.folder, 'agent');
+    const environment = ['env', `TMPDIR=${b.folder}`, `LD_PRELOAD=${SHIM}`, `URNIC_VRNIC=${b.directory}`];
+    const elsewhere = there.command([...environment, ...ucx('rc,self').slice(1), 'sh', '-c', '"$*"']).join(' ');
+    writeFileSync(agent, `#!/bin/sh\nshift\nexec ${elsewhere}\n`, { mode: 0o755 });
     for (const ranks of [2, 4, 8]) {
-      const mpirun = ['mpirun', '--allow-run-as-root', '--oversubscribe', '--mca', 'pml', 'ucx', '-n', String(ranks)];
-      const command = [...mpirun, ...names.flatMap((name) => ['-x', name]), program];
-      const { code, output } = await host.run(ucx('rc,self', ...command), { timeoutMillis: 240_000 });
+      const hosts = [SERVER, '192.0.2.2'].map((host) => `${host}:${ranks / 2}`).join();
+      const mpirun = ['mpirun', '--allow-run-as-root', '--mca', 'plm_rsh_agent', agent, '--mca', 'pml', 'ucx'];
+      const command = [...mpirun, '--host', hosts, '-n', String(ranks), program];
+      const { code, output } = await a.run(ucx('rc,self', ...command), { timeoutMillis: 240_000 });
       t.equal(code, 0, output);
       t.match(output, `${ranks} ranks agree`);
     }
+    t.ok((await b.counters()).sent_pkts! > 10_000, 'and what they told each other went over the wire');
   },
 );

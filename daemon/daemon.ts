@@ -287,7 +287,11 @@ export class Daemon {
 
   #definitionOf(vrnic: VrnicText): Definition {
     const { name, netdev, namespace, tenant, user, start, idle } = vrnic;
-    const range = this.#qpns.allot(name, `${namespace ?? ''}/${netdev}`, tenant !== undefined);
+    const range = this.#qpns.allot(
+      name,
+      namespace === undefined ? netdev : `${namespace}/${netdev}`,
+      tenant !== undefined,
+    );
     const place = (): VrnicConfig => ({
       ...this.#placeOf(vrnic),
       ...(namespace !== undefined && { namespace }),

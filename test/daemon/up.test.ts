@@ -35,6 +35,21 @@ async function say(socketPath: string, text: string): Promise<string> {
   return answer;
 }
 
+/** 20 messages of a packet each way, and their acknowledgements, as `urnic decode` sees them. */
+async function checkCapture(t: Test, trace: string): Promise<void> {
+  const { output } = await run(urnic('decode', '--json', trace));
+  const packets = output
+    .trim()
+    .split('\n')
+    .map((line) => JSON.parse(line) as { opcode?: string; icrc?: string });
+  t.ok(packets.filter(({ opcode }) => opcode?.startsWith('RC_SEND')).length >= 40, 'every message');
+  t.ok(
+    packets.every(({ icrc }) => icrc === undefined || icrc === 'ok'),
+    'every ICRC is good',
+  );
+  t.ok(readFileSync(trace).length > 40 * 4096);
+}
+
 t.test('daemon: a path that no socket can have is refused, its own and a vRNIC’s', async (t) => {
   const configuration = parseConfiguration('log: silent\nvrnics: [{ name: v, netdev: lo, start: use }]');
   const folder = folderOf(t);
@@ -122,7 +137,7 @@ t.test(
 );
 
 t.test(
-  'daemon: vRNICs follow their interface: down and up, another MTU, removed and made anew',
+  'daemon: vRNICs follow their interface: down and up, another MTU, removed and made anew; and are captured',
   { skip: lacks('root', 'ip'), timeout: 300_000 },
   async (t) => {
     const folder = folderOf(t);
@@ -150,35 +165,11 @@ t.test(
       urnic('pingpong', '--device', device, '--socket', socket, '-n', '20', '-m', '4096');
     const server = there.spawn(t, pingpong('far'));
     await server.matches(/local address.*192\.0\.2\.4/);
+    const trace = join(folder, 'trace.pcapng');
+    await request(socket, { op: 'capture', vrnic: 'near', file: trace });
     t.match(await here.run([...pingpong('near'), '192.0.2.4']), { code: 0, output: /20 iters/ });
     t.equal(await server.end(), 0);
-  },
-);
-
-t.test(
-  'daemon: capture writes what passes, and decode reads it',
-  { skip: lacks('root', 'ip'), timeout: 300_000 },
-  async (t) => {
-    const folder = folderOf(t);
-    const [here, there] = await twoHosts(t);
-    const trace = join(folder, 'trace.pcapng');
-    const server = there.spawn(t, urnic('pingpong', '--netdev', 'eth0', '-n', '20'));
-    await server.waits();
-    t.match(await here.run(urnic('pingpong', '--netdev', 'eth0', '-n', '20', '--capture', trace, '192.0.2.2')), {
-      code: 0,
-      output: /20 iters/,
-    });
-    await server.end();
-    const { output } = await run(urnic('decode', '--json', trace));
-    const packets = output
-      .trim()
-      .split('\n')
-      .map((line) => JSON.parse(line) as { opcode?: string; icrc?: string });
-    t.ok(packets.filter(({ opcode }) => opcode?.startsWith('RC_SEND')).length >= 160, '40 messages of 4 packets');
-    t.ok(
-      packets.every(({ icrc }) => icrc === undefined || icrc === 'ok'),
-      'every ICRC is good',
-    );
-    t.ok(readFileSync(trace).length > 20 * 4096);
+    await request(socket, { op: 'capture', vrnic: 'near' });
+    await checkCapture(t, trace);
   },
 );

@@ -12,7 +12,7 @@ import { ROOT } from '../support/root.ts';
 import { lacks } from '../support/skip.ts';
 import { conforms, forgets } from './conformance.ts';
 
-const KILLS = 200;
+const KILLS = 150;
 const AT_ONCE = 4;
 
 function folderOf(t: Test): string {

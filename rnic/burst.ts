@@ -7,8 +7,8 @@ export const SUPER_FRAME_BYTES = 65_000;
 /** The kernel's UDP_MAX_SEGMENTS is 64 before 6.9, 128 after. */
 export const SUPER_FRAME_SEGMENTS = 64;
 
-/** Room before a frame for what its port puts there: a virtio header. */
-export const FRAME_HEADROOM = 16;
+/** Room before a frame for what its port puts there: a virtio header, and what goes before a VXLAN header. */
+export const FRAME_HEADROOM = 72;
 
 /** Frames in an arena, one behind the other. */
 class Burst {

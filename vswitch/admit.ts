@@ -2,32 +2,83 @@
 import * as Ethernet from '../wire/ethernet.ts';
 import * as Gid from '../wire/gid.ts';
 import * as Ipv4 from '../wire/ipv4.ts';
+import * as Ipv6 from '../wire/ipv6.ts';
 import * as Vxlan from '../wire/vxlan.ts';
 import { macNumber, type TenantView } from './tenant-view.ts';
-import { transportOf } from './transport.ts';
+import { type Transport, transportOf } from './transport.ts';
 
 /** Reasons to drop a frame; ACCEPT is none. */
 export const Admission = { ACCEPT: 0, SHORT: 1, VNI: 2, NOT_OURS: 3, SPOOFED: 4, DENIED: 5 } as const;
 export type Admission = (typeof Admission)[keyof typeof Admission];
 
 const ETHERNET_AT = Vxlan.BYTES;
+const TYPE_AT = ETHERNET_AT + 2 * Ethernet.MAC_BYTES;
+const IP_AT = ETHERNET_AT + Ethernet.BYTES;
 const IPV4_BYTES = 4;
 const SOURCE = 0;
 const DESTINATION = 1;
+
+/** VXLAN and Ethernet header, without the type. */
+const LINK_WORDS = (Vxlan.BYTES + 2 * Ethernet.MAC_BYTES) / 4;
+/** Both addresses of IPv6. */
+const ADDRESS_WORDS = 8;
+
+/** Of a frame that was accepted: all that the answer came from. Of others that have it, too, the answer is the same as long as the tenant is. */
+class LastAccepted {
+  readonly #words = new Int32Array(LINK_WORDS + ADDRESS_WORDS);
+  #type = 0;
+  #transport = -1;
+  #vtep: Uint8Array | null = null;
+
+  is(frame: DataView, at: number, end: number, vtep: Uint8Array, transport: Transport): boolean {
+    const type = frame.getUint16(at + TYPE_AT);
+    if (vtep !== this.#vtep || transport !== this.#transport || type !== this.#type) return false;
+    const words = this.#words;
+    for (let i = 0; i < LINK_WORDS; i++) if (frame.getInt32(at + i * 4) !== words[i]) return false;
+    const isIpv6 = type === Ethernet.ETHER_TYPE_IPV6;
+    const from = at + IP_AT + (isIpv6 ? Ipv6.SOURCE_AT : Ipv4.SOURCE_AT);
+    const count = isIpv6 ? ADDRESS_WORDS : ADDRESS_WORDS / 4;
+    if (from + count * 4 > end) return false;
+    for (let i = 0; i < count; i++) if (frame.getInt32(from + i * 4) !== words[LINK_WORDS + i]) return false;
+    return true;
+  }
+
+  /** Both addresses lie before the end: the source was found there, and what is shorter is not looked for. */
+  note(frame: DataView, at: number, end: number, vtep: Uint8Array, transport: Transport): void {
+    const isIpv6 = frame.getUint16(at + TYPE_AT) === Ethernet.ETHER_TYPE_IPV6;
+    const from = at + IP_AT + (isIpv6 ? Ipv6.SOURCE_AT : Ipv4.SOURCE_AT);
+    const count = isIpv6 ? ADDRESS_WORDS : ADDRESS_WORDS / 4;
+    if (from + count * 4 > end) return;
+    for (let i = 0; i < LINK_WORDS; i++) this.#words[i] = frame.getInt32(at + i * 4);
+    for (let i = 0; i < count; i++) this.#words[LINK_WORDS + i] = frame.getInt32(from + i * 4);
+    this.#type = frame.getUint16(at + TYPE_AT);
+    this.#transport = transport;
+    this.#vtep = vtep;
+  }
+}
 
 export class Admitter {
   /** One for each of our addresses. */
   readonly #views: readonly TenantView[];
   readonly #mac: number;
+  readonly #last = new LastAccepted();
 
   constructor(views: readonly TenantView[], mac: Uint8Array) {
     this.#views = views;
     this.#mac = macNumber(mac);
   }
 
-  /** A frame from its VXLAN header on. `vtep`: the address of the host that sent it, 16 octets. R-180 … R-186, T-01. */
+  /** A frame from its VXLAN header on. `vtep`: the address of the host that sent it, 16 octets, which nobody changes. R-180 … R-186, T-01. */
   admit(frame: DataView, at: number, end: number, vtep: Uint8Array): Admission {
     if (end - at < ETHERNET_AT + Ethernet.BYTES + Ipv4.BYTES) return Admission.SHORT;
+    const transport = transportOf(frame, at + ETHERNET_AT, end);
+    if (this.#last.is(frame, at, end, vtep, transport)) return Admission.ACCEPT;
+    const admission = this.#judge(frame, at, end, vtep, transport);
+    if (admission === Admission.ACCEPT) this.#last.note(frame, at, end, vtep, transport);
+    return admission;
+  }
+
+  #judge(frame: DataView, at: number, end: number, vtep: Uint8Array, transport: Transport): Admission {
     if (!Vxlan.hasVni(frame, at) || Vxlan.vni(frame, at) !== this.#views[0]!.vni) return Admission.VNI;
     const ethernetAt = at + ETHERNET_AT;
     if (Ethernet.macAt(frame, ethernetAt) !== this.#mac && !isForGroup(frame, ethernetAt, end))
@@ -36,7 +87,7 @@ export class Admitter {
     if (peers === undefined || !Gid.isSame(peers[0]!.endpoint.host, vtep)) return Admission.SPOOFED;
     for (const peer of peers)
       if (hasAddress(frame, ethernetAt, end, peer.address, SOURCE))
-        return peer.inbound(transportOf(frame, ethernetAt, end)).isAllowed ? Admission.ACCEPT : Admission.DENIED;
+        return peer.inbound(transport).isAllowed ? Admission.ACCEPT : Admission.DENIED;
     return Admission.SPOOFED;
   }
 

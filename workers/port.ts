@@ -1,6 +1,7 @@
 /** A port: where frames come from and go to. AF_PACKET, a VXLAN socket, cap, raw-socket, a pcap file, memory … all look like this to the worker loop. */
 import type { ReceiveBurst, TransmitBurst } from '../rnic/burst.ts';
 import type { Framing } from '../rnic/path.ts';
+import type { Micros } from '../wire/types.ts';
 
 export interface PortCounters {
   rxFrames: number;
@@ -36,8 +37,8 @@ export interface Port {
   readonly isAsked?: boolean;
   /** Fills `burst` from its start (never more than it holds). Returns the frames read, those that it gave to others among them; 0 when there are none. Never blocks. */
   receive(burst: ReceiveBurst): number;
-  /** Sends frames `burst.sent` … `burst.count` and moves `burst.sent` past those that were taken. False when some are left: ask again later. Never blocks. */
-  transmit(burst: TransmitBurst): boolean;
+  /** Sends frames `burst.sent` … `burst.count` and moves `burst.sent` past those that were taken. False when some are left: ask again later. Never blocks. @param now where the sender knows it. */
+  transmit(burst: TransmitBurst, now?: Micros): boolean;
   /** Ports that are called back: `wake` is called when frames arrive, and when a full port takes frames again. Others ignore it. */
   onReadable(wake: () => void): void;
   /** Ports that filter by address: the vRNIC's addresses have changed (16 octets each). */

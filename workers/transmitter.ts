@@ -56,10 +56,10 @@ export class Transmitter {
   /** One burst for each port: receiving gets its turn in between. True when there was something. @param crowd vRNICs of this worker that had something to do lately. */
   transmit(now: Micros, crowd = 1): boolean {
     this.#writer.turnBytes = TURN_BYTES * Math.max(1, Math.min(crowd, LONGEST_TURN));
-    if (!this.#flushKept()) return true;
+    if (!this.#flushKept(now)) return true;
     for (let i = 0; i < this.#ports.length; i++) this.#writer.lend(i, BURSTS[i]!.current);
     this.#poll(now);
-    return this.#flush();
+    return this.#flush(now);
   }
 
   /** An acknowledgement leaves after its completion was seen: a program that ends its QP at once must not take it along. */
@@ -102,13 +102,13 @@ export class Transmitter {
     this.#hasMore = hasMore && (!writer.isPaced || writer.isFull);
   }
 
-  #flush(): boolean {
+  #flush(now: Micros): boolean {
     let isBusy = false;
     for (let i = 0; i < this.#ports.length; i++) {
       const burst = BURSTS[i]!.current;
       if (burst.count === 0) continue;
       isBusy = true;
-      if (this.#ports[i]!.transmit(burst)) burst.reset();
+      if (this.#ports[i]!.transmit(burst, now)) burst.reset();
       else {
         this.#kept[i] = BURSTS[i]!.keep();
         this.#keptCount++;
@@ -118,10 +118,10 @@ export class Transmitter {
   }
 
   /** True when every port has taken what it would not before. */
-  #flushKept(): boolean {
+  #flushKept(now: Micros): boolean {
     for (let i = 0; i < this.#kept.length && this.#keptCount > 0; i++) {
       const burst = this.#kept[i]!;
-      if (burst !== null && this.#ports[i]!.transmit(burst)) this.#giveBack(i, burst);
+      if (burst !== null && this.#ports[i]!.transmit(burst, now)) this.#giveBack(i, burst);
     }
     return this.#keptCount === 0;
   }

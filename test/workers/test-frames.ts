@@ -1,5 +1,5 @@
 /** RoCE frames for port tests: whole packets with a right ICRC, laid out in a burst as the engine's packet writer does it. */
-import { TransmitBurst } from '../../rnic/burst.ts';
+import { BURST_BYTES, BURST_FRAMES, FRAME_HEADROOM, TransmitBurst } from '../../rnic/burst.ts';
 import { PacketWriter } from '../../rnic/packet-writer.ts';
 import type { Path } from '../../rnic/path.ts';
 import * as Bth from '../../wire/bth.ts';
@@ -9,7 +9,8 @@ export const HEADER_AND_ICRC = Bth.BYTES + 4;
 
 /** Writes packets of `payloadBytes`, numbered by PSN from `first` on, payload octets made of PSN and place. */
 export class FrameMaker {
-  readonly burst = new TransmitBurst();
+  /** With room before each frame, as workers' have it. */
+  readonly burst = new TransmitBurst(BURST_BYTES, BURST_FRAMES, FRAME_HEADROOM);
   readonly #writer = new PacketWriter([this.burst], 0xfff8);
 
   /** One packet that joins no other: its path is an object of its own. */

@@ -1,14 +1,20 @@
-/** VXLAN by a ring and a socket at once: what is small comes without a system call, what is large in its place between them, and nothing twice. */
+/**
+ * VXLAN by a ring and a socket at once: what is small comes without a system call, what is large in its place between them, and nothing twice; and small frames alone leave
+ * without the kernel's IP, by the way that it showed.
+ */
+import { execFileSync } from 'node:child_process';
+import { readFileSync } from 'node:fs';
 import t, { type Test } from 'tap';
 import { ReceiveBurst } from '../../rnic/burst.ts';
 import type { Path } from '../../rnic/path.ts';
+import * as Checksum from '../../wire/checksum.ts';
 import { readNetdev, toGid } from '../../workers/linux/netdev.ts';
 import { buildPath } from '../../workers/path-builder.ts';
 import { AfPacketPort } from '../../workers/ports/af-packet.ts';
 import { UdpVxlanPort } from '../../workers/ports/udp-vxlan.ts';
 import { eventually } from '../support/eventually.ts';
 import { FrameMaker } from './test-frames.ts';
-import { makeVeth, type Veth, whyNoNamespaces, within } from './veth.ts';
+import { makeVeth, type Veth, type VethEnd, whyNoNamespaces, within } from './veth.ts';
 
 const skip = whyNoNamespaces() || false;
 const VNI = 77;
@@ -20,14 +26,25 @@ const LARGE = 4096;
 /** Of an inner IPv4 packet in VXLAN, behind the outer UDP header: BTH's PSN. */
 const PSN_AT = 8 + 14 + 20 + 8 + 8;
 
+const DSCP = 46;
+const ECT_0 = 2;
+/** A way is known for a tenth of a second. */
+const LATER = 200_000;
+/** By the kernel, before the next may go another way. */
+const RUN = 8;
+
 type Seen = readonly [psn: number, bytes: number, source: number];
 
 class Pair {
   readonly receiver: UdpVxlanPort;
   readonly sender: UdpVxlanPort;
   readonly seen: Seen[] = [];
+  /** Outer IP and UDP headers of what came by the ring, single. */
+  readonly outer: DataView[] = [];
+  readonly #ipBytes: number;
   readonly #maker = new FrameMaker();
   readonly #burst = new ReceiveBurst();
+  readonly #leaving = new ReceiveBurst();
   readonly #port: UdpVxlanPort;
 
   constructor(t: Test, { left, right }: Veth, family: 'ipv4' | 'ipv6') {
@@ -36,8 +53,13 @@ class Pair {
       const interfaceIndex = readNetdev(left.netdev).index;
       return new UdpVxlanPort({ local: here, udpPort: 0, mtu: 8900, interfaceIndex });
     });
-    this.sender = within(right, () => new UdpVxlanPort({ local: there, udpPort: 0, mtu: 8900 }));
+    this.sender = within(right, () => {
+      const interfaceIndex = readNetdev(right.netdev).index;
+      return new UdpVxlanPort({ local: there, udpPort: this.receiver.udpPort, mtu: 8900, interfaceIndex });
+    });
+    this.sender.setVnis([VNI]);
     this.#port = this.sender;
+    this.#ipBytes = family === 'ipv4' ? 20 : 40;
     this.receiver.setVtep(SENDER, there);
     this.sender.setVtep(1, here, this.receiver.udpPort);
     t.teardown(() => {
@@ -55,10 +77,12 @@ class Pair {
     return buildPath({ av, sgid, ...macs, ...qpns, portIndex: 0, port: this.#port, destination: 1, encapsulation });
   }
 
-  send(lay: (maker: FrameMaker) => void): void {
+  /** @param now undefined: all by the kernel. */
+  send(lay: (maker: FrameMaker) => void, now?: number): void {
     this.#maker.burst.reset();
     lay(this.#maker);
-    if (!this.sender.transmit(this.#maker.burst)) throw new Error('the socket is full');
+    if (!this.sender.transmit(this.#maker.burst, DSCP, now)) throw new Error('the socket is full');
+    this.sender.receive(this.#leaving);
   }
 
   /** Until so many have come, each piece of a super-frame for one. */
@@ -75,6 +99,10 @@ class Pair {
     for (let i = 0; i < count; i++) {
       const end = at[i]! + frameBytes[i]!;
       const step = segmentBytes[i]! || frameBytes[i]!;
+      // The socket's begin where a slot of 64 KiB does.
+      const outerAt = at[i]! - 8 - this.#ipBytes;
+      if (outerAt >= 0 && segmentBytes[i] === 0 && frameBytes[i]! < 256)
+        this.outer.push(new DataView(view.buffer.slice(outerAt, at[i]!)));
       for (let from = at[i]!; from < end; from += step)
         this.seen.push([view.getUint32(from + PSN_AT) & 0xff_ffff, Math.min(step, end - from), source[i]!]);
     }
@@ -113,7 +141,60 @@ for (const family of ['ipv4', 'ipv6'] as const)
     await pair.take(100);
     t.ok(pair.receiver.counters.rxCalls - rxCalls < 20, 'small ones cost no system call');
     t.equal(pair.receiver.counters.rxDropped, 0);
+    await t.test('frames alone leave as the kernel would send them', (t) => passBy(t, pair, veth, family));
   });
+
+/** UDP datagrams that sockets of this end have sent. */
+function sentBySockets(end: VethEnd): number {
+  const read = (file: string): string => within(end, () => readFileSync(`/proc/thread-self/net/${file}`, 'utf8'));
+  const [names, values] = read('snmp')
+    .split('\n')
+    .filter((line) => line.startsWith('Udp:'))
+    .map((line) => line.split(' '));
+  const [, six] = /^Udp6OutDatagrams\s+(\d+)/m.exec(read('snmp6'))!;
+  return Number(values![names!.indexOf('OutDatagrams')]) + Number(six);
+}
+
+async function passBy(t: Test, pair: Pair, { left, right }: Veth, family: 'ipv4' | 'ipv6'): Promise<void> {
+  pair.seen.length = 0;
+  pair.outer.length = 0;
+  const path = pair.path(VNI, ECT_0);
+  let psn = 0;
+  /** How many of them the kernel's sockets sent. */
+  const send = async (count: number, bytes: number, now: number): Promise<number> => {
+    const before = sentBySockets(right);
+    for (let i = 0; i < count; i++) pair.send((maker) => maker.put(path, psn++, bytes), now + i);
+    await pair.take(psn);
+    return sentBySockets(right) - before;
+  };
+  t.equal(await send(100, SMALL, LATER), RUN + 1, 'some to see that it goes on, one to be looked at');
+  t.equal(await send(100, 200, LATER + 500), 0);
+  t.equal(await send(1, LARGE, LATER + 900), 1);
+  t.equal(await send(20, SMALL, LATER + 1000), RUN, 'large ones are not overtaken');
+  const ip = (end: VethEnd, ...args: string[]): unknown => execFileSync('ip', ['-n', end.namespace, ...args]);
+  ip(left, 'link', 'set', left.netdev, 'address', '02:00:00:00:99:99');
+  ip(right, 'neigh', 'flush', 'dev', right.netdev);
+  // The first waits in the kernel until its neighbour is found, and nobody sees it leave.
+  t.equal(await send(1, SMALL, 2 * LATER), 1);
+  t.equal(await send(20, SMALL, 3 * LATER), 1, 'the receiver’s new MAC');
+  t.same(
+    pair.seen.map(([psn]) => psn),
+    inOrder(psn),
+  );
+  t.equal(pair.sender.counters.txErrors, 0);
+  t.equal(pair.sender.counters.rxDropped, 0);
+  const fromIp = family === 'ipv4' ? 28 : 48;
+  for (const headers of pair.outer.filter(({ byteLength }) => byteLength === fromIp)) {
+    const type = family === 'ipv4' ? headers.getUint8(1) : (headers.getUint16(0) >> 4) & 0xff;
+    if (type !== (DSCP << 2) + ECT_0) t.fail(`traffic class ${type}`);
+    if (family === 'ipv6' && headers.getUint16(fromIp - 2) !== pseudoSum(headers, fromIp - 8))
+      t.fail('the sum for the interface to finish');
+  }
+}
+
+/** Of an IPv6 packet with its UDP header at that place. RFC 8200 §8.1. */
+const pseudoSum = (view: DataView, udpAt: number): number =>
+  Checksum.fold(Checksum.sum(view, 8, 40, 17 + view.getUint16(udpAt + 4)));
 
 t.test('ring: a super-frame of small segments is taken apart', { skip }, async (t) => {
   const veth = makeVeth('ring-super');

@@ -24,6 +24,8 @@ export const VLAN_TAG_PRESENT = 0xffff_f000 + 48;
 /** SKF_AD_PKTTYPE: to whom the frame was sent; and this host itself. */
 export const PACKET_TYPE = 0xffff_f000 + 4;
 export const PACKET_HOST = 0;
+/** This host sends it. */
+export const PACKET_OUTGOING = 4;
 /** SKF_AD_IFINDEX: a word. */
 export const INTERFACE_INDEX = 0xffff_f000 + 8;
 /** SKF_NET_OFF: the IP header, for a socket whose packets begin behind it. */

@@ -13,6 +13,8 @@ export interface Netdev {
   /** 6 octets. */
   readonly mac: Uint8Array;
   readonly mtu: number;
+  /** Its frames begin with an Ethernet header: the loopback's do, a tunnel's mostly not. */
+  readonly isEthernet: boolean;
   /** It is up, and has a carrier. */
   readonly isRunning: boolean;
   /** An end of a veth pair: whoever reads a frame there reads the memory that its sender wrote. */
@@ -22,6 +24,8 @@ export interface Netdev {
 }
 
 const IFNAMSIZ = 16;
+/** ARPHRD_ETHER, ARPHRD_LOOPBACK. */
+const ETHERNETS: readonly number[] = [1, 772];
 /** struct ifaddrs on 64-bit Linux: next, name, flags, address, … */
 const IFADDRS_BYTES = 56;
 const IFADDRS_NAME = 8;
@@ -38,12 +42,14 @@ export function readNetdev(name: string): Netdev {
   const fd = openSocket(Linux.AF_INET, Linux.SOCK_DGRAM, 0, () => {});
   try {
     Libc.check(Libc.ioctl(fd, Linux.SIOCGIFHWADDR, ifreq.address), `MAC of ${name}`);
+    const isEthernet = ETHERNETS.includes(ifreq.view.getUint16(IFNAMSIZ, true));
     const mac = ifreq.bytes.slice(18, 24);
     Libc.check(Libc.ioctl(fd, Linux.SIOCGIFMTU, ifreq.address), `MTU of ${name}`);
     const mtu = ifreq.view.getInt32(IFNAMSIZ, true);
     Libc.check(Libc.ioctl(fd, Linux.SIOCGIFFLAGS, ifreq.address), `flags of ${name}`);
     const isRunning = (ifreq.view.getUint16(IFNAMSIZ, true) & Linux.IFF_RUNNING) !== 0;
-    return { name, index, mac, mtu, isRunning, isVeth: driverOf(fd, ifreq) === 'veth', addresses: addressesOf(name) };
+    const isVeth = driverOf(fd, ifreq) === 'veth';
+    return { name, index, mac, mtu, isEthernet, isRunning, isVeth, addresses: addressesOf(name) };
   } finally {
     closeOwned(fd);
   }

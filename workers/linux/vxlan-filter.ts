@@ -20,6 +20,10 @@ const MARK_BYTES = 64;
 const ETHERNET_BYTES = 14;
 const IPV4_BYTES = 20;
 const IPV6_BYTES = 40;
+const IPV4_SOURCE_AT = 12;
+const IPV4_DESTINATION_AT = 16;
+const IPV6_SOURCE_AT = 8;
+const IPV6_DESTINATION_AT = 24;
 const UDP = 17;
 /** From the UDP header. */
 const PORT_AT = 2;
@@ -28,27 +32,24 @@ const FRAGMENT = 0x3fff;
 /** IPv4, no options. */
 const PLAIN_IPV4 = 0x45;
 
-/** For the packet socket. */
+/** For the packet socket. Where it is asked for what leaves, too (PACKET_IGNORE_OUTGOING): what is small of this VTEP. */
 export function ringFilter(wanted: VxlanFilter): Bpf.Filter {
-  const { local } = wanted;
   const filter = new Bpf.Filter();
   filter.op(Bpf.LOAD_BYTE, Bpf.VLAN_TAG_PRESENT).require(Bpf.JUMP_EQUAL, 0);
-  filter.op(Bpf.LOAD_BYTE, Bpf.PACKET_TYPE).require(Bpf.JUMP_EQUAL, Bpf.PACKET_HOST);
-  const isIpv4 = local.length === 4;
-  filter.op(Bpf.LOAD_HALF, 12).require(Bpf.JUMP_EQUAL, isIpv4 ? 0x0800 : 0x86dd);
-  requirePlainUdp(filter, ETHERNET_BYTES, isIpv4);
-  const addressAt = ETHERNET_BYTES + (isIpv4 ? 16 : 24);
-  const view = new DataView(local.buffer, local.byteOffset, local.length);
-  for (let i = 0; i < local.length; i += 4)
-    filter.op(Bpf.LOAD_WORD, addressAt + i).require(Bpf.JUMP_EQUAL, view.getUint32(i));
+  filter.op(Bpf.LOAD_BYTE, Bpf.PACKET_TYPE).test(Bpf.JUMP_EQUAL, Bpf.PACKET_OUTGOING, 'leaves', '');
+  filter.require(Bpf.JUMP_EQUAL, Bpf.PACKET_HOST);
+  const isIpv4 = wanted.local.length === 4;
+  requireVxlan(filter, wanted, isIpv4 ? IPV4_DESTINATION_AT : IPV6_DESTINATION_AT);
   const udpAt = ETHERNET_BYTES + (isIpv4 ? IPV4_BYTES : IPV6_BYTES);
-  filter.op(Bpf.LOAD_HALF, udpAt + PORT_AT).require(Bpf.JUMP_EQUAL, wanted.udpPort);
   filter.op(Bpf.LOAD_WORD, udpAt + VNI_AT).op(Bpf.SHIFT_RIGHT, 8);
   for (const vni of wanted.vnis) filter.test(Bpf.JUMP_EQUAL, vni, 'ours', '');
   filter.drop().label('ours');
   loadIpBytes(filter, ETHERNET_BYTES, isIpv4);
   filter.test(Bpf.JUMP_GREATER_EQUAL, SMALL_IP_BYTES + 1, '', 'small').answer(MARK_BYTES);
-  return filter.label('small').accept();
+  filter.label('small').accept().label('leaves');
+  requireVxlan(filter, wanted, isIpv4 ? IPV4_SOURCE_AT : IPV6_SOURCE_AT);
+  loadIpBytes(filter, ETHERNET_BYTES, isIpv4);
+  return filter.refuse(Bpf.JUMP_GREATER_EQUAL, SMALL_IP_BYTES + 1).accept();
 }
 
 /** For the UDP socket: whatever the other one does not take. */
@@ -69,6 +70,18 @@ export function socketFilter({ interfaceIndex, local, vnis }: VxlanFilter): Bpf.
   filter.op(Bpf.LOAD_WORD, VNI_AT).op(Bpf.SHIFT_RIGHT, 8);
   for (const vni of vnis) filter.test(Bpf.JUMP_EQUAL, vni, 'ours', '');
   return filter.accept().label('ours').drop();
+}
+
+/** @param addressAt of the VTEP's own in the IP header. */
+function requireVxlan(filter: Bpf.Filter, { local, udpPort }: VxlanFilter, addressAt: number): void {
+  const isIpv4 = local.length === 4;
+  filter.op(Bpf.LOAD_HALF, 12).require(Bpf.JUMP_EQUAL, isIpv4 ? 0x0800 : 0x86dd);
+  requirePlainUdp(filter, ETHERNET_BYTES, isIpv4);
+  const view = new DataView(local.buffer, local.byteOffset, local.length);
+  for (let i = 0; i < local.length; i += 4)
+    filter.op(Bpf.LOAD_WORD, ETHERNET_BYTES + addressAt + i).require(Bpf.JUMP_EQUAL, view.getUint32(i));
+  const udpAt = ETHERNET_BYTES + (isIpv4 ? IPV4_BYTES : IPV6_BYTES);
+  filter.op(Bpf.LOAD_HALF, udpAt + PORT_AT).require(Bpf.JUMP_EQUAL, udpPort);
 }
 
 /** No options, no fragments, no extension headers. */

@@ -4,6 +4,7 @@
  */
 import { Errno, type Refusal } from '../../rnic/commands.ts';
 import type { AddressVector, Path } from '../../rnic/path.ts';
+import { RecentMap } from '../../rnic/recent-map.ts';
 import type { Micros } from '../../wire/types.ts';
 import { gidText, type Netdev } from '../linux/netdev.ts';
 import type { QpnRange } from '../linux/roce-filter.ts';
@@ -15,6 +16,14 @@ import { HostMember } from './host-hub.ts';
 
 /** Index of its port among the vRNIC's. */
 export const TRANSLATED_PORT = 3;
+
+/** Which way leads to a host is asked of the kernel again after so long: connections come in crowds. */
+const HOP_MICROS: Micros = 100_000;
+
+interface Hop {
+  readonly address: Uint8Array;
+  readonly until: Micros;
+}
 
 export interface TranslationOptions {
   readonly netdev: Netdev;
@@ -31,6 +40,8 @@ export class Translation {
   readonly #netdev: Netdev;
   readonly #local: Uint8Array;
   readonly #paths: NeighbourPaths;
+  /** By host. */
+  readonly #hops = new RecentMap<Hop>();
 
   constructor({ netdev, local, qpns }: TranslationOptions) {
     this.#netdev = netdev;
@@ -51,7 +62,7 @@ export class Translation {
     const unopened = this.#open();
     if (unopened) return unopened;
     const { name, mac } = this.#netdev;
-    const hop = nextHop(name, host);
+    const hop = this.#hopTo(host, now);
     if (!hop) return refuse(Errno.ENETUNREACH, `no route to host ${gidText(host)} by ${name}`);
     if (this.neighbours.resolve(hop, this.#local, now) === Resolution.PENDING) return null;
     const destinationMac = this.neighbours.macOf(hop);
@@ -62,6 +73,15 @@ export class Translation {
     const path = buildPath({ av: outer, sgid: this.#local, sourceMac: mac, destinationMac, ...names });
     this.#paths.remember(hop, path.template);
     return { path };
+  }
+
+  #hopTo(host: Uint8Array, now: Micros): Uint8Array | undefined {
+    const key = gidText(host);
+    const known = this.#hops.get(key);
+    if (known && now < known.until) return known.address;
+    const address = nextHop(this.#netdev.name, host);
+    if (address) this.#hops.set(key, { address, until: now + HOP_MICROS });
+    return address;
   }
 
   #open(): Refusal | undefined {

@@ -106,8 +106,8 @@ export class VxlanHub {
   constructor(config: VxlanPortConfig, onClose: () => void) {
     const { netdev, descriptor } = config;
     // Where other workers may have sockets of this VTEP, a packet socket here would see what is theirs.
-    const hasRing = netdev !== undefined && descriptor === undefined;
-    const interfaceIndex = hasRing ? { interfaceIndex: readNetdev(netdev).index } : {};
+    const link = netdev !== undefined && descriptor === undefined ? readNetdev(netdev) : undefined;
+    const interfaceIndex = link?.isEthernet ? { interfaceIndex: link.index } : {};
     this.port = new UdpVxlanPort({ ...config, ...interfaceIndex, receiveBufferBytes: RECEIVE_BYTES });
     this.#vteps = new VtepTable(this.port);
     this.local = config.local;
@@ -421,11 +421,11 @@ export class VxlanMember implements Port {
     this.sink!(burst, i, this.hub.now);
   }
 
-  transmit(burst: TransmitBurst): boolean {
+  transmit(burst: TransmitBurst, now?: Micros): boolean {
     const { counters } = this.hub.port;
     const before = burst.sent;
     const { txErrors, txBusy, txBytes } = counters;
-    const isAll = this.hub.port.transmit(burst, this.dscp);
+    const isAll = this.hub.port.transmit(burst, this.dscp, now);
     const failed = counters.txErrors - txErrors;
     this.counters.txCalls++;
     this.counters.txErrors += failed;

@@ -20,7 +20,7 @@ const PORT_TO = 65_536;
 const TRIES = 8;
 const VNI_BITS = 6;
 const FLOW_BITS = 2;
-const COUNT = 1 << (VNI_BITS + FLOW_BITS);
+export const FLOW_COUNT = 1 << (VNI_BITS + FLOW_BITS);
 const UNOPENED = -1;
 const NOWHERE = -1;
 /** So many frames alone to one VTEP in a row, and the flow's socket is connected to it. */
@@ -49,11 +49,11 @@ export class FlowSockets {
   readonly #sendBytes: number;
   /** Where no socket can be had. */
   readonly #instead: number;
-  readonly #sockets = new Int32Array(COUNT).fill(UNOPENED);
+  readonly #sockets = new Int32Array(FLOW_COUNT).fill(UNOPENED);
   /** By flow: the VTEP that its socket is connected to; the one asked for last, and how often in a row. */
-  readonly #connected = new Int32Array(COUNT).fill(NOWHERE);
-  readonly #asked = new Int32Array(COUNT).fill(NOWHERE);
-  readonly #runs = new Int32Array(COUNT);
+  readonly #connected = new Int32Array(FLOW_COUNT).fill(NOWHERE);
+  readonly #asked = new Int32Array(FLOW_COUNT).fill(NOWHERE);
+  readonly #runs = new Int32Array(FLOW_COUNT);
 
   /** @param local 4 octets, or 16. @param instead a socket for flows that get none of their own: its owner closes it. */
   constructor(local: Uint8Array, sendBytes: number, instead: number) {
@@ -65,6 +65,10 @@ export class FlowSockets {
   socketFor(flow: number): number {
     const known = this.#sockets[flow]!;
     return known === UNOPENED ? this.#open(flow) : known;
+  }
+
+  portOf(flow: number): number {
+    return Socket.boundPort(this.socketFor(flow));
   }
 
   /**
@@ -86,7 +90,7 @@ export class FlowSockets {
 
   /** The number will name another VTEP. */
   forget(vtep: number): void {
-    for (let flow = 0; flow < COUNT; flow++) {
+    for (let flow = 0; flow < FLOW_COUNT; flow++) {
       if (this.#connected[flow] === vtep) this.#connected[flow] = NOWHERE;
       if (this.#asked[flow] === vtep) this.#asked[flow] = NOWHERE;
     }

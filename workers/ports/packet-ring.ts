@@ -3,7 +3,7 @@
  * call. A slot takes a small frame whole. Of a larger one (a super-frame, a packet of 4 KiB) it takes the beginning only, and the frame waits in the socket's queue as
  * ever (PACKET_COPY_THRESH): the slots tell in which order the two came, and what is large is copied by the core that reads it, not by the one that sends.
  *
- *     slot:  0 status │ 4 octets on the wire │ 8 octets here │ 12 where the frame begins (16 bits) │ … │ virtio header │ frame
+ *     slot:  0 status │ 4 octets on the wire │ 8 octets here │ 12 where the frame begins (16 bits) │ … │ 42 to whom it was sent (8 bits) │ … │ virtio header │ frame
  */
 import { Arena } from '../linux/arena.ts';
 import * as Linux from '../linux/constants.ts';
@@ -22,6 +22,10 @@ const STATUS = 0;
 const WIRE_BYTES = 1;
 const HERE_BYTES = 2;
 const MAC_AT = 3;
+/** struct sockaddr_ll stands behind the 32 octets of struct tpacket2_hdr. */
+const PACKET_TYPE = 10;
+const PACKET_TYPE_SHIFT = 16;
+const PACKET_OUTGOING = 4;
 
 /** What the next slot holds. */
 export const Next = {
@@ -74,6 +78,11 @@ export class PacketRing {
   /** Octets of the small frame. */
   get frameBytes(): number {
     return this.#words[this.#slot + HERE_BYTES]!;
+  }
+
+  /** This host sends it: it was asked for what leaves, too. */
+  get isLeaving(): boolean {
+    return ((this.#words[this.#slot + PACKET_TYPE]! >> PACKET_TYPE_SHIFT) & 0xff) === PACKET_OUTGOING;
   }
 
   /**

@@ -8,6 +8,7 @@ import { CE, ecnOf, outerClassOf, setCongested } from '../../vswitch/traffic-cla
 import { boxed } from '../../wire/arena.ts';
 import * as Ethernet from '../../wire/ethernet.ts';
 import * as Gid from '../../wire/gid.ts';
+import type { Micros } from '../../wire/types.ts';
 import * as Vxlan from '../../wire/vxlan.ts';
 import { addressOf } from '../linux/arena.ts';
 import * as Linux from '../linux/constants.ts';
@@ -17,6 +18,7 @@ import { MessageBatch } from '../linux/message-batch.ts';
 import * as Socket from '../linux/socket.ts';
 import type { Port } from '../port.ts';
 import { FlowSockets, flowOf } from './flow-sockets.ts';
+import { KnownWays, Way } from './known-ways.ts';
 import { Next } from './packet-ring.ts';
 import { newPortCounters } from './port-counters.ts';
 import { segmentCount } from './super-frame.ts';
@@ -58,6 +60,8 @@ const LOOKS = 16;
 interface Vtep {
   readonly index: number;
   readonly address: Uint8Array;
+  /** The address, four octets each. */
+  readonly words: Int32Array;
   readonly name: Uint8Array;
 }
 
@@ -78,6 +82,8 @@ export class UdpVxlanPort implements Port {
   #copies = 0;
   /** By a hash of the address; equal hashes in a row. */
   readonly #known = new Map<number, Vtep[]>();
+  /** Most that comes is from the same one as the last. */
+  #lastSource: Vtep | undefined;
   #fd: number;
   readonly #flows: FlowSockets;
   /** Of the messages that are laid out. */
@@ -85,6 +91,8 @@ export class UdpVxlanPort implements Port {
   #outFlow = 0;
   /** Of the first message. */
   #outVtep = 0;
+  /** A frame that leaves alone, and might pass by the kernel. */
+  #isSuitable = false;
   #in = new MessageBatch(1, 0, NAME_BYTES, CONTROL_BYTES);
   #slotBytes = 0;
   /** Calls in a row that brought something: from the third on many frames are asked for at once, until only one comes. */
@@ -97,6 +105,8 @@ export class UdpVxlanPort implements Port {
   #receivingWords: Int32Array = new Int32Array(0);
   /** Undefined: the socket has them all. */
   readonly #ring: VxlanRing | undefined;
+  /** By which frames may leave without it; undefined: by none. */
+  readonly #ways: KnownWays | undefined;
   /** How often the ring was found empty since the socket was looked at. */
   #unlooked = 0;
   #sending: TransmitBurst | null = null;
@@ -121,6 +131,7 @@ export class UdpVxlanPort implements Port {
     if (options.interfaceIndex === undefined) return;
     const { interfaceIndex } = options;
     this.#ring = VxlanRing.open({ interfaceIndex, local, udpPort: this.udpPort, socket: this.#fd });
+    this.#ways = this.#ring && new KnownWays(this.#ring, this.#isIpv4);
   }
 
   /** The other one to sleep on; -1: none. */
@@ -147,7 +158,7 @@ export class UdpVxlanPort implements Port {
     const plain = this.#isIpv4 ? address.slice(12) : address.slice();
     const name = new Uint8Array(NAME_BYTES);
     const bytes = Socket.writeInetAddress(new DataView(name.buffer), 0, plain, udpPort);
-    const vtep = { index, address: plain, name: name.slice(0, bytes) };
+    const vtep = { index, address: plain, words: wordsOf(plain), name: name.slice(0, bytes) };
     this.#vteps[index] = [vtep];
     const hash = hashOf(new DataView(plain.buffer), 0, plain.length);
     this.#known.set(hash, [...(this.#known.get(hash) ?? []), vtep]);
@@ -188,6 +199,10 @@ export class UdpVxlanPort implements Port {
   #takeSmall(ring: VxlanRing, burst: ReceiveBurst): void {
     let end = 0;
     do {
+      if (ring.isLeaving) {
+        this.#ways!.learn(this.#receivingWords, burst.view, end);
+        continue;
+      }
       const isRight = ring.take(this.#receivingWords, burst.view, end);
       if (isRight) this.#describeSmall(ring, burst);
       else this.counters.rxDropped++;
@@ -225,13 +240,44 @@ export class UdpVxlanPort implements Port {
     this.#in.setControlBytes(i, CONTROL_BYTES);
   }
 
-  /** @param dscp of the outer header; its ECN is the inner one's. */
-  transmit(burst: TransmitBurst, dscp = 0): boolean {
+  /** @param dscp of the outer header; its ECN is the inner one's. @param now undefined: all goes through the kernel. */
+  transmit(burst: TransmitBurst, dscp = 0, now?: Micros): boolean {
     this.#dscp = dscp;
     if (burst !== this.#sending) {
       this.#sending = burst;
       this.#sendingAddress = addressOf(burst.bytes);
     }
+    const ways = this.#ways;
+    this.#isSuitable = ways !== undefined && now !== undefined && ways.suits(burst);
+    if (!this.#isSuitable) return this.#transmitAll(burst);
+    const way = this.#wayOf(ways!, burst, now!);
+    if (way === Way.KNOWN && this.#sendShort(ways!, burst)) return true;
+    const isAll = this.#transmitAll(burst);
+    if (way === Way.LOOK) ways!.lookAway();
+    return isAll;
+  }
+
+  /** For a frame that is alone. */
+  #wayOf(ways: KnownWays, burst: TransmitBurst, now: Micros): Way {
+    const at = burst.at[burst.sent]!;
+    const targets = this.#targetsOf(burst.destination[burst.sent]!);
+    if (targets.length !== 1) return Way.KERNEL;
+    const { index, address } = targets[0]!;
+    const flow = flowOf(burst.view, at, at + burst.frameBytes[burst.sent]!);
+    this.#outFlow = flow;
+    const way = ways.wayOf(flow, index, now);
+    if (way === Way.LOOK) ways.look(flow, index, address, this.#flows.portOf(flow), now);
+    return way;
+  }
+
+  #sendShort(ways: KnownWays, burst: TransmitBurst): boolean {
+    this.counters.txCalls++;
+    if (!ways.send(burst, this.#sendingAddress, this.#outFlow, this.#dscp)) return false;
+    this.#countSent(burst, burst.sent++);
+    return true;
+  }
+
+  #transmitAll(burst: TransmitBurst): boolean {
     while (burst.sent < burst.count) {
       const asked = this.#fill(burst);
       if (asked === 0) continue;
@@ -279,7 +325,9 @@ export class UdpVxlanPort implements Port {
     const [old] = this.#vteps[index] ?? NOBODY;
     if (!old) return;
     this.#vteps[index] = undefined;
+    this.#lastSource = undefined;
     this.#flows.forget(index);
+    this.#ways?.forget(index);
     const hash = hashOf(new DataView(old.address.buffer), 0, old.address.length);
     const others = (this.#known.get(hash) ?? []).filter((vtep) => vtep !== old);
     if (others.length === 0) this.#known.delete(hash);
@@ -345,10 +393,14 @@ export class UdpVxlanPort implements Port {
 
   /** @param at where the address lies. */
   #sourceOf(view: DataView, at: number): number {
+    const last = this.#lastSource;
+    if (last !== undefined && isSame(view, at, last.words)) return last.index;
     const candidates = this.#known.get(hashOf(view, at, this.#isIpv4 ? 4 : 16));
     if (candidates === undefined) return STRANGER;
     for (let i = 0; i < candidates.length; i++) {
-      if (isSame(view, at, candidates[i]!.address)) return candidates[i]!.index;
+      if (!isSame(view, at, candidates[i]!.words)) continue;
+      this.#lastSource = candidates[i]!;
+      return candidates[i]!.index;
     }
     return STRANGER;
   }
@@ -366,6 +418,7 @@ export class UdpVxlanPort implements Port {
       const from = burst.at[frame]!;
       const flow = flowOf(burst.view, from, from + burst.frameBytes[frame]!);
       const fd = this.#flows.socketFor(flow);
+      if (!this.#isSuitable) this.#ways?.interrupt(flow);
       if (asked === 0) {
         this.#outFd = fd;
         this.#outFlow = flow;
@@ -455,7 +508,12 @@ function hashOf(view: DataView, at: number, bytes: number): number {
   return hash;
 }
 
-function isSame(view: DataView, at: number, address: Uint8Array): boolean {
-  for (let i = 0; i < address.length; i++) if (view.getUint8(at + i) !== address[i]) return false;
+function isSame(view: DataView, at: number, words: Int32Array): boolean {
+  for (let i = 0; i < words.length; i++) if (view.getInt32(at + i * 4) !== words[i]) return false;
   return true;
+}
+
+function wordsOf(octets: Uint8Array): Int32Array {
+  const view = new DataView(octets.buffer, octets.byteOffset, octets.length);
+  return Int32Array.from({ length: octets.length / 4 }, (_, i) => view.getInt32(i * 4));
 }

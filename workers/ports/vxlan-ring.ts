@@ -26,7 +26,7 @@ export interface VxlanRingOptions {
 
 /** Filters look at one after the other: with more tenants than this the UDP socket takes all. */
 const VNIS_MAX = 32;
-const VIRTIO_BYTES = 10;
+export const VIRTIO_BYTES = 10;
 /** A mark whose datagram has not come after so many looks: it was dropped on its way. */
 const PATIENCE = 64;
 
@@ -105,6 +105,23 @@ export class VxlanRing {
     this.#ring.release(1);
     this.end = (frameAt + frameBytes + 3) & ~3;
     return this.#read(view, frameAt - VIRTIO_BYTES, frameAt + Ethernet.BYTES, frameAt + frameBytes);
+  }
+
+  /** Frames that this host sends are put into the ring, too, from now on, or no more. */
+  watchLeaving(isWatching: boolean): void {
+    Socket.setOption(this.fileDescriptor, Linux.SOL_PACKET, Linux.PACKET_IGNORE_OUTGOING, isWatching ? 0 : 1);
+  }
+
+  /** The small datagram is one that this host sends. */
+  get isLeaving(): boolean {
+    return this.#ring.isLeaving;
+  }
+
+  /** Copies that datagram to `words` from octet `from` on. Where its Ethernet header begins. */
+  takeLeaving(words: Int32Array, from: number): number {
+    const frameAt = this.#ring.copy(VIRTIO_BYTES, words, from);
+    this.#ring.release(1);
+    return frameAt;
   }
 
   close(): void {

@@ -1,0 +1,191 @@
+/**
+ * Small VXLAN frames that leave alone, again and again, pass by the kernel's UDP and IP: the ring's packet socket takes them with the outer headers that the kernel itself put
+ * before an earlier frame of the same flow. Every tenth of a second one goes through the kernel, and is looked at as it leaves. So routes, neighbours and filters have
+ * had their say; of a frame that they keep, change or encrypt nothing is seen that looks like ours, and the flow stays the kernel's.
+ *
+ *     before a frame:  virtio header (10) │ Ethernet (14) │ IPv4 (20) or IPv6 (40) │ UDP (8)
+ */
+import type { TransmitBurst } from '../../rnic/burst.ts';
+import { ecnOf, outerClassOf } from '../../vswitch/traffic-class.ts';
+import { boxed } from '../../wire/arena.ts';
+import * as Checksum from '../../wire/checksum.ts';
+import * as Ethernet from '../../wire/ethernet.ts';
+import * as Ipv4 from '../../wire/ipv4.ts';
+import * as Ipv6 from '../../wire/ipv6.ts';
+import type { Micros } from '../../wire/types.ts';
+import * as Udp from '../../wire/udp.ts';
+import * as Vxlan from '../../wire/vxlan.ts';
+import * as Linux from '../linux/constants.ts';
+import * as Libc from '../linux/libc.ts';
+import { SMALL_IP_BYTES } from '../linux/vxlan-filter.ts';
+import { FLOW_COUNT } from './flow-sockets.ts';
+import { VIRTIO_BYTES, type VxlanRing } from './vxlan-ring.ts';
+
+/** A way is the kernel's as it was so long ago at most. */
+const VALID_MICROS = 100_000;
+/** So many frames alone in a row: what has large neighbours, which a queue may hold up, does not overtake them. */
+const RUN = 8;
+const NOWHERE = -1;
+const ETHERNET_AT = VIRTIO_BYTES;
+const IP_AT = ETHERNET_AT + Ethernet.BYTES;
+const UDP_CHECKSUM_AT = 6;
+
+/** KERNEL: by the socket. LOOK: by the socket, and it is looked at. KNOWN: by `send`. */
+export const Way = { KERNEL: 0, LOOK: 1, KNOWN: 2 } as const;
+export type Way = (typeof Way)[keyof typeof Way];
+
+export class KnownWays {
+  readonly #ring: VxlanRing;
+  readonly #isIpv4: boolean;
+  /** Octets that stand before a frame; a multiple of four. */
+  readonly #headBytes: number;
+  readonly #udpAt: number;
+  /** Of an outer IP packet that is small. */
+  readonly #frameBytesMax: number;
+  /** By flow, `headBytes` each, with neither lengths nor sums. */
+  readonly #heads: DataView;
+  /** By flow: the sum of what does not change of the IPv4 header, or of IPv6's pseudo header. */
+  readonly #sums = new Int32Array(FLOW_COUNT);
+  /** By flow: the VTEP that its head leads to, and until when; no other look before that. */
+  readonly #vteps = new Int32Array(FLOW_COUNT).fill(NOWHERE);
+  readonly #until = new Float64Array(FLOW_COUNT);
+  readonly #runs = new Int32Array(FLOW_COUNT);
+  /** What is looked for. */
+  #flow = NOWHERE;
+  #vtep = NOWHERE;
+  #sourcePort = 0;
+  #address: Uint8Array = new Uint8Array(0);
+
+  constructor(ring: VxlanRing, isIpv4: boolean) {
+    const ipBytes = isIpv4 ? Ipv4.BYTES : Ipv6.BYTES;
+    this.#ring = ring;
+    this.#isIpv4 = isIpv4;
+    this.#udpAt = IP_AT + ipBytes;
+    this.#headBytes = this.#udpAt + Udp.BYTES;
+    this.#frameBytesMax = SMALL_IP_BYTES - ipBytes - Udp.BYTES;
+    this.#heads = new DataView(new ArrayBuffer(this.#headBytes * FLOW_COUNT));
+  }
+
+  /** Whether the burst's next frame is alone, small, and has room before it. */
+  suits(burst: TransmitBurst): boolean {
+    const frame = burst.sent;
+    if (burst.count - frame !== 1 || burst.headroom < this.#headBytes) return false;
+    return burst.segmentBytes[frame] === 0 && burst.frameBytes[frame]! <= this.#frameBytesMax;
+  }
+
+  /** For a frame that suits. */
+  wayOf(flow: number, vtep: number, now: Micros): Way {
+    if (this.#runs[flow]! < RUN) {
+      this.#runs[flow]!++;
+      return Way.KERNEL;
+    }
+    if (now >= this.#until[flow]!) return Way.LOOK;
+    return this.#vteps[flow] === vtep ? Way.KNOWN : Way.KERNEL;
+  }
+
+  /** A frame of the flow that does not suit. */
+  interrupt(flow: number): void {
+    this.#runs[flow] = 0;
+  }
+
+  /** Before a frame leaves by the kernel: it is looked at. @param address of the VTEP, 4 octets or 16. */
+  look(flow: number, vtep: number, address: Uint8Array, sourcePort: number, now: Micros): void {
+    this.#flow = flow;
+    this.#vtep = vtep;
+    this.#address = address;
+    this.#sourcePort = sourcePort;
+    this.#vteps[flow] = NOWHERE;
+    this.#until[flow] = now + VALID_MICROS;
+    this.#ring.watchLeaving(true);
+  }
+
+  /** When it has left. */
+  lookAway(): void {
+    this.#ring.watchLeaving(false);
+  }
+
+  /** The ring's next datagram is one that left. Copied to `words` from octet `from` on; `view` is over the same octets. */
+  learn(words: Int32Array, view: DataView, from: number): void {
+    const at = this.#ring.takeLeaving(words, from);
+    const flow = this.#flow;
+    if (flow === NOWHERE || !this.#isOurs(view, at - VIRTIO_BYTES)) return;
+    this.#flow = NOWHERE;
+    const head = flow * this.#headBytes;
+    for (let i = 0; i < this.#headBytes; i++) this.#heads.setUint8(head + i, view.getUint8(at - VIRTIO_BYTES + i));
+    this.#prepare(flow, head);
+    this.#vteps[flow] = this.#vtep;
+  }
+
+  /** By the way that is known. False: not at all; the kernel's own may do. */
+  send(burst: TransmitBurst, burstAddress: number, flow: number, dscp: number): boolean {
+    const frameAt = burst.at[burst.sent]!;
+    const bytes = burst.frameBytes[burst.sent]!;
+    this.#writeHead(burst.view, frameAt, bytes, flow, outerClassOf(dscp, ecnOf(burst.view, frameAt + Vxlan.BYTES)));
+    const head = this.#headBytes;
+    const at = boxed(burstAddress + frameAt - head);
+    if (Libc.send(this.#ring.fileDescriptor, at, head + bytes, Linux.MSG_DONTWAIT) >= 0) return true;
+    this.#vteps[flow] = NOWHERE;
+    return false;
+  }
+
+  /** The number will name another VTEP. */
+  forget(vtep: number): void {
+    for (let flow = 0; flow < FLOW_COUNT; flow++) if (this.#vteps[flow] === vtep) this.#vteps[flow] = NOWHERE;
+    if (this.#vtep === vtep) this.#flow = NOWHERE;
+  }
+
+  /** The datagram that is looked for, with nothing in its headers that a frame of other length could not have. */
+  #isOurs(view: DataView, at: number): boolean {
+    const ipAt = at + IP_AT;
+    if (this.#isIpv4 && Ipv4.fragment(view, ipAt) !== Ipv4.DONT_FRAGMENT) return false;
+    if (Udp.sourcePort(view, at + this.#udpAt) !== this.#sourcePort) return false;
+    const destinationAt = ipAt + (this.#isIpv4 ? Ipv4.SOURCE_AT + 4 : Ipv6.DESTINATION_AT);
+    for (let i = 0; i < this.#address.length; i++)
+      if (view.getUint8(destinationAt + i) !== this.#address[i]) return false;
+    return true;
+  }
+
+  /** RFC 7348 §5: no checksum in UDP over IPv4. Over IPv6 there must be one; the interface finishes it, or whoever reads here believes it. */
+  #prepare(flow: number, head: number): void {
+    const heads = this.#heads;
+    const ipAt = head + IP_AT;
+    const udpAt = head + this.#udpAt;
+    for (let i = 0; i < VIRTIO_BYTES; i += 2) heads.setUint16(head + i, 0);
+    heads.setUint32(udpAt + 4, 0);
+    if (this.#isIpv4) {
+      heads.setUint8(ipAt + 1, 0);
+      heads.setUint16(ipAt + 2, 0);
+      heads.setUint16(ipAt + 10, 0);
+      this.#sums[flow] = Checksum.sum(heads, ipAt, udpAt, 0);
+      return;
+    }
+    heads.setUint8(head, Linux.VIRTIO_NET_HDR_F_NEEDS_CSUM);
+    heads.setUint16(head + 6, this.#udpAt - ETHERNET_AT, true);
+    heads.setUint16(head + 8, UDP_CHECKSUM_AT, true);
+    this.#sums[flow] = Checksum.sum(heads, ipAt + Ipv6.SOURCE_AT, udpAt, Ipv6.NEXT_HEADER_UDP);
+  }
+
+  #writeHead(view: DataView, frameAt: number, bytes: number, flow: number, trafficClass: number): void {
+    const heads = this.#heads;
+    const headBytes = this.#headBytes;
+    const at = frameAt - headBytes;
+    const from = flow * headBytes;
+    for (let i = 0; i < headBytes; i += 4) view.setUint32(at + i, heads.getUint32(from + i));
+    const ipAt = at + IP_AT;
+    const udpAt = at + this.#udpAt;
+    const udpBytes = Udp.BYTES + bytes;
+    view.setUint16(udpAt + 4, udpBytes);
+    const sum = this.#sums[flow]!;
+    if (this.#isIpv4) {
+      const ipBytes = Ipv4.BYTES + udpBytes;
+      view.setUint8(ipAt + 1, trafficClass);
+      view.setUint16(ipAt + 2, ipBytes);
+      view.setUint16(ipAt + 10, Checksum.finish(sum + trafficClass + ipBytes));
+    } else {
+      const versionAndFlow = heads.getUint32(from + IP_AT) & 0xf00f_ffff;
+      view.setUint32(ipAt, versionAndFlow | (trafficClass << 20));
+      view.setUint16(ipAt + 4, udpBytes);
+      view.setUint16(udpAt + UDP_CHECKSUM_AT, Checksum.fold(sum + udpBytes));
+    }
+  }
+}

@@ -98,11 +98,6 @@ export class PacketWriter {
     registerArena(burst.bytes);
   }
 
-  /** Octets that are laid out for the port of the last packet. */
-  get laidOutBytes(): number {
-    return this.#port.burst.end;
-  }
-
   /** One packet is all that is laid out for the port of the last one, and the next one would join it in a super-frame. */
   get isLone(): boolean {
     const { burst } = this.#port;

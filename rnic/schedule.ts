@@ -4,8 +4,6 @@ import type { PacketWriter } from './packet-writer.ts';
 import type { QueuePair } from './qp.ts';
 
 const FIRST_CAPACITY = 64;
-/** A burst of so many turns leaves: more would be out of the second-level cache when the kernel copies it, and the peer would wait for it. */
-const BURST_TURNS = 2;
 
 export class Schedule {
   /** A ring of QPs, a power of two long. */
@@ -42,7 +40,7 @@ export class Schedule {
       }
       const moreResponses = qp.responder.pollTransmit(out, now, out.turnBytes);
       if (moreResponses || moreRequests) this.add(qp);
-      if (out.isFull || out.laidOutBytes >= BURST_TURNS * out.turnBytes) break;
+      if (out.isFull) break;
     }
     return this.#count !== 0;
   }

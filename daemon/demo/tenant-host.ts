@@ -98,7 +98,10 @@ export class TenantHost {
     let done = 0;
     while (done < posted || performance.now() < end) {
       for (; posted - done < OUTSTANDING && performance.now() < end; posted++) place.qp.postSend(request);
-      done += (await place.cq.next(OUTSTANDING)).length;
+      for (const { isSuccess, statusName } of await place.cq.next(OUTSTANDING)) {
+        if (!isSuccess) throw new Error(`a work request of ${vrnic} ended with ${statusName}`);
+        done++;
+      }
     }
     return (done * MESSAGE_BYTES * 8) / ((performance.now() - start) * 1e6);
   }

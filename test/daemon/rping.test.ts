@@ -1,6 +1,5 @@
 /** `urnic rping`, in two namespaces: with itself and with the distribution's rping on urnic. */
 import t from 'tap';
-import { exclusive } from '../support/exclusive.ts';
 import { twoHosts } from '../support/netns.ts';
 import { lacks } from '../support/skip.ts';
 import { CLI, UrnicHost } from '../uverbs/lab.ts';
@@ -12,7 +11,6 @@ t.test(
   'rping: urnic with urnic, and either side with librdmacm’s',
   { skip: lacks('root', 'rping', 'gcc'), timeout: 900_000 },
   async (t) => {
-    await exclusive(t, 'machine');
     const [here, there] = await twoHosts(t);
 
     await t.test('urnic and urnic, 10,000 octets', async (t) => {

@@ -40,7 +40,7 @@ const done = ({ iters }: Round): RegExp => new RegExp(`${iters} iters in `);
 async function asClient({ here, peer }: Lab, round: Round): Promise<string> {
   const flags = flagsOf(round).join(' ');
   const serving = peer.exec(`ibv_${round.type}_pingpong -d rxe0 ${flags}`, { timeoutMillis: PEER_MILLIS });
-  await peer.must(`for i in $(seq 400); do ss -Hltn 'sport = :${PORT}' | grep -q . && exit 0; sleep 0.1; done; exit 1`);
+  await peer.listens(PORT);
   const asking = here.run(ours(round, PEER), { timeoutMillis: PEER_MILLIS });
   const [asked, served] = await Promise.all([asking, serving]);
   return check(asked.code, asked.output, served.code, served.output, round);

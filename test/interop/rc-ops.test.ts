@@ -49,9 +49,7 @@ t.test(
           await peer.disturbOutgoing(disturbance);
           const args = [String(PORT), String(gid), String(mtu)];
           const serving = peer.exec(`${program} server ${args.join(' ')}`, { timeoutMillis: LONG });
-          await peer.must(
-            `for i in $(seq 400); do ss -Hltn 'sport = :${PORT}' | grep -q . && exit 0; sleep 0.1; done; exit 1`,
-          );
+          await peer.listens(PORT);
           const mirror = [process.execPath, MIRROR, 'tap0'];
           const ours = await here.run([...mirror, 'client', PEER, ...args], { timeoutMillis: LONG });
           const served = await serving;

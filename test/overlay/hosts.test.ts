@@ -4,7 +4,6 @@ import t, { type Test } from 'tap';
 import { ask } from '../../daemon/control-client.ts';
 import { Etcd } from '../support/etcd.ts';
 import { eventually } from '../support/eventually.ts';
-import { exclusive } from '../support/exclusive.ts';
 import { type Background, hostsOnSwitch, type Teardown } from '../support/netns.ts';
 import { lacks } from '../support/skip.ts';
 import { UrnicHost } from '../uverbs/lab.ts';
@@ -90,7 +89,6 @@ t.test(
   { skip: lacks('root', 'etcd', 'nft', 'gcc', 'ibv_rc_pingpong', 'ib_send_lat'), timeout: 1_800_000 },
   async (whole) => {
     const t = whole;
-    await exclusive(t, 'machine');
     const [hub, n1, n2, n3] = await hostsOnSwitch(t, 3);
     const etcd = await Etcd.inNamespace(t, hub, '192.0.2.254');
     const tenants = 'tenants: [{ name: blue, vni: 100 }]';

@@ -47,11 +47,10 @@ t.test(
       'rdma link add rxe1 type rxe netdev vx0',
     ])
       await peer.must(command);
-    const listens = () => eventually(async () => (await peer.exec('ss -Hltn "sport = :18515"')).output.trim() !== '');
     for (const program of PROGRAMS) {
       await t.test(`${program.split(' ')[0]}, served by Linux`, async (t) => {
         const served = peer.exec(`${program} rxe1`, { timeoutMillis: LIMIT_MILLIS });
-        await listens();
+        await peer.listens(18_515);
         const asked = await host.run([...`${program} rxe0`.split(' '), PEER], { timeoutMillis: LIMIT_MILLIS });
         t.equal(asked.code, 0, asked.output.slice(-1500));
         t.equal((await served).code, 0, (await served).output.slice(-1500));

@@ -2,7 +2,6 @@
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { eventually } from '../support/eventually.ts';
-import { exclusive } from '../support/exclusive.ts';
 import { must, Namespace, twoHosts } from '../support/netns.ts';
 import { lacks } from '../support/skip.ts';
 import { CLI, UrnicHost } from '../uverbs/lab.ts';
@@ -54,7 +53,6 @@ t.test(
   'ports of containers',
   { skip: lacks('root', 'busybox', 'iperf3', 'tshark', 'gcc'), timeout: 900_000 },
   async (t) => {
-    await exclusive(t, 'machine');
     const [here, there] = await twoHosts(t);
     for (const [i, host] of [here, there].entries())
       await host.ip('addr', 'add', `fd02::${i + 1}/64`, 'dev', 'eth0', 'nodad');

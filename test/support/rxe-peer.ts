@@ -98,15 +98,12 @@ export class RxePeer {
   /** Runs a shell command in the peer, where this machine's files are to be read and /tmp is empty and its own. */
   async exec(command: string, options: RunOptions = {}): Promise<Ran> {
     const { timeoutMillis = EXEC_MILLIS } = options;
-    // In the peer too: a command that outlives its time would go on there.
-    const inner = Buffer.from(command).toString('base64');
-    const bounded = `timeout -s KILL ${Math.ceil(timeoutMillis / 1000)} bash -c "$(echo ${inner} | base64 -d)"`;
-    const wrapped = `( ${bounded}\n) 2>&1; echo "${EXIT_MARK}$?"`;
-    const encoded = Buffer.from(wrapped).toString('base64');
+    // In the peer too: a command that outlives its time would go on there. Each process more costs tens of milliseconds in there.
+    const bounded = `timeout -s KILL ${Math.ceil(timeoutMillis / 1000)} bash -c ${quoted(command)}`;
     const ran = await this.namespace.run(['nc', '-N', '127.0.0.1', String(this.#port)], {
       ...options,
       timeoutMillis: timeoutMillis + EXEC_MARGIN_MILLIS,
-      input: `echo ${encoded} | base64 -d | bash\n`,
+      input: `${bounded} 2>&1; echo "${EXIT_MARK}$?"\n`,
     });
     const at = ran.output.lastIndexOf(EXIT_MARK);
     if (at === -1) return { code: ran.code === 0 ? 1 : ran.code, output: ran.output };
@@ -123,6 +120,13 @@ export class RxePeer {
   /** Puts a program into the peer, whose /tmp is its own: what this machine has there cannot be read in it. */
   async putProgram(path: string, octets: Buffer): Promise<void> {
     await this.must(`base64 -d > ${path} <<'END'\n${octets.toString('base64')}\nEND\nchmod +x ${path}`);
+  }
+
+  /** Waits until something in the peer listens on the TCP port. */
+  async listens(port: number): Promise<void> {
+    // State 0A is LISTEN (proc(5)).
+    const line = `:${port.toString(16).toUpperCase().padStart(4, '0')} 0+:0000 0A`;
+    await this.must(`until grep -qE '${line}' /proc/net/tcp /proc/net/tcp6; do sleep 0.1; done`);
   }
 
   /** What the peer sends suffers this (netem's words: `loss 5%`, `duplicate 5%`, `delay 1ms reorder 25%`); empty to end it. */
@@ -155,3 +159,7 @@ export class RxePeer {
     throw new Error(`the peer was not ready in ${READY_MILLIS / 1000} s`);
   }
 }
+
+/** As one word of bash, on one line. */
+const quoted = (text: string): string =>
+  `$'${text.replaceAll('\\', '\\\\').replaceAll("'", "\\'").replaceAll('\n', '\\n')}'`;

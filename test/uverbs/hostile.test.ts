@@ -6,7 +6,6 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import t, { type Test } from 'tap';
 import { Role } from '../../verbs/uverbs/protocol.ts';
-import { exclusive } from '../support/exclusive.ts';
 import { twoHosts } from '../support/netns.ts';
 import { ROOT } from '../support/root.ts';
 import { lacks } from '../support/skip.ts';
@@ -25,7 +24,6 @@ const EIO = -5;
 const LINK_COMMANDS = Number(process.env.FUZZ_LINK_COMMANDS ?? 10_000);
 
 t.test('a hostile program', { skip, timeout: 900_000 }, async (t) => {
-  await exclusive(t, 'machine');
   const [here, there] = await twoHosts(t);
   const a = await UrnicHost.start(t, here);
   const b = await UrnicHost.start(t, there);

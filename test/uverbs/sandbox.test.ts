@@ -3,7 +3,6 @@ import { execFileSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
-import { exclusive } from '../support/exclusive.ts';
 import { type Ran, type Teardown, twoHosts } from '../support/netns.ts';
 import { ROOT } from '../support/root.ts';
 import { lacks } from '../support/skip.ts';
@@ -68,7 +67,6 @@ t.test('a statically linked program is run by seccomp without being asked', { sk
 });
 
 t.test('stock programs run by seccomp alone', { skip, timeout: 600_000 }, async (t) => {
-  await exclusive(t, 'machine');
   const host = await oneHost(t);
   const devices = await run(host, 'seccomp', 'ibv_devinfo', '-v');
   t.match(devices, { code: 0, output: /hca_id:\s+rxe0[\s\S]*PORT_ACTIVE[\s\S]*GID\[\s*1\]:\s+::ffff:192\.0\.2\.1/ });

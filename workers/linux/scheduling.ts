@@ -5,9 +5,13 @@ import type { Micros } from '../../wire/types.ts';
 import { Arena } from './arena.ts';
 import * as Libc from './libc.ts';
 
-const SCHED_OTHER = 0;
-const SCHED_RR = 2;
-const PRIORITY = 1;
+const SYS_SCHED_SETATTR = process.arch === 'arm64' ? 274 : 314;
+/** struct sched_attr (sched(7), sched_setattr(2)): size, policy (0: SCHED_OTHER), flags, nice, priority, slice (Linux 6.12; others pass it over), … */
+const ATTRIBUTE_BYTES = 48;
+const NICE_AT = 16;
+const SLICE_AT = 24;
+const PREFERRED_NICE = -5;
+const PREFERRED_SLICE_NANOS = 100_000;
 const TEXT_BYTES = 64;
 const SPACE = 0x20;
 const ZERO = 0x30;
@@ -17,12 +21,19 @@ const CROWD_SHARE = 0.4;
 /** So long a crowd is taken for granted; then it has to show again. */
 const CROWD_MICROS = 500_000;
 
-const scratch = new Arena(16);
+const scratch = new Arena(ATTRIBUTE_BYTES);
 
-/** Puts the calling thread before ordinary ones, or back among them. False without CAP_SYS_NICE: it takes its turn like everybody. */
+/**
+ * Lets the calling thread run soon after it wakes, ahead of ordinary ones, or puts it back among them. It stays in the fair class: a real-time thread that always has
+ * work keeps the others from their core for most of a second, and their peers' time-outs pass. False without CAP_SYS_NICE: it takes its turn like everybody.
+ */
 export function preferThisThread(isPreferred: boolean): boolean {
-  scratch.view.setInt32(0, isPreferred ? PRIORITY : 0, true);
-  return Libc.schedSetscheduler(0, isPreferred ? SCHED_RR : SCHED_OTHER, scratch.address) === 0;
+  const { view } = scratch;
+  view.setUint32(0, ATTRIBUTE_BYTES, true);
+  view.setInt32(NICE_AT, isPreferred ? PREFERRED_NICE : 0, true);
+  // 0: the kernel's own.
+  view.setUint32(SLICE_AT, isPreferred ? PREFERRED_SLICE_NANOS : 0, true);
+  return Libc.syscall6(SYS_SCHED_SETATTR, 0, scratch.address, 0, 0, 0, 0) === 0;
 }
 
 /** Whether this thread has to wait for a core for long: then, polling in vain, it takes one from the program that it works for. */

@@ -45,6 +45,8 @@ export interface Sample {
 
 const SECONDS = 2;
 const MANY_QPS = 10_000;
+/** Lines that are set against each other write to as much memory: all of the region, 16 MiB (it has fewer places than this), more than the caches of a core hold. */
+const WHOLE_REGION = 1 << 16;
 
 export const SETTINGS = {
   polled: { mtu: 9000, mode: 'polled', spin: 0, qps: 16, depth: 256 },
@@ -107,7 +109,7 @@ export const LINES: readonly Line[] = [
     unit: 'Gb/s',
     setting: 'polled',
     peer: { name: 'iperf3' },
-    measure: bandwidth({ verb: 'WRITE', bytes: 1 << 20, depth: 16, moderation: 1 }),
+    measure: bandwidth({ verb: 'WRITE', bytes: 1 << 20, depth: 16, moderation: 1, slots: WHOLE_REGION }),
   },
   {
     id: 'write1m-16qps',
@@ -115,7 +117,7 @@ export const LINES: readonly Line[] = [
     unit: 'Gb/s',
     setting: 'polled',
     peer: { name: 'one QP', factor: 1 },
-    measure: bandwidth({ verb: 'WRITE', bytes: 1 << 20, qps: 16, depth: 8, moderation: 1 }),
+    measure: bandwidth({ verb: 'WRITE', bytes: 1 << 20, qps: 16, depth: 8, moderation: 1, slots: WHOLE_REGION }),
   },
   {
     id: 'write64k-worker',
@@ -171,7 +173,7 @@ export const LINES: readonly Line[] = [
     title: '4 KiB WRITE, 16 QPs round robin',
     unit: 'Gb/s',
     setting: 'polled',
-    measure: bandwidth({ verb: 'WRITE', bytes: 4096, qps: 16, depth: 4, moderation: 2 }),
+    measure: bandwidth({ verb: 'WRITE', bytes: 4096, qps: 16, depth: 4, moderation: 2, slots: WHOLE_REGION }),
   },
   {
     id: 'qps-10000',
@@ -179,7 +181,7 @@ export const LINES: readonly Line[] = [
     unit: 'Gb/s',
     setting: 'polled, many QPs',
     peer: { name: '16 QPs', factor: 0.8 },
-    measure: bandwidth({ verb: 'WRITE', bytes: 4096, qps: MANY_QPS, depth: 4, moderation: 2 }),
+    measure: bandwidth({ verb: 'WRITE', bytes: 4096, qps: MANY_QPS, depth: 4, moderation: 2, slots: WHOLE_REGION }),
   },
 ];
 

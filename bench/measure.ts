@@ -19,6 +19,8 @@ export interface Flow {
   readonly qps?: number;
   readonly depth?: number;
   readonly moderation?: number;
+  /** One for each QP by default. */
+  readonly slots?: number;
   /** So much longer the target attends than the source posts. */
   readonly marginSeconds?: number;
 }
@@ -35,7 +37,8 @@ export interface FlowFigures {
 
 export async function flow(lab: Lab, wanted: Flow): Promise<FlowFigures> {
   const { verb, bytes, seconds, qps = 1, depth = 128, moderation = 16, marginSeconds = MARGIN_SECONDS } = wanted;
-  const work: Work = { opcode: OPCODES[verb], bytes, seconds, qps, depth, moderation };
+  const { slots = qps } = wanted;
+  const work: Work = { opcode: OPCODES[verb], bytes, seconds, qps, depth, moderation, slots };
   const before = await usages(lab);
   const attending = lab.b.do(
     verb === 'SEND'

@@ -38,6 +38,8 @@ export interface Work {
   /** Work requests under way on each QP, and how many of them share one completion. */
   readonly depth: number;
   readonly moderation: number;
+  /** Messages that the region holds, each in its place: the next one goes to the next place. */
+  readonly slots: number;
 }
 
 export interface Start {
@@ -243,13 +245,13 @@ class Side {
   }
 
   /** Fills WQEs of one kind. */
-  #writer({ opcode, bytes, qps }: Work): (view: DataView, at: number, signal: boolean) => void {
+  #writer({ opcode, bytes, slots: wanted }: Work): (view: DataView, at: number, signal: boolean) => void {
     const { Send, Sge } = Layout;
     const remote = BigInt(this.#peer.addr);
     const [remoteLo, remoteHi] = [Number(remote & 0xffff_ffffn), Number(remote >> 32n)];
     const { rKey } = this.#peer;
     const { lKey } = this.#mr;
-    const slots = Math.max(1, Math.min(qps, Math.floor(MEMORY_BYTES / bytes)));
+    const slots = Math.max(1, Math.min(wanted, Math.floor(MEMORY_BYTES / bytes)));
     let slot = 0;
     return (view, at, signal) => {
       slot = (slot + 1) % slots;

@@ -28,7 +28,7 @@ export interface CommandTarget {
     now: Micros,
   ): { path: Path } | Refusal | null;
   /** Why no connection may be made just now; null when one may. */
-  refuseConnection(now: Micros): Refusal | null;
+  refuseConnection(): Refusal | null;
   /** A QP has got a path to somewhere. */
   opened(qpn: number, transport: Transport, av: AddressVector, path: Path): void;
 }
@@ -152,7 +152,7 @@ export class Application {
     if (!queried.ok) return queried;
     const { qpNum, type, attributes } = queried as Extract<Result<'queryQp'>, { ok: true }>;
     const hasPeer = (command.mask & QpAttr.DEST_QPN) !== 0;
-    const refused = hasPeer ? this.#target.refuseConnection(now) : null;
+    const refused = hasPeer ? this.#target.refuseConnection() : null;
     if (refused) return refused;
     const transport = TRANSPORTS[type];
     const remoteQpn = (hasPeer ? destQpNum : attributes.destQpNum) ?? 0;

@@ -342,7 +342,7 @@ export class Vrnic {
         this.stir();
         return this.#resolver.resolve(av, transport, local, remote, now);
       },
-      refuseConnection: (now) => this.#refuseConnection(now),
+      refuseConnection: () => this.#refuseConnection(),
       opened: (qpn, transport, av, path) => this.#opened(qpn, transport, av, path),
     });
     this.#applications.set(context, application);
@@ -382,9 +382,10 @@ export class Vrnic {
     this.#connectionQuota = perSecond === undefined ? null : new ConnectionQuota(perSecond, clock());
   }
 
-  #refuseConnection(now: Micros): Refusal | null {
+  #refuseConnection(): Refusal | null {
     const quota = this.#connectionQuota;
-    if (quota === null || quota.hasRoom(now)) return null;
+    // The breath, which many commands may share, may have begun before the quota did.
+    if (quota === null || quota.hasRoom(clock())) return null;
     this.engine.counters.add(Counter.limit_refused);
     const reason = `this vRNIC has made ${quota.perSecond} connections in a second, its limit`;
     return { ok: false, errno: Errno.EDQUOT, reason };

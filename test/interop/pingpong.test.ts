@@ -7,6 +7,7 @@ import { type Lab, listening, OURS, openLab, PEER, urnic } from './lab.ts';
 import { watched } from './watched.ts';
 
 type Type = 'rc' | 'uc' | 'ud' | 'srq';
+type Way = 'client' | 'server';
 
 interface Round {
   readonly type: Type;
@@ -18,11 +19,12 @@ interface Round {
   readonly loses?: boolean;
 }
 
-const PORT = 18_515;
+/** Where the peer serves, and where we do: both at once. */
+const PORTS = { client: 18_515, server: 18_516 } as const;
 const SRQ_QPS = 4;
 const PEER_MILLIS = 90_000;
-const flagsOf = ({ size, mtu, iters, gid, type }: Round): string[] =>
-  ['-s', String(size), '-n', String(iters), '-g', String(gid), '-p', String(PORT)].concat(
+const flagsOf = ({ size, mtu, iters, gid, type }: Round, way: Way): string[] =>
+  ['-s', String(size), '-n', String(iters), '-g', String(gid), '-p', String(PORTS[way])].concat(
     type === 'ud' ? [] : ['-m', String(mtu)],
     type === 'srq' ? ['-q', String(SRQ_QPS)] : [],
   );
@@ -30,30 +32,30 @@ const title = ({ type, gid, size, mtu, iters }: Round): string =>
   `${type} ${size} B, path MTU ${mtu}, GID ${gid}, ${iters} iterations`;
 /** Longer than rxe waits for an acknowledgement that was lost, some times over: it asks for ever, and nobody would be there. */
 const LINGER_MILLIS = 500;
-const ours = (round: Round, ...more: string[]): string[] => {
+const ours = (round: Round, way: Way, ...more: string[]): string[] => {
   const lingers = round.loses ? ['--linger', String(LINGER_MILLIS)] : [];
-  return urnic('pingpong', '--netdev', 'tap0', '--type', round.type, ...lingers, ...flagsOf(round), ...more);
+  return urnic('pingpong', '--netdev', 'tap0', '--type', round.type, ...lingers, ...flagsOf(round, way), ...more);
 };
 const done = ({ iters }: Round): RegExp => new RegExp(`${iters} iters in `);
 
 /** We connect, the peer serves. */
 async function asClient({ here, peer }: Lab, round: Round): Promise<string> {
-  const flags = flagsOf(round).join(' ');
+  const flags = flagsOf(round, 'client').join(' ');
   const serving = peer.exec(`ibv_${round.type}_pingpong -d rxe0 ${flags}`, { timeoutMillis: PEER_MILLIS });
-  await peer.listens(PORT);
-  const asking = here.run(ours(round, PEER), { timeoutMillis: PEER_MILLIS });
+  await peer.listens(PORTS.client);
+  const asking = here.run(ours(round, 'client', PEER), { timeoutMillis: PEER_MILLIS });
   const [asked, served] = await Promise.all([asking, serving]);
   return check(asked.code, asked.output, served.code, served.output, round);
 }
 
 /** We serve, the peer connects. */
 async function asServer(t: Test, { here, peer }: Lab, round: Round): Promise<string> {
-  const server = here.spawn(t, ours(round));
-  await listening(here, PORT, server);
-  const theirs = await peer.exec(`ibv_${round.type}_pingpong -d rxe0 ${flagsOf(round).join(' ')} ${OURS}`, {
+  const server = here.spawn(t, ours(round, 'server'));
+  await listening(here, PORTS.server, server);
+  const theirs = await peer.exec(`ibv_${round.type}_pingpong -d rxe0 ${flagsOf(round, 'server').join(' ')} ${OURS}`, {
     timeoutMillis: PEER_MILLIS,
   });
-  const code = await server.end(20_000);
+  const code = await server.end(60_000);
   return check(code, server.output, theirs.code, theirs.output, round);
 }
 
@@ -66,20 +68,21 @@ function check(ourCode: number, ourOutput: string, theirCode: number, theirOutpu
   return (we && they) || isAlone ? '' : `urnic: exit ${ourCode}\n${ourOutput}\nrxe: exit ${theirCode}\n${theirOutput}`;
 }
 
-type Way = 'client' | 'server';
-
 async function oneWay(t: Test, lab: Lab, round: Round, way: Way): Promise<void> {
   const said = way === 'client' ? asClient(lab, round) : asServer(t, lab, round);
   t.equal(await said, '', `${way}: ${title(round)}`);
 }
 
 async function bothWays(t: Test, lab: Lab, round: Round): Promise<void> {
-  for (const way of WAYS) await oneWay(t, lab, round, way);
+  await Promise.all(WAYS.map((way) => oneWay(t, lab, round, way)));
 }
 
-/** Each of them one way, the next one the other. */
+/** Each of them one way, the next one the other, two at a time. */
 async function byTurns(t: Test, lab: Lab, rounds: readonly Round[]): Promise<void> {
-  for (const [i, round] of rounds.entries()) await oneWay(t, lab, round, WAYS[i & 1]!);
+  for (let i = 0; i < rounds.length; i += WAYS.length) {
+    const some = rounds.slice(i, i + WAYS.length);
+    await Promise.all(some.map((round, k) => oneWay(t, lab, round, WAYS[k]!)));
+  }
 }
 
 const WAYS = ['client', 'server'] as const;

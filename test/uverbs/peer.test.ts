@@ -96,7 +96,8 @@ t.test('unmodified programs on urnic talk to Linux rxe', { skip, timeout: 900_00
     const isTcp = /^ib/.test(server) && !server.includes('-R');
     if (isTcp) return peer.listens(18_515);
     const joined = server.startsWith('mckey') && `ip maddr show dev eth0 | grep ${GROUP_MAC}`;
-    const look = joined || 'rdma resource show cm_id | grep LISTEN';
+    // By name: the listener of the program before may not have gone yet.
+    const look = joined || `rdma resource show cm_id | grep 'LISTEN.* comm ${server.split(' ')[0]}'`;
     const limit = server.startsWith('mckey') ? STARTS_MILLIS : LIMIT_MILLIS;
     await eventually(async () => (await peer.exec(look)).output.trim() !== '', limit);
   };

@@ -23,6 +23,11 @@ const LINK_WORDS = (Vxlan.BYTES + 2 * Ethernet.MAC_BYTES) / 4;
 /** Both addresses of IPv6. */
 const ADDRESS_WORDS = 8;
 
+/** Where both addresses of a frame begin, from its VXLAN header, and how many words they are. */
+const addressesAt = (type: number): number =>
+  IP_AT + (type === Ethernet.ETHER_TYPE_IPV6 ? Ipv6.SOURCE_AT : Ipv4.SOURCE_AT);
+const addressWords = (type: number): number => (type === Ethernet.ETHER_TYPE_IPV6 ? ADDRESS_WORDS : ADDRESS_WORDS / 4);
+
 /** Of a frame that was accepted: all that the answer came from. Of others that have it, too, the answer is the same as long as the tenant is. */
 class LastAccepted {
   readonly #words = new Int32Array(LINK_WORDS + ADDRESS_WORDS);
@@ -35,9 +40,8 @@ class LastAccepted {
     if (vtep !== this.#vtep || transport !== this.#transport || type !== this.#type) return false;
     const words = this.#words;
     for (let i = 0; i < LINK_WORDS; i++) if (frame.getInt32(at + i * 4) !== words[i]) return false;
-    const isIpv6 = type === Ethernet.ETHER_TYPE_IPV6;
-    const from = at + IP_AT + (isIpv6 ? Ipv6.SOURCE_AT : Ipv4.SOURCE_AT);
-    const count = isIpv6 ? ADDRESS_WORDS : ADDRESS_WORDS / 4;
+    const from = at + addressesAt(type);
+    const count = addressWords(type);
     if (from + count * 4 > end) return false;
     for (let i = 0; i < count; i++) if (frame.getInt32(from + i * 4) !== words[LINK_WORDS + i]) return false;
     return true;
@@ -45,13 +49,13 @@ class LastAccepted {
 
   /** Both addresses lie before the end: the source was found there, and what is shorter is not looked for. */
   note(frame: DataView, at: number, end: number, vtep: Uint8Array, transport: Transport): void {
-    const isIpv6 = frame.getUint16(at + TYPE_AT) === Ethernet.ETHER_TYPE_IPV6;
-    const from = at + IP_AT + (isIpv6 ? Ipv6.SOURCE_AT : Ipv4.SOURCE_AT);
-    const count = isIpv6 ? ADDRESS_WORDS : ADDRESS_WORDS / 4;
+    const type = frame.getUint16(at + TYPE_AT);
+    const from = at + addressesAt(type);
+    const count = addressWords(type);
     if (from + count * 4 > end) return;
     for (let i = 0; i < LINK_WORDS; i++) this.#words[i] = frame.getInt32(at + i * 4);
     for (let i = 0; i < count; i++) this.#words[LINK_WORDS + i] = frame.getInt32(from + i * 4);
-    this.#type = frame.getUint16(at + TYPE_AT);
+    this.#type = type;
     this.#transport = transport;
     this.#vtep = vtep;
   }

@@ -18,6 +18,7 @@ import * as Checksum from './checksum.ts';
 export const BYTES = 20;
 /** Where the addresses stand, source first. */
 export const SOURCE_AT = 12;
+export const DESTINATION_AT = 16;
 export const PROTOCOL_UDP = 17;
 export const DONT_FRAGMENT = 0x4000;
 const MORE_FRAGMENTS = 0x2000;

@@ -54,7 +54,7 @@ export class WorkerLoop {
   readonly #sleeper = new Sleeper();
   readonly #clock = new IdleClock();
   readonly #crowd = new Crowd();
-  /** Runs before ordinary threads. */
+  /** Runs ahead of ordinary threads. */
   #isPreferred = false;
   #isStopped = false;
   #busyAt: Micros = 0;
@@ -119,7 +119,7 @@ export class WorkerLoop {
   }
 
   /**
-   * Who is told to spin always does. In a crowd a worker sleeps whenever it has nothing to do and runs before ordinary threads when it has: a program that polls its CQ
+   * Who is told to spin always does. In a crowd a worker sleeps whenever it has nothing to do and runs ahead of ordinary threads when it has: a program that polls its CQ
    * would keep it from the core for a scheduler's slice, some milliseconds. Otherwise it is one of them, or no program could wake up beside it.
    */
   #isCrowded(now: Micros): boolean {

@@ -36,7 +36,6 @@ export const timerfdSettime = bind('timerfd_settime', 'int', 'int', 'int', 'uint
 /** (clock, timespec *) */
 export const clockGettime = bind('clock_gettime', 'int', 'int', 'uint64_t');
 export const schedYield = bind('sched_yield', 'int');
-/** (0 = this thread, policy, sched_param *) */
 export const pread = bind('pread64', 'int64_t', 'int', 'uint64_t', 'uint64_t', 'int64_t');
 export const eventfd = bind('eventfd', 'int', 'uint32_t', 'int');
 export const read = bind('read', 'int64_t', 'int', 'uint64_t', 'uint64_t');

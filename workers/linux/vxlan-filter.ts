@@ -2,6 +2,9 @@
  * Who takes which VXLAN datagram where a VTEP has two sockets (workers/ports/vxlan-ring.ts): small ones of known tenants, by one interface and whole, are the packet socket's;
  * of larger ones it sees that they came. The UDP socket has all the rest. Both filters ask the same of the same octets, so that each datagram has one taker.
  */
+import * as Ethernet from '../../wire/ethernet.ts';
+import * as Ipv4 from '../../wire/ipv4.ts';
+import * as Ipv6 from '../../wire/ipv6.ts';
 import * as Bpf from './bpf.ts';
 
 export interface VxlanFilter {
@@ -17,13 +20,6 @@ export const SMALL_IP_BYTES = 384;
 /** Of a larger one as much as says that it is there. */
 const MARK_BYTES = 64;
 
-const ETHERNET_BYTES = 14;
-const IPV4_BYTES = 20;
-const IPV6_BYTES = 40;
-const IPV4_SOURCE_AT = 12;
-const IPV4_DESTINATION_AT = 16;
-const IPV6_SOURCE_AT = 8;
-const IPV6_DESTINATION_AT = 24;
 const UDP = 17;
 /** From the UDP header. */
 const PORT_AT = 2;
@@ -39,16 +35,16 @@ export function ringFilter(wanted: VxlanFilter): Bpf.Filter {
   filter.op(Bpf.LOAD_BYTE, Bpf.PACKET_TYPE).test(Bpf.JUMP_EQUAL, Bpf.PACKET_OUTGOING, 'leaves', '');
   filter.require(Bpf.JUMP_EQUAL, Bpf.PACKET_HOST);
   const isIpv4 = wanted.local.length === 4;
-  requireVxlan(filter, wanted, isIpv4 ? IPV4_DESTINATION_AT : IPV6_DESTINATION_AT);
-  const udpAt = ETHERNET_BYTES + (isIpv4 ? IPV4_BYTES : IPV6_BYTES);
+  requireVxlan(filter, wanted, isIpv4 ? Ipv4.DESTINATION_AT : Ipv6.DESTINATION_AT);
+  const udpAt = Ethernet.BYTES + (isIpv4 ? Ipv4.BYTES : Ipv6.BYTES);
   filter.op(Bpf.LOAD_WORD, udpAt + VNI_AT).op(Bpf.SHIFT_RIGHT, 8);
   for (const vni of wanted.vnis) filter.test(Bpf.JUMP_EQUAL, vni, 'ours', '');
   filter.drop().label('ours');
-  loadIpBytes(filter, ETHERNET_BYTES, isIpv4);
+  loadIpBytes(filter, Ethernet.BYTES, isIpv4);
   filter.test(Bpf.JUMP_GREATER_EQUAL, SMALL_IP_BYTES + 1, '', 'small').answer(MARK_BYTES);
   filter.label('small').accept().label('leaves');
-  requireVxlan(filter, wanted, isIpv4 ? IPV4_SOURCE_AT : IPV6_SOURCE_AT);
-  loadIpBytes(filter, ETHERNET_BYTES, isIpv4);
+  requireVxlan(filter, wanted, isIpv4 ? Ipv4.SOURCE_AT : Ipv6.SOURCE_AT);
+  loadIpBytes(filter, Ethernet.BYTES, isIpv4);
   return filter.refuse(Bpf.JUMP_GREATER_EQUAL, SMALL_IP_BYTES + 1).accept();
 }
 
@@ -76,11 +72,11 @@ export function socketFilter({ interfaceIndex, local, vnis }: VxlanFilter): Bpf.
 function requireVxlan(filter: Bpf.Filter, { local, udpPort }: VxlanFilter, addressAt: number): void {
   const isIpv4 = local.length === 4;
   filter.op(Bpf.LOAD_HALF, 12).require(Bpf.JUMP_EQUAL, isIpv4 ? 0x0800 : 0x86dd);
-  requirePlainUdp(filter, ETHERNET_BYTES, isIpv4);
+  requirePlainUdp(filter, Ethernet.BYTES, isIpv4);
   const view = new DataView(local.buffer, local.byteOffset, local.length);
   for (let i = 0; i < local.length; i += 4)
-    filter.op(Bpf.LOAD_WORD, ETHERNET_BYTES + addressAt + i).require(Bpf.JUMP_EQUAL, view.getUint32(i));
-  const udpAt = ETHERNET_BYTES + (isIpv4 ? IPV4_BYTES : IPV6_BYTES);
+    filter.op(Bpf.LOAD_WORD, Ethernet.BYTES + addressAt + i).require(Bpf.JUMP_EQUAL, view.getUint32(i));
+  const udpAt = Ethernet.BYTES + (isIpv4 ? Ipv4.BYTES : Ipv6.BYTES);
   filter.op(Bpf.LOAD_HALF, udpAt + PORT_AT).require(Bpf.JUMP_EQUAL, udpPort);
 }
 
@@ -98,5 +94,5 @@ function requirePlainUdp(filter: Bpf.Filter, ipAt: number, isIpv4: boolean): voi
 /** Octets of the whole IP packet, as its header says; IPv6 does not count its own. */
 function loadIpBytes(filter: Bpf.Filter, ipAt: number, isIpv4: boolean): void {
   filter.op(Bpf.LOAD_HALF, ipAt + (isIpv4 ? 2 : 4));
-  if (!isIpv4) filter.op(Bpf.ADD, IPV6_BYTES);
+  if (!isIpv4) filter.op(Bpf.ADD, Ipv6.BYTES);
 }

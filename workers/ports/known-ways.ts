@@ -139,7 +139,7 @@ export class KnownWays {
     const ipAt = at + IP_AT;
     if (this.#isIpv4 && Ipv4.fragment(view, ipAt) !== Ipv4.DONT_FRAGMENT) return false;
     if (Udp.sourcePort(view, at + this.#udpAt) !== this.#sourcePort) return false;
-    const destinationAt = ipAt + (this.#isIpv4 ? Ipv4.SOURCE_AT + 4 : Ipv6.DESTINATION_AT);
+    const destinationAt = ipAt + (this.#isIpv4 ? Ipv4.DESTINATION_AT : Ipv6.DESTINATION_AT);
     for (let i = 0; i < this.#address.length; i++)
       if (view.getUint8(destinationAt + i) !== this.#address[i]) return false;
     return true;

@@ -6,6 +6,7 @@
  *     slot:  0 status │ 4 octets on the wire │ 8 octets here │ 12 where the frame begins (16 bits) │ … │ 42 to whom it was sent (8 bits) │ … │ virtio header │ frame
  */
 import { Arena } from '../linux/arena.ts';
+import * as Bpf from '../linux/bpf.ts';
 import * as Linux from '../linux/constants.ts';
 import * as Libc from '../linux/libc.ts';
 import { type Mapping, mapShared, release } from '../linux/memory-map.ts';
@@ -25,7 +26,6 @@ const MAC_AT = 3;
 /** struct sockaddr_ll stands behind the 32 octets of struct tpacket2_hdr. */
 const PACKET_TYPE = 10;
 const PACKET_TYPE_SHIFT = 16;
-const PACKET_OUTGOING = 4;
 
 /** What the next slot holds. */
 export const Next = {
@@ -82,7 +82,7 @@ export class PacketRing {
 
   /** This host sends it: it was asked for what leaves, too. */
   get isLeaving(): boolean {
-    return ((this.#words[this.#slot + PACKET_TYPE]! >> PACKET_TYPE_SHIFT) & 0xff) === PACKET_OUTGOING;
+    return ((this.#words[this.#slot + PACKET_TYPE]! >> PACKET_TYPE_SHIFT) & 0xff) === Bpf.PACKET_OUTGOING;
   }
 
   /**

@@ -15,6 +15,7 @@ import { registerArena } from '../wire/crc32.ts';
 import * as Gid from '../wire/gid.ts';
 import type { Micros } from '../wire/types.ts';
 import { Application, type ReplySink } from './application.ts';
+import { Applications } from './applications.ts';
 import { clock } from './clock.ts';
 import { type Engine, type EngineParts, endsQp } from './engine.ts';
 import { gidTable } from './gid-table.ts';
@@ -34,7 +35,6 @@ import { CapturePort } from './ports/capture.ts';
 import { CaptureFile, type CaptureTarget } from './ports/capture-file.ts';
 import { createPort } from './ports/create-port.ts';
 import { LoopbackPort } from './ports/loopback.ts';
-import { type QueueAllocator, QueueSlabs } from './queue-slabs.ts';
 import { RandomWords } from './random-words.ts';
 import { Receiver } from './receive.ts';
 import type { Sleeper } from './sleeper.ts';
@@ -80,10 +80,7 @@ export class Vrnic {
   isDozing = false;
   /** When something is due, once it has found nothing to do often enough. */
   dueAt: Micros = 0;
-  /** Its bit of the worker's bell; -1: none, its doorbells have to be looked at. */
-  summons = -1;
-  /** Applications have doorbells that have to be looked at. */
-  #hasPages = false;
+  readonly applications = new Applications();
   readonly name: string;
   readonly ports: Port[];
   readonly engine: Engine;
@@ -116,11 +113,6 @@ export class Vrnic {
   #connectionQuota: ConnectionQuota | null = null;
   /** Null outside of tenants' networks. */
   readonly #pace: Pace | null;
-  /** By context; and in a row, for the loop. */
-  readonly #applications = new Map<number, Application>();
-  #applicationList: Application[] = [];
-  #wakeFds: number[] = [];
-  readonly #slabs = new QueueSlabs();
   /** What the time of this breath is, for the memory of other processes. */
   readonly #clock: BreathClock = { now: 0 };
   readonly #random = new RandomWords();
@@ -226,18 +218,12 @@ export class Vrnic {
 
   /** It need not breathe: nothing is due, and no doorbell was rung of those for which nobody summons it. */
   dozes(now: Micros): boolean {
-    return this.isDozing && now < this.dueAt && !(this.#hasPages && this.#isRung());
+    return this.isDozing && now < this.dueAt && !(this.applications.hasPages && this.applications.isRung());
   }
 
   /** Whoever has something for it will say so, and it has no descriptor that others have not. */
   get isAway(): boolean {
-    return this.isDozing && !this.#hasPages;
-  }
-
-  #isRung(): boolean {
-    const list = this.#applicationList;
-    for (let i = 0; i < list.length; i++) if (list[i]!.doorbell.pending()) return true;
-    return false;
+    return this.isDozing && !this.applications.hasPages;
   }
 
   /** After two breaths in vain only doorbells and frames are looked for until its next deadline: a worker has many vRNICs, of which few have something to do. */
@@ -286,11 +272,7 @@ export class Vrnic {
 
   /** Told before and after the worker sleeps. False: there is something to do, no sleep now. */
   setSleeping(asleep: boolean): boolean {
-    let isQuiet = !this.#transmitter.hasMore;
-    for (const application of this.#applicationList) {
-      application.doorbell.setSleeping(asleep);
-      if (application.doorbell.pending()) isQuiet = false;
-    }
+    let isQuiet = this.applications.setSleeping(asleep) && !this.#transmitter.hasMore;
     for (const port of this.ports) if (port.setSleeping && !port.setSleeping(asleep)) isQuiet = false;
     return isQuiet;
   }
@@ -305,13 +287,8 @@ export class Vrnic {
       if (port.secondDescriptor !== undefined) sleeper.add(port.secondDescriptor, false);
       if (isBlocked) deadline = Math.min(deadline, now + BLOCKED_MICROS);
     }
-    for (const fd of this.#wakeFds) sleeper.add(fd, false);
+    this.applications.watch(sleeper);
     return deadline;
-  }
-
-  /** The worker is awake again. */
-  drainWakeFds(): void {
-    for (const { program } of this.#applicationList) program?.drain();
   }
 
   /**
@@ -345,18 +322,16 @@ export class Vrnic {
       refuseConnection: () => this.#refuseConnection(),
       opened: (qpn, transport, av, path) => this.#opened(qpn, transport, av, path),
     });
-    this.#applications.set(context, application);
-    this.#listApplications();
+    this.applications.add(application);
     return { application, doorbell, slots };
   }
 
   detach(application: Application, now: Micros): void {
-    if (!this.#applications.delete(application.context)) return;
+    if (!this.applications.remove(application)) return;
     this.stir();
     this.#transmitter.sendOwed(now);
-    this.#listApplications();
     this.engine.closeContext(application.context, now);
-    this.#slabs.close(application.context);
+    this.applications.freeQueues(application);
     application.program?.close();
   }
 
@@ -454,24 +429,18 @@ export class Vrnic {
   }
 
   close(now: Micros): void {
-    for (const application of this.#applications.values()) this.detach(application, now);
+    for (const application of this.applications.all) this.detach(application, now);
     this.#transmitter.close();
     for (const port of this.ports) port.close();
-  }
-
-  #listApplications(): void {
-    this.#applicationList = [...this.#applications.values()];
-    this.#hasPages = this.#applicationList.some(({ program }) => program !== null || this.summons < 0);
-    this.#wakeFds = this.#applicationList.flatMap(({ program }) => (program ? [program.wakeFd] : []));
   }
 
   #host(): RnicHost {
     return {
       random32: () => this.#random.next(),
-      allocateQueue: (context, bytes) => this.#queuesOf(context).allocate(bytes),
+      allocateQueue: (context, bytes) => this.applications.queuesOf(context).allocate(bytes),
       // What the engine asks for is for its connection manager.
       resolve: (av, local, remote, now) => this.#resolver.resolve(av, Transport.CM, local, remote, now),
-      freeQueue: (context, memory) => this.#queuesOf(context).free(memory),
+      freeQueue: (context, memory) => this.applications.queuesOf(context).free(memory),
     };
   }
 
@@ -496,12 +465,8 @@ export class Vrnic {
     };
   }
 
-  #queuesOf(context: number): QueueAllocator {
-    return this.#applications.get(context)?.program?.queues ?? this.#slabs.of(context);
-  }
-
   #takeDoorbells(now: Micros): boolean {
-    const rung = this.#isRung();
+    const rung = this.applications.isRung();
     if (rung) this.engine.handleDoorbells(now);
     return rung;
   }
@@ -527,7 +492,7 @@ export class Vrnic {
       if (neighbours.pollTimeout() <= now) neighbours.handleTimeout(now);
       if (neighbours.changes !== link.changes) {
         link.changes = neighbours.changes;
-        for (const application of this.#applicationList) if (application.isWaiting) application.retry(now);
+        this.applications.retry(now);
       }
       if (neighbours.burst.count > 0 && this.ports[link.port]!.transmit(neighbours.burst)) neighbours.burst.reset();
     }
@@ -535,15 +500,14 @@ export class Vrnic {
 
   #deliverCmEvents(): void {
     for (let event = this.engine.pollCmEvent(); event; event = this.engine.pollCmEvent()) {
-      this.#applications.get(event.context)?.notify({ kind: 'cm', event });
+      this.applications.notify(event.context, { kind: 'cm', event });
     }
   }
 
   #deliver(event: EngineEvent): void {
-    const application = this.#applications.get(event.context);
-    const { handle, cookie } = event;
-    if (event.kind === EventKind.COMPLETION) {
-      application?.notify({ kind: 'completion', channel: event.channel, cq: handle, cookie });
-    } else application?.notify({ kind: 'async', code: event.code as AsyncEvent, handle, cookie });
+    const { context, kind, channel, code, handle, cookie } = event;
+    if (kind === EventKind.COMPLETION) {
+      this.applications.notify(context, { kind: 'completion', channel, cq: handle, cookie });
+    } else this.applications.notify(context, { kind: 'async', code: code as AsyncEvent, handle, cookie });
   }
 }

@@ -175,7 +175,7 @@ export class WorkerLoop {
     for (const vrnic of this.#vrnics) {
       if (vrnic.isAway) continue;
       vrnic.setSleeping(false);
-      vrnic.drainWakeFds();
+      vrnic.applications.drainWakeFds();
     }
   }
 
@@ -219,7 +219,13 @@ export class WorkerLoop {
       attachment.application = opened.application;
       const { context } = opened.application;
       const { doorbell, slots } = opened;
-      opened.application.reply({ kind: 'opened', context, doorbell, slots, summons: attachment.vrnic.summons });
+      opened.application.reply({
+        kind: 'opened',
+        context,
+        doorbell,
+        slots,
+        summons: attachment.vrnic.applications.summons,
+      });
     } catch (error) {
       attachment.port.postMessage({ kind: 'refused', reason: (error as Error).message });
     }
@@ -296,7 +302,7 @@ export class WorkerLoop {
     const index = free < 0 ? this.#summoned.length : free;
     if (index === SUMMONED_MAX) return;
     this.#summoned[index] = vrnic;
-    vrnic.summons = index;
+    vrnic.applications.summons = index;
   }
 
   #startPort(config: SwitchPortConfig): void {
@@ -315,7 +321,7 @@ export class WorkerLoop {
       if (attachment.vrnic === vrnic) this.#end(attachment, now);
     }
     this.#vrnics.splice(this.#vrnics.indexOf(vrnic), 1);
-    if (vrnic.summons >= 0) this.#summoned[vrnic.summons] = undefined;
+    if (vrnic.applications.summons >= 0) this.#summoned[vrnic.applications.summons] = undefined;
     vrnic.close(now);
   }
 

@@ -1,25 +1,22 @@
 /** The daemon: the vRNICs of a configuration, and a unix socket on which `urnic` commands ask about them. */
-
-import { once } from 'node:events';
-import { chmodSync, mkdirSync, rmSync } from 'node:fs';
-import { createServer, type Server, type Socket } from 'node:net';
+import { constants } from 'node:os';
 import { dirname, join } from 'node:path';
 import { pino } from 'pino';
 import { z } from 'zod';
 import { Context } from '../verbs/index.ts';
 import { connect } from '../workers/client.ts';
 import { toGid } from '../workers/linux/netdev.ts';
-import { beginShared, type CaptureTarget } from '../workers/ports/capture-file.ts';
 import { Supervisor } from '../workers/supervisor.ts';
 import type { PortConfig, VrnicConfig } from '../workers/vrnic-config.ts';
+import { Captures } from './captures.ts';
 import { claimOf, portClaims, vtepOf, withoutClaims } from './claims.ts';
 import { type Configuration, EndpointText, LimitText, NameText, RuleText, VrnicText } from './configuration.ts';
-import { describeDevice, toJson } from './describe-device.ts';
+import { ControlServer, Held } from './control-server.ts';
+import { describeDevice } from './describe-device.ts';
 import { describeStore, type StoreSettings } from './describe-store.ts';
 import { openStore } from './open-store.ts';
 import { type Claim, Presence } from './presence.ts';
 import { QpnRanges } from './qpn-ranges.ts';
-import { checkSocketPath, isAnswered } from './socket-path.ts';
 import type { ControlStore } from './store/control-store.ts';
 import { SwitchPorts } from './switch-ports.ts';
 import { TenantDirectory } from './tenant-directory.ts';
@@ -62,10 +59,8 @@ const Request = z.strictObject({
 });
 type Request = z.infer<typeof Request>;
 
-/** A request is one line; longer ones are refused. */
-const REQUEST_BYTES_MAX = 65_536;
-const CLIENTS_MAX = 64;
-const CLIENT_MILLIS = 10_000;
+/** SIGHUP: its terminal is gone. */
+const ENDING = ['SIGTERM', 'SIGINT', 'SIGHUP'] as const;
 
 export class Daemon {
   readonly #supervisor: Supervisor;
@@ -81,7 +76,8 @@ export class Daemon {
   /** Of them, those whose endpoints came with them, where no lease takes these along. */
   readonly #announced = new Set<string>();
   readonly #ports: SwitchPorts;
-  readonly #server: Server;
+  readonly #captures: Captures;
+  readonly #server: ControlServer;
   readonly #socketPath: string;
   readonly #log: pino.Logger;
   readonly #stopped: Promise<void>;
@@ -91,12 +87,20 @@ export class Daemon {
   /** @throws Error that says which vRNIC cannot run and why, or that another daemon listens at the socket. */
   static async start(configuration: Configuration, socketPath: string): Promise<Daemon> {
     const daemon = new Daemon(configuration, socketPath);
+    // Not waited for: a store may be asked in vain for long, and what vRNICs leave the next daemon sweeps away.
+    const leave = (signal: NodeJS.Signals): void => {
+      daemon.#server.close();
+      process.exit(128 + constants.signals[signal]);
+    };
+    for (const signal of ENDING) process.once(signal, leave);
     try {
       await daemon.#begin();
       return daemon;
     } catch (error) {
       await daemon.stop();
       throw error;
+    } finally {
+      for (const signal of ENDING) process.off(signal, leave);
     }
   }
 
@@ -113,26 +117,23 @@ export class Daemon {
       log: this.#log,
       othersEnded: (names) => void this.#ports.restart(names),
     });
-    this.#server = createServer({ allowHalfOpen: true }, (socket) => this.#serve(socket));
-    this.#server.maxConnections = CLIENTS_MAX;
+    this.#captures = new Captures(this.#supervisor);
+    this.#server = new ControlServer(socketPath, (request) => this.#execute(parse(request)));
     this.#stopped = new Promise((resolve) => {
       this.#settle = resolve;
     });
   }
 
-  /** Until SIGTERM, SIGINT, SIGHUP (its terminal is gone) or `stop`. */
+  /** Until a signal, or `stop`. */
   async untilStopped(): Promise<void> {
-    for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) process.once(signal, () => void this.stop());
+    for (const signal of ENDING) process.once(signal, () => void this.stop());
     await this.#stopped;
   }
 
   async stop(): Promise<void> {
     if (this.#isStopping) return;
     this.#isStopping = true;
-    if (this.#server.listening) {
-      this.#server.close();
-      rmSync(this.#socketPath, { force: true });
-    }
+    this.#server.close();
     await this.#presence?.stop();
     this.#ports.stop();
     await this.#vrnics.stop();
@@ -143,7 +144,7 @@ export class Daemon {
   }
 
   async #begin(): Promise<void> {
-    await this.#listen();
+    await this.#server.listen();
     await this.#vrnics.sweep();
     const { vrnics, tenants } = this.#configuration;
     const claims = [...vrnics.flatMap((vrnic) => claimOf(tenants, vrnic) ?? []), ...portClaims(tenants)];
@@ -179,44 +180,6 @@ export class Daemon {
     return [];
   }
 
-  /** A socket file that nobody listens on is a dead daemon's: it is replaced. */
-  async #listen(): Promise<void> {
-    checkSocketPath(this.#socketPath);
-    mkdirSync(dirname(this.#socketPath), { recursive: true, mode: 0o755 });
-    if (await isAnswered(this.#socketPath)) throw new Error(`another daemon listens at ${this.#socketPath}`);
-    rmSync(this.#socketPath, { force: true });
-    this.#server.listen(this.#socketPath);
-    await once(this.#server, 'listening');
-    chmodSync(this.#socketPath, 0o600);
-  }
-
-  #serve(socket: Socket): void {
-    let received = '';
-    socket.setTimeout(CLIENT_MILLIS, () => socket.destroy());
-    socket.on('error', () => socket.destroy());
-    socket.on('end', () => {
-      if (!received.includes('\n')) socket.end();
-    });
-    socket.on('data', (data) => {
-      received += data;
-      const end = received.indexOf('\n');
-      if (end === -1 && received.length <= REQUEST_BYTES_MAX) return;
-      socket.removeAllListeners('data');
-      socket.setTimeout(0); // from here on it is the command that takes its time: three members of etcd may be asked in vain
-      if (end === -1)
-        socket.end(`${toJson({ ok: false, reason: `a request has at most ${REQUEST_BYTES_MAX} octets` })}\n`);
-      else void this.#answer(received.slice(0, end)).then((answer) => socket.end(`${toJson(answer)}\n`));
-    });
-  }
-
-  async #answer(line: string): Promise<{ ok: true; value: unknown } | { ok: false; reason: string }> {
-    try {
-      return { ok: true, value: await this.#execute(Request.parse(JSON.parse(line))) };
-    } catch (error) {
-      return { ok: false, reason: error instanceof z.ZodError ? faultIn(error) : (error as Error).message };
-    }
-  }
-
   async #execute(request: Request): Promise<unknown> {
     if (request.op === 'list') return this.#vrnics.running;
     if (request.op === 'vrnics') return this.#vrnics.list();
@@ -234,33 +197,29 @@ export class Daemon {
     if (request.op === 'device' || request.op === 'port') return this.#describe(name);
     if (!this.#vrnics.running.includes(name))
       throw new Error(`vRNIC ${name} does not run: it starts when a program comes`);
-    if (request.op === 'capture') return this.#supervisor.capture(name, targetOf(request));
+    if (request.op === 'capture') return this.#capture([name], request);
     const { counters, ports, resources, connections } = await this.#supervisor.statistics(name);
     if (request.op === 'connections') return connections.map(connectionText);
     if (request.op === 'statistics') return { counters, ports };
     return { contexts: resources, programs: this.#vrnics.programsOf(name) };
   }
 
-  /** All that a tenant has here, in one file; those that come later are not in it. @throws Error of the file, or of a worker: then nothing is captured. */
-  async #captureTenant({ tenant = '', file }: Request): Promise<string[]> {
+  /** All that a tenant has here, in one file; those that come later are not in it. */
+  #captureTenant(request: Request): Promise<Held> {
+    const { tenant = '' } = request;
     if (!this.#directory.find(tenant)) throw new Error(`no tenant named ${JSON.stringify(tenant)}`);
-    const names = [...this.#vrnics.runningOf(tenant), ...this.#ports.namesOf(tenant)];
-    if (file !== undefined) beginShared(file, names);
-    const end = (): Promise<unknown> => Promise.allSettled(names.map((name) => this.#supervisor.capture(name)));
-    if (file === undefined) await end();
-    else
-      await Promise.all(
-        names.map((name, interfaceIndex) => this.#supervisor.capture(name, { file, interfaceIndex })),
-      ).catch(async (error: Error) => {
-        await end();
-        throw error;
-      });
-    return names;
+    return this.#capture([...this.#vrnics.runningOf(tenant), ...this.#ports.namesOf(tenant)], request);
+  }
+
+  /** As long as who asked for it is there. */
+  async #capture(names: string[], { op, file }: Request): Promise<Held> {
+    if (file === undefined) throw new Error('file: a capture wants one');
+    return new Held(names, await this.#captures.begin(names, file, op === 'captureTenant'));
   }
 
   #executePort(request: Request, name: string): Promise<unknown> {
     const { op } = request;
-    if (op === 'capture') return this.#supervisor.capture(name, targetOf(request));
+    if (op === 'capture') return this.#capture([name], request);
     if (op === 'statistics') return this.#supervisor.statistics(name);
     throw new Error(`${name} is a port of a tenant's switch: it has no ${op}`);
   }
@@ -368,9 +327,14 @@ export class Daemon {
   }
 }
 
-const targetOf = ({ file }: Request): CaptureTarget | undefined => (file === undefined ? undefined : { file });
-
 const isTenantOp = (op: Request['op']): op is TenantOp => (TENANT_OPS as readonly string[]).includes(op);
+
+/** @throws Error that names the member that is wrong. */
+function parse(request: unknown): Request {
+  const { success, data, error } = Request.safeParse(request);
+  if (!success) throw new Error(faultIn(error));
+  return data;
+}
 
 /** Names the member: `rule.source: must be an address …`. */
 function faultIn({ issues: [issue] }: z.ZodError): string {

@@ -5,7 +5,7 @@ import type { ContextResources } from '../../rnic/resources.ts';
 import { QpState, QpType } from '../../verbs/index.ts';
 import type { AttachedProgram } from '../../verbs/uverbs/server.ts';
 import { number } from '../arguments.ts';
-import { ask, type ControlRequest, DEFAULT_SOCKET } from '../control-client.ts';
+import { ask, type ControlRequest, DEFAULT_SOCKET, hold } from '../control-client.ts';
 import { type DeviceDescription, describeDevice, toJson } from '../describe-device.ts';
 import { type HostFlags, hostFlags, openContext, openHosted } from '../hosted.ts';
 
@@ -194,13 +194,17 @@ async function capture(names: string[], { socket, seconds, tenant }: CaptureFlag
     throw new Error('give a vRNIC or --tenant, and a file');
   const what =
     tenant === undefined ? { op: 'capture' as const, vrnic: vrnic! } : { op: 'captureTenant' as const, tenant };
-  await ask(socket, { ...what, file: resolve(file) });
+  const held = await hold(socket, { ...what, file: resolve(file) });
   console.log(`capturing ${tenant === undefined ? vrnic : `tenant ${tenant}`} to ${file}; interrupt to end`);
-  await new Promise<void>((end) => {
+  const ended = new Promise<void>((end) => {
     for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.once(signal, () => end());
     if (seconds !== undefined) setTimeout(end, seconds * 1000);
-    else setInterval(() => {}, 60_000);
   });
-  await ask(socket, what);
+  const lost = held.lost.then(() => {
+    throw new Error('the daemon has ended, and the capture with it');
+  });
+  await Promise.race([ended, lost]);
+  lost.catch(() => {});
+  await held.release();
   process.exit(0);
 }

@@ -1,7 +1,8 @@
 /** The embedded store's file: replaced whole, so that whoever dies at whatever moment leaves the old one or the new one. */
 import { createHash } from 'node:crypto';
-import { mkdir, open, readFile, rename, rm } from 'node:fs/promises';
+import { open, readFile, rename, rm } from 'node:fs/promises';
 import { dirname } from 'node:path';
+import { makeDirectory } from '../make-directory.ts';
 import type { Entry, Snapshot } from './control-store.ts';
 
 /** Octets of a store's file. */
@@ -43,7 +44,7 @@ export async function writeStoreFile(path: string, revision: number, entries: It
     throw new Error(
       `control store ${path} would have more than ${FILE_BYTES_MAX >> 20} MiB: delete what is not needed`,
     );
-  await mkdir(dirname(path), { recursive: true, mode: 0o755 });
+  makeDirectory(dirname(path));
   const temporary = `${path}.new`;
   try {
     await withFile(temporary, 'w', async (file) => {

@@ -1,12 +1,18 @@
 /** A daemon with a store in a file: what commands made of its tenants is there at its next start. */
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { once } from 'node:events';
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { type AddressInfo, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { parseConfiguration } from '../../daemon/configuration.ts';
 import { ask, type ControlRequest } from '../../daemon/control-client.ts';
 import { Daemon } from '../../daemon/daemon.ts';
+import { eventually } from '../support/eventually.ts';
+import { Background } from '../support/netns.ts';
+import { ROOT } from '../support/root.ts';
 
+const CLI = join(ROOT, 'dist/daemon/cli.js');
 const VRNICS = 'vrnics: [{ name: v, netdev: lo, start: use }]';
 
 function folderOf(t: Test): string {
@@ -78,4 +84,27 @@ t.test('an etcd that is not there: the daemon does not start, and says which', a
   await t.rejects(Daemon.start(parseConfiguration(yaml), join(folderOf(t), 'control.sock')), {
     message: /etcd at http:\/\/127\.0\.0\.1:9 does not answer/,
   });
+});
+
+t.test('a store where no directory can be made is refused with the reason', async (t) => {
+  const configuration = parseConfiguration(`log: silent\nstore: { file: /proc/nosuch/store }\n${VRNICS}`);
+  await t.rejects(Daemon.start(configuration, join(folderOf(t), 'control.sock')), {
+    message: /ENOENT.*\/proc\/nosuch/,
+  });
+});
+
+t.test('a daemon whose etcd never answers is ended by a signal, and leaves no socket', async (t) => {
+  const silent = createServer();
+  silent.listen(0, '127.0.0.1');
+  await once(silent, 'listening');
+  t.teardown(() => silent.close());
+  const { port } = silent.address() as AddressInfo;
+  const folder = folderOf(t);
+  const [config, socket] = [join(folder, 'urnic.yaml'), join(folder, 'control.sock')];
+  writeFileSync(config, `store: { etcd: ['http://127.0.0.1:${port}'] }\n${VRNICS}`);
+  const daemon = new Background([process.execPath, CLI, 'up', '-c', config, '--socket', socket]);
+  t.teardown(() => daemon.stop('SIGKILL'));
+  t.ok(await eventually(() => existsSync(socket)), daemon.output);
+  t.not(await daemon.stop('SIGTERM'), 0);
+  t.notOk(existsSync(socket));
 });

@@ -10,7 +10,7 @@ import { parseConfiguration } from '../../daemon/configuration.ts';
 import { ask as request } from '../../daemon/control-client.ts';
 import { Daemon } from '../../daemon/daemon.ts';
 import { eventually } from '../support/eventually.ts';
-import { Namespace, run, twoHosts } from '../support/netns.ts';
+import { type Background, Namespace, run, twoHosts } from '../support/netns.ts';
 import { ROOT } from '../support/root.ts';
 import { lacks } from '../support/skip.ts';
 
@@ -166,10 +166,27 @@ t.test(
     const server = there.spawn(t, pingpong('far'));
     await server.matches(/local address.*192\.0\.2\.4/);
     const trace = join(folder, 'trace.pcapng');
-    await request(socket, { op: 'capture', vrnic: 'near', file: trace });
+    const capture = (file: string): Background => here.spawn(t, urnic('capture', 'near', file, '--socket', socket));
+    const killed = capture(join(folder, 'other.pcapng'));
+    await killed.matches(/capturing near/);
+    t.match(await run(urnic('capture', 'near', trace, '--socket', socket)), {
+      code: 1,
+      output: /near is being captured already, to .*other\.pcapng/,
+    });
+    await killed.stop('SIGKILL');
+    const isFree = async (): Promise<boolean> =>
+      (await run(urnic('capture', 'near', trace, '--seconds', '0', '--socket', socket))).code === 0;
+    t.ok(await eventually(isFree), 'a capture ends with its command, killed or not');
+    const captured = capture(trace);
+    await captured.matches(/capturing near/);
     t.match(await here.run([...pingpong('near'), '192.0.2.4']), { code: 0, output: /20 iters/ });
     t.equal(await server.end(), 0);
-    await request(socket, { op: 'capture', vrnic: 'near' });
+    t.equal(await captured.stop('SIGINT'), 0);
     await checkCapture(t, trace);
+    const last = capture(trace);
+    await last.matches(/capturing near/);
+    t.equal(await daemon.stop(), 0, 'which no capture holds up');
+    t.equal(await last.end(), 1);
+    t.match(last.output, /the daemon has ended/);
   },
 );

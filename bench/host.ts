@@ -65,8 +65,13 @@ export class Lab {
 
   async plug(): Promise<void> {
     execFileSync('ip', ['link', 'add', 'wire-a', 'type', 'veth', 'peer', 'name', 'wire-b']);
-    await this.a.plug('wire-a');
-    await this.b.plug('wire-b');
+    await this.plugEnds('wire-a', 'wire-b');
+  }
+
+  /** Moves the ends of a wire that is there to the hosts. */
+  async plugEnds(endOfA: string, endOfB: string): Promise<void> {
+    await this.a.plug(endOfA);
+    await this.b.plug(endOfB);
   }
 
   /** vRNICs on both, and QPs from one to the other. */

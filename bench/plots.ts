@@ -1,6 +1,6 @@
 /**
- * Draws the plots of docs/performance.md from what the benches wrote, by Vega-Lite: `node dist/bench/plots.js RUN.json DIRECTORY [GOODPUT.json]`. RUN.json is
- * `npm run bench -- --sweep --json RUN.json`; GOODPUT.json a list of { series, lossPercent, gigabits }.
+ * Draws the plots of docs/performance.md from what the benches wrote, by Vega-Lite: `node dist/bench/plots.js RUN.json DIRECTORY [GOODPUT.json …]`. RUN.json is
+ * `npm run bench -- --sweep --json RUN.json`; each GOODPUT.json what bench/loss.ts or bench/goodput.ts wrote. `-` for RUN.json: goodput alone.
  */
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -11,7 +11,7 @@ import type { Sweep } from './sweep.ts';
 interface Goodput {
   readonly series: string;
   readonly lossPercent: number;
-  readonly gigabits: number;
+  readonly share: number;
 }
 
 interface Point {
@@ -59,13 +59,23 @@ async function draw(plot: Plot, directory: string): Promise<void> {
   console.log(plot.file);
 }
 
-const [run, directory, lossy] = process.argv.slice(2);
+const [run, directory, ...lossy] = process.argv.slice(2);
 if (run === undefined || directory === undefined) {
-  console.error('which figures, and where to? node dist/bench/plots.js RUN.json DIRECTORY [GOODPUT.json]');
+  console.error('which figures, and where to? node dist/bench/plots.js RUN.json DIRECTORY [GOODPUT.json …]');
   process.exit(1);
 }
-const { sizes } = JSON.parse(readFileSync(run, 'utf8')) as { sizes: Sweep[] };
-const goodput = lossy === undefined ? [] : (JSON.parse(readFileSync(lossy, 'utf8')) as Goodput[]);
+const read = <T>(file: string): T => JSON.parse(readFileSync(file, 'utf8')) as T;
+const { sizes } = run === '-' ? { sizes: [] } : read<{ sizes: Sweep[] }>(run);
+/** Of what comes without loss, by the loss in percent. */
+const GOAL: readonly (readonly [number, number])[] = [
+  [0, 1],
+  [0.1, 0.95],
+  [1, 0.8],
+  [5, 0.55],
+  [10, 0.4],
+];
+const goal = GOAL.map(([lossPercent, share]): Goodput => ({ series: 'goal', lossPercent, share }));
+const goodput = lossy.length === 0 ? [] : [...goal, ...lossy.flatMap((file) => read<Goodput[]>(file))];
 const of = (kind: Sweep['of']): Point[] => sizes.filter((point) => point.of === kind);
 const PLOTS: readonly Plot[] = [
   {
@@ -94,11 +104,11 @@ const PLOTS: readonly Plot[] = [
   },
   {
     file: 'goodput.svg',
-    title: 'Goodput against random loss each way, 64 KiB messages',
+    title: 'Goodput against random loss each way, 64 KiB messages, as a share of that without loss',
     x: 'loss, %',
-    y: 'Gb/s',
+    y: '% of loss-free',
     isLogarithmic: false,
-    points: goodput.map(({ series, lossPercent, gigabits }) => ({ series, x: lossPercent, y: gigabits })),
+    points: goodput.map(({ series, lossPercent, share }) => ({ series, x: lossPercent, y: share * 100 })),
   },
 ];
 for (const plot of PLOTS) await draw(plot, directory);

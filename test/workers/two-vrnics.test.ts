@@ -6,6 +6,9 @@ import { toGid } from '../../workers/linux/netdev.ts';
 import { newMemoryPair } from '../../workers/ports/memory.ts';
 import { Supervisor } from '../../workers/supervisor.ts';
 import type { PortConfig, VrnicConfig } from '../../workers/vrnic-config.ts';
+import { LossyWire } from '../support/lossy-wire.ts';
+import { Namespace } from '../support/netns.ts';
+import { lacks } from '../support/skip.ts';
 import { RcApp } from './rc-app.ts';
 import { makeVeth, whyNoNamespaces } from './veth.ts';
 
@@ -94,6 +97,37 @@ for (const [kind, faults] of [
     },
   );
 }
+
+t.test(
+  'two vRNICs over a wire that loses 5 % of the frames in its middle, super-frames not as a whole',
+  { skip: lacks('root', 'nft', 'ethtool') },
+  async (t) => {
+    const supervisor = new Supervisor({ workers: 2, spin: 20 });
+    const wire = await LossyWire.create(t);
+    for (const [end, address] of [
+      ['left', '192.0.2.1'],
+      ['right', '192.0.2.2'],
+    ] as const) {
+      const host = await Namespace.create(t, end);
+      await host.plugInto(wire.namespace, end, `port-${end}`, `${address}/24`, 9000);
+      const namespace = `/var/run/netns/${host.name}`;
+      await supervisor.startVrnic({ name: end, port: { kind: 'af_packet', netdev: 'eth0' }, namespace });
+    }
+    t.teardown(() => supervisor.stop());
+    const [left, right] = [await openApp(supervisor, 'left'), await openApp(supervisor, 'right')];
+    await connectApps(left, right, { left: toGid('192.0.2.1'), right: toGid('192.0.2.2') }, 1);
+    await wire.lose(0.05);
+    await writeAndRead(t, left, right, [65_536, ...Array.from({ length: 4 }, () => BYTES)]);
+    const { carried, lost } = await wire.counts();
+    t.ok(carried > 2000, `4 MiB there and back in packets of 4 KiB: ${carried}`);
+    t.ok(lost > carried * 0.02 && lost < carried * 0.1, `${lost} of them lost`);
+    for (const name of ['left', 'right']) {
+      const { counters } = await supervisor.statistics(name);
+      t.ok(name === 'right' || counters.retransmitted_pkts! > 0, 'sent again');
+      t.equal(counters.rx_icrc_encapsulated, 0, 'what came was whole');
+    }
+  },
+);
 
 t.test(
   'two vRNICs: a neighbour that does not answer is a refusal in words, and others go on meanwhile',

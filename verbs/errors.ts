@@ -27,7 +27,8 @@ export class VerbsError extends Error {
 }
 
 /** The answer, or throws. */
-export function granted<Answer extends { ok: true }>(verb: string, result: Answer | Refusal): Answer {
-  if (result.ok) return result;
-  throw new VerbsError(verb, result.errno, result.reason, result.argument);
+export function granted<Answer extends { ok: true }>(verb: string, result: Answer | Refusal): Omit<Answer, 'ok'> {
+  if (!result.ok) throw new VerbsError(verb, result.errno, result.reason, result.argument);
+  const { ok: _, ...answer } = result;
+  return answer;
 }

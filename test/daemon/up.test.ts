@@ -85,8 +85,11 @@ t.test(
     t.match(await ask('link', 'green'), /^link green\/1 state ACTIVE/);
     t.match(await ask('stat', 'blue', '--all'), /link blue\/1 sent_pkts 0 /);
     t.match(await ask('res', 'blue'), /^blue: ctx 0 pd 0/);
-    const described = JSON.parse(await ask('devinfo', 'blue', '--json')) as { blue: { port: { activeMtu: number } } };
+    const described = JSON.parse(await ask('devinfo', 'blue', '--json')) as {
+      blue: { device: object; port: { activeMtu: number } };
+    };
     t.equal(described.blue.port.activeMtu, 5);
+    t.notOk('ok' in described.blue.device, 'attributes alone');
     await t.rejects(ask('devinfo', 'red'), { message: /no vRNIC named "red"/ });
     t.match(await say(socket, 'not json\n'), /"ok":false/);
     t.match(await say(socket, '{"op":"reboot"}\n'), /"ok":false.*not a request/);

@@ -40,22 +40,67 @@ export async function openLocalDevice(options: LocalDeviceOptions): Promise<Loca
 }
 
 async function openHostedDevice(config: VrnicConfig, spin: Spin | undefined): Promise<LocalDevice> {
-  const { name } = config;
-  const supervisor = new Supervisor(spin === undefined ? {} : { spin });
+  const device = new HostedDevice(config, spin);
   try {
-    await supervisor.startVrnic(config);
+    await device.ready();
   } catch (error) {
-    await supervisor.stop();
+    await device.stop();
     throw error;
   }
-  return {
-    name,
-    open: async () => connect(await supervisor.endpoint(name)),
-    endpoint: () => supervisor.endpoint(name),
-    statistics: () => supervisor.statistics(name),
-    capture: async (file) => {
-      await supervisor.capture(name, file === undefined ? undefined : { file });
-    },
-    stop: () => supervisor.stop(),
-  };
+  return device;
+}
+
+class HostedDevice implements LocalDevice {
+  readonly name: string;
+  readonly #config: VrnicConfig;
+  readonly #supervisor: Supervisor;
+  /** The vRNIC is starting or ending. */
+  #change: Promise<void> | null = null;
+
+  constructor(config: VrnicConfig, spin: Spin | undefined) {
+    this.name = config.name;
+    this.#config = config;
+    this.#supervisor = new Supervisor(spin === undefined ? {} : { spin });
+    // Programs hear that it has ended, and whoever opens it next makes it anew, on the interface that is there then.
+    this.#supervisor.onStale = (name) => {
+      if (this.#change === null) this.#begin(this.#supervisor.stopVrnic(name)).catch(() => {});
+    };
+  }
+
+  /** It runs. @throws Error that says why it cannot. */
+  async ready(): Promise<void> {
+    await this.#change?.catch(() => {});
+    if (this.#change === null && this.#supervisor.runs(this.name)) return;
+    await (this.#change ?? this.#begin(this.#supervisor.startVrnic(this.#config)));
+  }
+
+  async open(): Promise<DeviceLink> {
+    return connect(await this.endpoint());
+  }
+
+  async endpoint(): Promise<LinkEndpoint> {
+    await this.ready();
+    return this.#supervisor.endpoint(this.name);
+  }
+
+  async statistics(): ReturnType<Supervisor['statistics']> {
+    await this.ready();
+    return this.#supervisor.statistics(this.name);
+  }
+
+  async capture(file?: string): Promise<void> {
+    await this.ready();
+    await this.#supervisor.capture(this.name, file === undefined ? undefined : { file });
+  }
+
+  stop(): Promise<void> {
+    return this.#supervisor.stop();
+  }
+
+  #begin(change: Promise<void>): Promise<void> {
+    this.#change = change.finally(() => {
+      this.#change = null;
+    });
+    return this.#change;
+  }
 }

@@ -26,12 +26,14 @@ const REFRESH_MICROS: Micros = 500_000;
 export function openPolledDevice(config: VrnicConfig, spin: Spin = SPIN_MICROS): LocalDevice {
   if (config.namespace !== undefined)
     throw new Error('a polled device lives in the network namespace of its own thread');
-  return new PolledDevice(config.name, openVrnic(config, ENGINE_PARTS), spin);
+  return new PolledDevice(config, spin);
 }
 
 class PolledDevice implements LocalDevice, Driver {
   readonly name: string;
-  readonly #vrnic: Vrnic;
+  readonly #config: VrnicConfig;
+  /** None: its interface was made anew, and nobody has opened it since; or it was stopped. */
+  #vrnic: Vrnic | null;
   readonly #links = new Set<PolledLink>();
   readonly #sleeper = new Sleeper();
   readonly #timer: NodeJS.Timeout;
@@ -42,20 +44,22 @@ class PolledDevice implements LocalDevice, Driver {
   #refreshAt: Micros = 0;
   #isOpen = true;
 
-  constructor(name: string, vrnic: Vrnic, spin: Spin) {
-    this.name = name;
+  constructor(config: VrnicConfig, spin: Spin) {
+    this.name = config.name;
+    this.#config = config;
     this.#spinMicros = spin === 'always' ? Number.POSITIVE_INFINITY : spin;
-    this.#vrnic = vrnic;
+    this.#vrnic = openVrnic(config, ENGINE_PARTS);
     this.#timer = setInterval(() => this.#background(), BACKGROUND_MILLIS).unref();
   }
 
   async open(): Promise<DeviceLink> {
     const link = new PolledLink(this.name, this);
-    const attached = this.#vrnic.attach(link);
+    const vrnic = this.#ready();
+    const attached = vrnic.attach(link);
     if (!attached) throw new Error(`${this.name}: the vRNIC has no context left`);
     link.begin(attached.application, () => {
       this.#links.delete(link);
-      this.#vrnic.detach(attached.application, clock());
+      vrnic.detach(attached.application, clock());
     });
     this.#links.add(link);
     return link;
@@ -66,24 +70,25 @@ class PolledDevice implements LocalDevice, Driver {
   }
 
   progress(): boolean {
-    if (!this.#isOpen) return false;
+    if (this.#vrnic === null) return false;
     const isBusy = this.#vrnic.breathe(this.#clock.read(this.#isIdle));
     this.#isIdle = !isBusy;
     return isBusy;
   }
 
   sleep(micros: Micros): boolean {
-    if (!this.#isOpen) return false;
+    const vrnic = this.#vrnic;
+    if (vrnic === null) return false;
     const until = clock() + micros;
     if (this.#spin(until)) return true;
     const now = clock();
     if (now >= until) return false;
-    if (this.#vrnic.setSleeping(true)) {
+    if (vrnic.setSleeping(true)) {
       this.#sleeper.reset();
-      const deadline = Math.min(this.#vrnic.watch(this.#sleeper, now), until);
+      const deadline = Math.min(vrnic.watch(this.#sleeper, now), until);
       if (deadline > now) this.#sleeper.sleep(deadline - now);
     }
-    this.#vrnic.setSleeping(false);
+    vrnic.setSleeping(false);
     this.#isIdle = false;
     return this.progress();
   }
@@ -105,29 +110,41 @@ class PolledDevice implements LocalDevice, Driver {
   }
 
   async statistics() {
-    return this.#vrnic.statistics();
+    return this.#ready().statistics();
   }
 
   async capture(file?: string): Promise<void> {
-    this.#vrnic.capture(file === undefined ? undefined : { file });
+    this.#ready().capture(file === undefined ? undefined : { file });
   }
 
   async stop(): Promise<void> {
     if (!this.#isOpen) return;
-    clearInterval(this.#timer);
-    for (const link of this.#links) link.end(`${this.name}: the vRNIC has ended`);
     this.#isOpen = false;
-    this.#vrnic.close(clock());
+    clearInterval(this.#timer);
+    this.#endVrnic();
     this.#crowd.close();
     this.#sleeper.close();
+  }
+
+  /** The vRNIC, made anew when its interface was. @throws Error that says why not. */
+  #ready(): Vrnic {
+    if (!this.#isOpen) throw new Error(`${this.name}: the device was stopped`);
+    this.#vrnic ??= openVrnic(this.#config, ENGINE_PARTS);
+    return this.#vrnic;
+  }
+
+  #endVrnic(): void {
+    for (const link of this.#links) link.end(`${this.name}: the vRNIC has ended`);
+    this.#vrnic?.close(clock());
+    this.#vrnic = null;
   }
 
   #background(): void {
     this.progress();
     const now = clock();
-    if (now < this.#refreshAt) return;
+    if (this.#vrnic === null || now < this.#refreshAt) return;
     this.#refreshAt = now + REFRESH_MICROS;
-    this.#vrnic.refresh();
+    if (!this.#vrnic.refresh()) this.#endVrnic();
     this.#sleeper.clearErrors();
   }
 }

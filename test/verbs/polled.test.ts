@@ -1,7 +1,9 @@
 /** Polled devices: vRNICs that live in the program's thread and move when it polls. */
+import { openSync } from 'node:fs';
 import t, { type Test } from 'tap';
 import {
   Access,
+  AsyncEvent,
   type Context,
   hostDevice,
   newMemoryPair,
@@ -11,7 +13,10 @@ import {
   WorkCompletion,
   WrOpcode,
 } from '../../verbs/index.ts';
+import { enterNetworkNamespace } from '../../workers/linux/namespace.ts';
 import { toGid } from '../../workers/linux/netdev.ts';
+import { Namespace } from '../support/netns.ts';
+import { lacks } from '../support/skip.ts';
 
 const RIGHTS = Access.LOCAL_WRITE | Access.REMOTE_WRITE | Access.REMOTE_READ;
 const BYTES = 100_000;
@@ -123,6 +128,40 @@ t.test('polled device: cannot be shared with another thread, nor enter a network
     /namespace of its own thread/,
   );
 });
+
+t.test(
+  'hosted and polled device: when its interface is made anew its links end, and who opens it has the new one',
+  { skip: lacks('root', 'ip') },
+  async (test) => {
+    const host = await Namespace.create(test, 'anew');
+    const plug = async (address: string): Promise<void> => {
+      await host.ip('link', 'add', 'eth0', 'type', 'veth', 'peer', 'name', 'other');
+      await host.ip('link', 'set', 'other', 'up');
+      await host.ip('link', 'set', 'eth0', 'up');
+      await host.ip('addr', 'add', `${address}/24`, 'dev', 'eth0');
+    };
+    await plug('192.0.2.1');
+    const home = openSync('/proc/thread-self/ns/net', 'r');
+    enterNetworkNamespace(`/var/run/netns/${host.name}`);
+    test.teardown(() => enterNetworkNamespace(`/proc/self/fd/${home}`));
+    const devices = await Promise.all([false, true].map((polled) => hostDevice({ netdev: 'eth0', polled })));
+    for (const device of devices) test.teardown(() => device.stop());
+    const contexts = await Promise.all(devices.map((device) => device.open()));
+    await host.ip('link', 'del', 'eth0');
+    await plug('192.0.2.7');
+    for (const context of contexts) {
+      let event = await context.getAsyncEvent();
+      while (event.code !== AsyncEvent.DEVICE_FATAL) event = await context.getAsyncEvent();
+    }
+    for (const device of devices) {
+      const context = await device.open();
+      test.same(Buffer.from(await context.queryGid(1)), Buffer.from(toGid('192.0.2.7')));
+      test.equal((await context.queryPort()).state, 4, 'PORT_ACTIVE');
+      await device.stop();
+      await test.rejects(device.open());
+    }
+  },
+);
 
 t.test('polled device: ends its links when it stops', async (test) => {
   const [a] = await pair(test, [true, true]);

@@ -11,8 +11,8 @@ import { SUPER_FRAME_BYTES, SUPER_FRAME_SEGMENTS, type TransmitBurst } from './b
 import type { Memory } from './memory/memory.ts';
 import { Framing, type Path } from './path.ts';
 
-/** Two super-frames: a breath costs little beside them. */
-export const TURN_BYTES = 131_072;
+/** Less than two super-frames, and more than one and a half: a turn goes on to the end of its frame, and a breath costs little beside two. */
+export const TURN_BYTES = 120_000;
 
 /** What the writer remembers of a port: the frame that the next packet may join. */
 class PortState {
@@ -96,6 +96,12 @@ export class PacketWriter {
     state.burst = burst;
     state.path = null;
     registerArena(burst.bytes);
+  }
+
+  /** Another packet as large as the first of the last frame may stand in it. */
+  get isOpen(): boolean {
+    const port = this.#port;
+    return this.#path !== null && port.joins(this.#path, port.segmentBytes);
   }
 
   /** One packet is all that is laid out for the port of the last one, and the next one would join it in a super-frame. */

@@ -501,9 +501,10 @@ export class RcResponder implements Responder {
     if (this.#qp.path === null) return false;
     if (this.#notifier?.isDue && !this.#notifier.put(out, this.#qp, this.#core.counters, now)) return true;
     let budget = quantumBytes;
+    let put = 0;
     for (let next = this.#responses?.first() ?? null; next !== null; next = this.#responses!.first()) {
-      if (budget <= 0) return true;
-      const put = this.#putNext(out, next);
+      if (budget <= 0 && !(put > this.#qp.pathMtuBytes && out.isOpen)) return true;
+      put = this.#putNext(out, next);
       if (put === Put.FULL) return true;
       if (put !== Put.PROTECTION) budget -= put;
       else if (next.response.isUnanswered) return this.#loseRead(next);

@@ -143,12 +143,12 @@ export class RcSender implements Sender, TimeoutHandler, RoomWaiter {
   pollTransmit(out: PacketWriter, now: Micros, quantumBytes: number): boolean {
     const { pathMtuBytes } = this.#qp;
     let budget = quantumBytes;
-    let step: number = Step.FULL;
-    while (budget > 0) {
+    let step: number;
+    do {
       step = this.#step(out, now);
       if (step <= 0) break;
       budget -= step > pathMtuBytes ? step : Math.max(step, STEP_BYTES_MIN);
-    }
+    } while (budget > 0 || (step > pathMtuBytes && out.isOpen));
     this.#share?.endTurn();
     this.#weigh();
     return step !== Step.BLOCKED;

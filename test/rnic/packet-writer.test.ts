@@ -114,6 +114,27 @@ t.test('writer: a super-frame ends at its limits of octets and segments', (t) =>
   t.end();
 });
 
+t.test(
+  'writer: a super-frame is open until it is full, or a shorter packet has ended it: a turn goes on so long',
+  (t) => {
+    for (const framing of [Framing.SINGLE, Framing.HEADER_ONCE, Framing.HEADER_EACH]) {
+      const path = pathBetween(A, B, { framing });
+      const writer = new PacketWriter([new TransmitBurst()]);
+      t.notOk(writer.isOpen, 'none');
+      const most = framing === Framing.SINGLE ? 1 : 15;
+      for (let i = 1; i <= most; i++) {
+        put(writer, path, i, 4096);
+        t.equal(writer.isOpen, i < most, `${i} of 4 KiB`);
+      }
+      put(writer, path, 0, 1024);
+      t.equal(writer.isOpen, framing !== Framing.SINGLE);
+      put(writer, path, 0, 1000);
+      t.notOk(writer.isOpen, 'a shorter one');
+    }
+    t.end();
+  },
+);
+
 t.test('writer: another flow, or a burst that was sent, opens a new frame', (t) => {
   const burst = new TransmitBurst();
   const path = pathBetween(A, B, { framing: Framing.HEADER_ONCE });

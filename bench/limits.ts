@@ -1,6 +1,6 @@
 /**
- * Rate limits and neighbours: what arrives of a limited tenant, from 10 Mb/s to 10 Gb/s, and what a limited neighbour costs another tenant's latency. Two hosts on a
- * veth pair, a daemon each, unmodified perftest programs; the rate is read at the receiver, as frames of the tenant, which is what a limit counts. As root:
+ * Rate limits and neighbours: what arrives of a limited tenant, from 10 Mb/s to 10 Gb/s (two hosts on a veth pair, a daemon each, unmodified perftest programs; the rate is
+ * read at the receiver, as frames of the tenant, which is what a limit counts), and what a neighbour costs another tenant's latency. As root:
  * `node dist/bench/limits.js [rates] [neighbours]`, both by default.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -8,15 +8,12 @@ import { ask } from '../daemon/control-client.ts';
 import { rateText } from '../daemon/rates.ts';
 import { type Background, type Teardown, twoHosts } from '../test/support/netns.ts';
 import { UrnicHost } from '../test/uverbs/lab.ts';
+import { neighbours } from './neighbour.ts';
 
 const RATES = [10e6, 100e6, 1e9, 2e9, 5e9, 10e9];
 const MEASURE_MILLIS = 3000;
 const WARM_MILLIS = 1000;
 const PORT = 18_600;
-const NEIGHBOUR_RATE = 1e9;
-const LATENCY_ROUNDS = 5;
-const LATENCY_COUNT = 2000;
-const LATENCY_MILLIS = 120_000;
 /** Ethernet, IPv4 and UDP before each BTH. */
 const HEADER_BYTES = 42;
 
@@ -46,10 +43,10 @@ async function received(host: UrnicHost, vrnic: string): Promise<{ bytes: number
   return { bytes, at: performance.now() };
 }
 
-/** WRITEs of 64 KiB from `b` to `a`, until they are stopped. */
+/** SENDs of 64 KiB from `b` to `a`, until they are stopped. */
 async function flood({ a, b, t }: Lab, vrnic: string, port: number): Promise<() => Promise<void>> {
   // With events: a program that polls takes a core from those that are measured, whatever leaves.
-  const program = `ib_write_bw -d rxe0 -x 1 -F -e -s 65536 -t 16 -p ${port} -D 600`.split(' ');
+  const program = `ib_send_bw -d rxe0 -x 1 -F -e -s 65536 -t 16 -p ${port} -D 600`.split(' ');
   const server = a.spawn(t, program, vrnic);
   await server.waits();
   const client = b.spawn(t, [...program, '192.0.2.1'], vrnic);
@@ -92,49 +89,19 @@ async function limits(lab: Lab): Promise<void> {
   await stop();
 }
 
-/** The 99th percentile of a 64-octet WRITE's way of `blue`, microseconds. */
-async function percentile({ a, b, t }: Lab, port: number): Promise<number> {
-  const program = `ib_write_lat -d rxe0 -x 1 -F -s 64 -n ${LATENCY_COUNT} -p ${port}`.split(' ');
-  const server = a.spawn(t, program, 'blue');
-  await server.waits();
-  const { output } = await b.run([...program, '192.0.2.1'], { timeoutMillis: LATENCY_MILLIS }, 'blue');
-  await server.end();
-  // octets, iterations, least, most, typical, average, deviation, 99 %, 99.9 %
-  const found = /^\s*64\s+\d+(?:\s+[\d.]+){5}\s+([\d.]+)/m.exec(output);
-  if (!found) throw new Error(output);
-  return Number(found[1]);
-}
-
-/** Alone, beside a neighbour that wants all and may have NEIGHBOUR_RATE, and beside one that may have all, in turns; the least of each: other work on the machine only adds. */
-async function neighbours(lab: Lab): Promise<void> {
-  const found: Record<'alone' | 'limited' | 'unlimited', number[]> = { alone: [], limited: [], unlimited: [] };
-  let port = PORT;
-  for (let round = 0; round < LATENCY_ROUNDS; round++) {
-    found.alone.push(await percentile(lab, ++port));
-    await limit(lab.b, 'red', NEIGHBOUR_RATE);
-    const stop = await flood(lab, 'red', ++port);
-    await sleep(WARM_MILLIS);
-    found.limited.push(await percentile(lab, ++port));
-    await limit(lab.b, 'red');
-    found.unlimited.push(await percentile(lab, ++port));
-    await stop();
-  }
-  const least = Math.min(...found.alone);
-  for (const [neighbour, all] of Object.entries(found)) {
-    const each = all.map((one) => one.toFixed(0)).join(', ');
-    console.log(`p99 of 64 B WRITE, ${neighbour}: ${each} µs; least ${(Math.min(...all) / least).toFixed(2)} x`);
+async function rates(): Promise<void> {
+  const undo: (() => unknown)[] = [];
+  const t: Teardown = { teardown: (one) => undo.unshift(one) };
+  try {
+    const [here, there] = await twoHosts(t);
+    const a = await UrnicHost.start(t, here, 'eth0', configuration('10.0.0.1'));
+    const b = await UrnicHost.start(t, there, 'eth0', configuration('10.0.0.2'));
+    await limits({ a, b, t });
+  } finally {
+    for (const one of undo) await one();
   }
 }
 
-const undo: (() => unknown)[] = [];
-const t: Teardown = { teardown: (one) => undo.unshift(one) };
-try {
-  const [here, there] = await twoHosts(t);
-  const a = await UrnicHost.start(t, here, 'eth0', configuration('10.0.0.1'));
-  const b = await UrnicHost.start(t, there, 'eth0', configuration('10.0.0.2'));
-  const parts = process.argv.slice(2);
-  if (parts.length === 0 || parts.includes('rates')) await limits({ a, b, t });
-  if (parts.length === 0 || parts.includes('neighbours')) await neighbours({ a, b, t });
-} finally {
-  for (const one of undo) await one();
-}
+const parts = process.argv.slice(2);
+if (parts.length === 0 || parts.includes('rates')) await rates();
+if (parts.length === 0 || parts.includes('neighbours')) await neighbours();

@@ -8,8 +8,10 @@ import type { Micros } from '../wire/types.ts';
 const BURST_MICROS: Micros = 10_000;
 /** But a few packets of the largest MTU in any case. */
 const BURST_BYTES_MIN = 16_384;
-/** Enough for one system call to be worth it: a super-frame. */
-const QUANTUM_BYTES = 65_536;
+/** Whoever ran out sends so much time's worth next: while it does, other tenants' packets wait. But enough for a system call to be worth it, and one super-frame at most. */
+const QUANTUM_MICROS: Micros = 64;
+const QUANTUM_BYTES_MIN = 8192;
+const QUANTUM_BYTES_MAX = 65_536;
 /** Debts are shorter: one burst of frames at the lowest rate. */
 const DEBT_MICROS = 2 ** 30;
 
@@ -38,7 +40,8 @@ export class Bucket {
    * @param meter shared by all who spend from it; `index` of its buckets.
    */
   constructor(rate: number, burst: number, now: Micros, meter = newMeter(), index = 0) {
-    this.quantum = Math.min(QUANTUM_BYTES, burst / 4);
+    const quantum = Math.min(Math.max((rate * QUANTUM_MICROS) / 8e6, QUANTUM_BYTES_MIN), QUANTUM_BYTES_MAX);
+    this.quantum = Math.min(quantum, burst / 4);
     this.#microsPerByte = 8e6 / rate;
     this.#burstMicros = Math.ceil(burst * this.#microsPerByte);
     this.#cells = new Int32Array(meter, index * CELLS_BYTES, 2);

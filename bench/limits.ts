@@ -14,6 +14,8 @@ const RATES = [10e6, 100e6, 1e9, 2e9, 5e9, 10e9];
 const MEASURE_MILLIS = 3000;
 const WARM_MILLIS = 1000;
 const PORT = 18_600;
+/** More than are sent. */
+const MESSAGES = 2_000_000;
 /** Ethernet, IPv4 and UDP before each BTH. */
 const HEADER_BYTES = 42;
 
@@ -46,7 +48,7 @@ async function received(host: UrnicHost, vrnic: string): Promise<{ bytes: number
 /** SENDs of 64 KiB from `b` to `a`, until they are stopped. */
 async function flood({ a, b, t }: Lab, vrnic: string, port: number): Promise<() => Promise<void>> {
   // With events: a program that polls takes a core from those that are measured, whatever leaves.
-  const program = `ib_send_bw -d rxe0 -x 1 -F -e -s 65536 -t 16 -p ${port} -D 600`.split(' ');
+  const program = `ib_send_bw -d rxe0 -x 1 -F -e -s 65536 -t 16 -p ${port} -N -n ${MESSAGES}`.split(' ');
   const server = a.spawn(t, program, vrnic);
   await server.waits();
   const client = b.spawn(t, [...program, '192.0.2.1'], vrnic);

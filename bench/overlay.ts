@@ -132,4 +132,9 @@ for (const way of ways) {
   const share = found.at(-1)! / Math.max(...found);
   console.log(`| ${way} | ${found.map((rate) => rate.toFixed(1)).join(' | ')} | ${share.toFixed(2)} |`);
 }
-if (options.json) writeFileSync(options.json, `${JSON.stringify({ machine: machine(), rounds, figures }, null, 2)}\n`);
+/** As bench/plots.ts draws them. */
+const crowds = ways.flatMap((series) =>
+  pairs.map((x) => ({ series, x, y: median(figures[`${series}, ${x} pairs (Gb/s)`]!) })),
+);
+if (options.json)
+  writeFileSync(options.json, `${JSON.stringify({ machine: machine(), rounds, figures, crowds }, null, 2)}\n`);

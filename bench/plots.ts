@@ -1,9 +1,11 @@
 /**
- * Draws the plots of docs/performance.md from what the benches wrote, by Vega-Lite: `node dist/bench/plots.js RUN.json DIRECTORY [GOODPUT.json …]`. RUN.json is
- * `npm run bench -- --sweep --json RUN.json`; each GOODPUT.json what bench/loss.ts or bench/goodput.ts wrote. `-` for RUN.json: goodput alone.
+ * Draws the plots of docs/performance.md from what the benches wrote, by Vega-Lite: `node dist/bench/plots.js RUN.json DIRECTORY [--pairs OVERLAY.json] [GOODPUT.json …]`. RUN.json is
+ * `npm run bench -- --sweep --json RUN.json`; each GOODPUT.json what bench/loss.ts or bench/goodput.ts wrote, OVERLAY.json what
+ * bench/overlay.ts did. `-` for RUN.json: the others alone.
  */
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { parseArgs } from 'node:util';
 import { parse, View } from 'vega';
 import { compile, type TopLevelSpec } from 'vega-lite';
 import type { Sweep } from './sweep.ts';
@@ -59,9 +61,12 @@ async function draw(plot: Plot, directory: string): Promise<void> {
   console.log(plot.file);
 }
 
-const [run, directory, ...lossy] = process.argv.slice(2);
+const { values: options, positionals } = parseArgs({ options: { pairs: { type: 'string' } }, allowPositionals: true });
+const [run, directory, ...lossy] = positionals;
 if (run === undefined || directory === undefined) {
-  console.error('which figures, and where to? node dist/bench/plots.js RUN.json DIRECTORY [GOODPUT.json …]');
+  console.error(
+    'which figures, and where to? node dist/bench/plots.js RUN.json DIRECTORY [--pairs OVERLAY.json] [GOODPUT.json …]',
+  );
   process.exit(1);
 }
 const read = <T>(file: string): T => JSON.parse(readFileSync(file, 'utf8')) as T;
@@ -76,6 +81,7 @@ const GOAL: readonly (readonly [number, number])[] = [
 ];
 const goal = GOAL.map(([lossPercent, share]): Goodput => ({ series: 'goal', lossPercent, share }));
 const goodput = lossy.length === 0 ? [] : [...goal, ...lossy.flatMap((file) => read<Goodput[]>(file))];
+const { crowds } = options.pairs === undefined ? { crowds: [] } : read<{ crowds: Point[] }>(options.pairs);
 const of = (kind: Sweep['of']): Point[] => sizes.filter((point) => point.of === kind);
 const PLOTS: readonly Plot[] = [
   {
@@ -101,6 +107,14 @@ const PLOTS: readonly Plot[] = [
     y: 'Gb/s',
     isLogarithmic: true,
     points: of('scaling'),
+  },
+  {
+    file: 'pairs.svg',
+    title: 'Bandwidth of all pairs of vRNICs together, 64 KiB WRITE',
+    x: 'pairs',
+    y: 'Gb/s',
+    isLogarithmic: true,
+    points: crowds,
   },
   {
     file: 'goodput.svg',

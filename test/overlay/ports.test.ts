@@ -196,6 +196,10 @@ t.test(
     await t.test(
       'a container that is started again is heard again; one that comes later than its endpoint, too',
       async (t) => {
+        await here.ip('link', 'set', 'blue4', 'down');
+        at('blue1').spawn(t, ['busybox', 'ping', '-c', '3', '-W', '1', '10.0.0.4']);
+        t.ok(await eventually(async () => (await counters(a, 'blue/blue4')).drop_no_room! > 0), 'it takes nothing');
+        t.ok((await counters(a, 'blue/blue1')).flooded! > 0, 'what a kernel tells everybody');
         await here.ip('link', 'del', 'blue4');
         inside.set('blue4', await container(t, here, 'blue4'));
         t.ok(

@@ -1,13 +1,14 @@
 /**
  * Rate limits and neighbours: what arrives of a limited tenant, from 10 Mb/s to 10 Gb/s (two hosts on a veth pair, a daemon each, unmodified perftest programs; the rate is
- * read at the receiver, as frames of the tenant, which is what a limit counts), and what a neighbour costs another tenant's latency. As root:
- * `node dist/bench/limits.js [rates] [neighbours]`, both by default.
+ * read at the receiver, as frames of the tenant, which is what a limit counts), and what a neighbour costs another tenant: its latency beside limits, and everything beside attacks. As root:
+ * `node dist/bench/limits.js [rates] [neighbours] [matrix]`, all by default.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { ask } from '../daemon/control-client.ts';
 import { rateText } from '../daemon/rates.ts';
 import { type Background, type Teardown, twoHosts } from '../test/support/netns.ts';
 import { UrnicHost } from '../test/uverbs/lab.ts';
+import { matrix } from './matrix.ts';
 import { neighbours } from './neighbour.ts';
 
 const RATES = [10e6, 100e6, 1e9, 2e9, 5e9, 10e9];
@@ -107,3 +108,4 @@ async function rates(): Promise<void> {
 const parts = process.argv.slice(2);
 if (parts.length === 0 || parts.includes('rates')) await rates();
 if (parts.length === 0 || parts.includes('neighbours')) await neighbours();
+if (parts.length === 0 || parts.includes('matrix')) await matrix();

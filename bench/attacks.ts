@@ -1,4 +1,4 @@
-/** What a tenant may do to its neighbours in a worker with verbs alone: each attack is a step that is taken once in each round of the worker. SPEC-CHECKLIST T-42. */
+/** What a tenant may do to its neighbours in a worker with verbs alone: each attack is a step that is taken once in each round of the worker. docs/spec/threats.md, T-42. */
 import { Access, type Qp, QpState, QpType, SendFlag, type SendWr, WrOpcode } from '../verbs/index.ts';
 import { connected, join, type Pair, REGION_BYTES } from './seat.ts';
 

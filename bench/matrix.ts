@@ -1,6 +1,6 @@
 /**
  * Attackers and victims: two tenants' vRNICs in one thread, which breathe in turn as those of a worker do. What the victim moves beside each attack, of the half that is its
- * share, and its latency beside it: SPEC-CHECKLIST T-42.
+ * share, and its latency beside it: docs/spec/threats.md, T-42.
  */
 import { QpType, SendFlag, WrOpcode } from '../verbs/index.ts';
 import type { FaultOptions } from '../workers/ports/faulty.ts';

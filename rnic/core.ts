@@ -135,6 +135,8 @@ export interface Responder {
   handlePacket(packet: ReceivedPacket, now: Micros): void;
   /** In ERR too, until the NAK that tells the requester why has left. */
   pollTransmit(out: PacketWriter, now: Micros, quantumBytes: number): boolean;
+  /** It has completed a receive and not acknowledged that yet. */
+  readonly owesReceipt: boolean;
   reset(): void;
   /** ERR: flushes the receive queue (its own, never an SRQ's; a WQE already taken from an SRQ is flushed too). */
   flush(): void;

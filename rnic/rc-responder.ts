@@ -41,6 +41,7 @@ export class RcResponder implements Responder {
   /** Last SEND or WRITE packet that was executed: what an ACK names. An ACK never names a READ: rxe would take it for the data. */
   #ackPsn = 0 as Psn;
   #ackDue = false;
+  owesReceipt = false;
   /** NAK to be sent behind all answers that are due: its syndrome, 0 when none is. Its PSN is the expected one. */
   #nak = 0;
   /** Octets of the SEND in hand. */
@@ -365,6 +366,7 @@ export class RcResponder implements Responder {
     this.#msn = (this.#msn + 1) & PsnMath.MASK;
     counters.add(isSend ? Counter.rx_send_requests : Counter.rx_write_requests);
     if ((flags & Opcode.COMPLETES_RECV_WQE) === 0) return;
+    this.owesReceipt = true;
     const { view, bthAt } = packet;
     let immediate = 0;
     let wcFlags = 0;
@@ -557,6 +559,7 @@ export class RcResponder implements Responder {
     if (put === Put.FULL) return false;
     this.#nak = 0;
     this.#ackDue = false;
+    this.owesReceipt = false;
     this.#countSent(put);
     return true;
   }

@@ -32,6 +32,8 @@ export class Schedule {
       qp.isScheduled = false;
       // Destroyed while it waited.
       if (qp.isGone) continue;
+      // A program that was told of a message may answer it; the peer's completions come in this order on any NIC, and programs count on it.
+      if (qp.responder.owesReceipt) qp.responder.pollTransmit(out, now, out.turnBytes);
       // Requests first: the peer has them that much earlier, and an acknowledgement leaves in the same burst. Each has its own share of the turn.
       const moreRequests = qp.sender.pollTransmit(out, now, out.turnBytes);
       if (isAlone && this.#yields(out)) {

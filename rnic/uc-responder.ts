@@ -19,6 +19,7 @@ import { WriteTarget } from './write-target.ts';
 const NO_FLAGS = 0 as OpFlags;
 
 export class UcResponder implements Responder {
+  readonly owesReceipt = false;
   readonly #qp: Qp;
   readonly #core: EngineCore;
   #ePsn = 0 as Psn;

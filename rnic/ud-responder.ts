@@ -21,6 +21,7 @@ const GRH_VIEW = new DataView(GRH.buffer);
 const IPV4_AT = GRH_BYTES - Ipv4.BYTES;
 
 export class UdResponder implements Responder {
+  readonly owesReceipt = false;
   readonly #qp: Qp;
   readonly #core: EngineCore;
   #receive: ReceiveWork | null = null;

@@ -35,6 +35,7 @@ export const CHOSEN: readonly string[] = [
   'ib_write_bw -n 200 -b',
   'ib_atomic_bw -n 200 -b',
   'ib_send_bw -n 200 -e',
+  'ib_send_lat -n 200 -e',
   'ib_read_lat -n 200 -e',
   'ib_atomic_lat -n 200 -e',
   'ib_send_bw -n 100 --use-srq -q 4',

@@ -1,5 +1,5 @@
 /** What a tenant may do to its neighbours in a worker with verbs alone: each attack is a step that is taken once in each round of the worker. docs/spec/threats.md, T-42. */
-import { Access, type Qp, QpState, QpType, SendFlag, type SendWr, WrOpcode } from '../verbs/index.ts';
+import { Access, type Cq, type Qp, QpState, QpType, SendFlag, type SendWr, WrOpcode } from '../verbs/index.ts';
 import { connected, join, type Pair, REGION_BYTES } from './seat.ts';
 
 export type Step = () => void | Promise<void>;
@@ -87,18 +87,18 @@ const datagrams: Attack = async (pair) => {
 };
 
 /** What is posted in ERR completes at once, where one entry is all there is. */
-const overruns: Attack =
-  async ([{ context, pd }]) =>
-  async () => {
+const overruns: Attack = async ([{ context, pd }]) => {
+  let objects: (Qp | Cq)[] = [];
+  return async () => {
+    for (const object of objects) await object.destroy();
     const cq = await context.createCq(1);
     const qp = await pd.createQp({ type: QpType.RC, sendCq: cq, recvCq: cq, cap: { maxSendWr: ATOMIC_DEPTH } });
     await qp.toInit();
     await qp.modifyQp({ qpState: QpState.ERR });
     for (let i = 0; i < ATOMIC_DEPTH; i++) qp.postSend({ opcode: SEND, sendFlags: SendFlag.SIGNALED });
-    context.progress();
-    await qp.destroy();
-    await cq.destroy();
+    objects = [qp, cq];
   };
+};
 
 export const ATTACKS: Readonly<Record<string, Attack>> = {
   'WRITEs of 1 octet': flood(RDMA_WRITE, 1, SMALL_DEPTH),

@@ -1,11 +1,10 @@
-/** Pairs of polled vRNICs in one thread, joined by memory: what a worker does for its vRNICs, without threads that wait for a core. */
+/** Pairs of vRNICs in one thread, joined by memory, which breathe in turns as those of a worker do, without threads that wait for a core. */
 
+import type { Result } from '../rnic/commands.ts';
 import {
   Access,
-  type Context,
+  Context,
   type Cq,
-  type Device,
-  hostDevice,
   type Mr,
   newMemoryPair,
   type Pd,
@@ -13,8 +12,15 @@ import {
   QpType,
   WorkCompletion,
 } from '../verbs/index.ts';
+import { clock } from '../workers/clock.ts';
+import type { LinkCommand } from '../workers/device-link.ts';
+import { ENGINE_PARTS } from '../workers/engine-parts.ts';
 import { toGid } from '../workers/linux/netdev.ts';
+import { PolledLink } from '../workers/polled-link.ts';
 import type { FaultOptions } from '../workers/ports/faulty.ts';
+import { Turns } from '../workers/turns.ts';
+import { openVrnic, type Vrnic } from '../workers/vrnic.ts';
+import type { VrnicConfig } from '../workers/vrnic-config.ts';
 
 export const REGION_BYTES = 1 << 20;
 const CQ_ENTRIES = 4096;
@@ -55,37 +61,96 @@ export class Seat {
     });
   }
 
-  /** One breath: a poll in vain is one. */
-  turn(): void {
-    const count = this.cq.pollInto(this.#found);
-    this.done += count;
-    if (count > 0) this.context.progress();
+  poll(): void {
+    this.done += this.cq.pollInto(this.#found);
   }
 }
 
-export async function openPair(name: string, faults?: FaultOptions): Promise<{ pair: Pair; stop(): Promise<void> }> {
-  const devices: Device[] = [];
+interface Mail {
+  readonly vrnic: Vrnic;
+  readonly read: () => void;
+}
+
+/** What a worker thread does for its vRNICs. What their programs do, which have cores of their own, is the caller's, between two rounds. */
+export class Thread {
+  /** How long its rounds took. */
+  micros = 0;
+  readonly #vrnics: Vrnic[] = [];
+  readonly #turns = new Turns();
+  #mail: Mail[] = [];
+
+  /** One round. */
+  breathe(): void {
+    const begin = clock();
+    this.#readMail();
+    this.#turns.breathe(this.#vrnics, clock());
+    this.micros += clock() - begin;
+  }
+
+  open(config: VrnicConfig): Context {
+    const vrnic = openVrnic(config, ENGINE_PARTS);
+    this.#vrnics.push(vrnic);
+    const link = new MailedLink(config.name, this, vrnic);
+    const { application } = vrnic.attach(link)!;
+    link.begin(application, () => vrnic.detach(application, clock()));
+    return new Context(link);
+  }
+
+  /** To be read in a round to come: by itself, where the caller waits for nothing else. */
+  post(vrnic: Vrnic, read: () => void): void {
+    if (this.#mail.length === 0) setImmediate(() => this.breathe());
+    this.#mail.push({ vrnic, read });
+  }
+
+  close(): void {
+    for (const vrnic of this.#vrnics) vrnic.close(clock());
+  }
+
+  #readMail(): void {
+    const all = this.#mail;
+    this.#mail = [];
+    for (const mail of all) {
+      const { vrnic, read } = mail;
+      if (!this.#turns.admits(vrnic)) {
+        this.#mail.push(mail);
+        continue;
+      }
+      const begin = clock();
+      read();
+      this.#turns.charge(vrnic, clock() - begin);
+    }
+  }
+}
+
+/** Its commands are mail. */
+class MailedLink extends PolledLink {
+  readonly #thread: Thread;
+  readonly #vrnic: Vrnic;
+
+  constructor(name: string, thread: Thread, vrnic: Vrnic) {
+    super(name, () => thread.breathe());
+    this.#thread = thread;
+    this.#vrnic = vrnic;
+  }
+
+  override call<C extends LinkCommand>(command: C): Promise<Result<C['op']>> {
+    return new Promise((resolve) => {
+      this.#thread.post(this.#vrnic, () => resolve(super.call(command)));
+    });
+  }
+}
+
+export async function openPair(thread: Thread, name: string, faults?: FaultOptions): Promise<Pair> {
   const seats: Seat[] = [];
   for (const [i, end] of newMemoryPair(`${name}-${process.pid}`).entries()) {
     const gid = GIDS[i]!;
     const place = { port: { kind: 'memory', end }, mac: Uint8Array.of(2, 0, 0, 0, 0, i + 1), gids: [gid] } as const;
-    const device = await hostDevice({
-      ...place,
-      name: `${name}${i}`,
-      spin: 0,
-      polled: true,
-      ...(faults && { faults }),
-    });
-    devices.push(device);
-    const context = await device.open();
+    const context = thread.open({ ...place, name: `${name}${i}`, ...(faults && { faults }) });
     const pd = await context.allocPd();
     const cq = await context.createCq(CQ_ENTRIES);
     seats.push(new Seat(context, pd, cq, await pd.regMr(new SharedArrayBuffer(REGION_BYTES), RIGHTS), gid));
   }
-  const stop = async (): Promise<void> => {
-    for (const device of devices) await device.stop();
-  };
-  return { pair: seats as unknown as Pair, stop };
+  return seats as unknown as Pair;
 }
 
 /** Two QPs that talk. */

@@ -2,18 +2,14 @@
  * A vRNIC that lives in the program's own thread and moves when the program polls: no worker, no second wake-up, and on a machine with few cores no threads that
  * keep each other from running. Between two polls nothing is received, acknowledged or sent again; a timer polls for a program that waits in its event loop.
  */
-import { setImmediate as nextTurn } from 'node:timers/promises';
-import { Errno, type Refusal, type Result } from '../rnic/commands.ts';
-import type { DoorbellPage } from '../rnic/queue/doorbell.ts';
 import type { Micros } from '../wire/types.ts';
-import type { Application } from './application.ts';
 import { clock, IdleClock } from './clock.ts';
-import type { DeviceLink, Driver, LinkCommand, LinkEvent } from './device-link.ts';
+import type { DeviceLink, Driver } from './device-link.ts';
 import { ENGINE_PARTS } from './engine-parts.ts';
 import * as Libc from './linux/libc.ts';
 import { Crowd } from './linux/scheduling.ts';
 import type { LocalDevice } from './local-device.ts';
-import type { LinkReply } from './messages.ts';
+import { PolledLink } from './polled-link.ts';
 import { Sleeper } from './sleeper.ts';
 import { openVrnic, type Vrnic } from './vrnic.ts';
 import { SPIN_MICROS, type Spin, type VrnicConfig, YIELD_MICROS } from './vrnic-config.ts';
@@ -53,7 +49,7 @@ class PolledDevice implements LocalDevice, Driver {
   }
 
   async open(): Promise<DeviceLink> {
-    const link = new PolledLink(this.name, this);
+    const link = new PolledLink(this.name, () => this.progress(), this);
     const vrnic = this.#ready();
     const attached = vrnic.attach(link);
     if (!attached) throw new Error(`${this.name}: the vRNIC has no context left`);
@@ -148,74 +144,3 @@ class PolledDevice implements LocalDevice, Driver {
     this.#sleeper.clearErrors();
   }
 }
-
-/** The application's half and the vRNIC's at once: commands are function calls. */
-class PolledLink implements DeviceLink {
-  readonly deviceName: string;
-  readonly driver: Driver;
-  onEvent: ((event: LinkEvent) => void) | null = null;
-  #application: Application | null = null;
-  #onClose: () => void = () => {};
-  readonly #calls = new Map<number, (result: Result) => void>();
-  #nextId = 1;
-
-  constructor(deviceName: string, driver: Driver) {
-    this.deviceName = deviceName;
-    this.driver = driver;
-  }
-
-  get doorbell(): DoorbellPage {
-    return this.#application!.doorbell;
-  }
-
-  begin(application: Application, onClose: () => void): void {
-    this.#application = application;
-    this.#onClose = onClose;
-  }
-
-  /** For the application: its answers and events. */
-  postMessage(reply: LinkReply): void {
-    if (reply.kind === 'event') this.onEvent?.(reply.event);
-    else if (reply.kind === 'result') {
-      const settle = this.#calls.get(reply.id);
-      this.#calls.delete(reply.id);
-      settle?.(reply.result);
-    }
-  }
-
-  call<C extends LinkCommand>(command: C): Promise<Result<C['op']>> {
-    const application = this.#application;
-    if (application === null) return Promise.resolve(gone(this.deviceName));
-    return new Promise((resolve) => {
-      const id = this.#nextId++;
-      this.#calls.set(id, resolve as (result: Result) => void);
-      application.handleCommand(id, command, clock());
-      if (this.#calls.has(id)) this.#driveUntil(id);
-    });
-  }
-
-  wake(): void {}
-
-  async close(): Promise<void> {
-    if (this.#application === null) return;
-    this.#application = null;
-    this.#onClose();
-    for (const settle of this.#calls.values()) settle(gone(this.deviceName));
-    this.#calls.clear();
-  }
-
-  end(reason: string): void {
-    void this.close();
-    this.onEvent?.({ kind: 'fatal', reason });
-  }
-
-  /** The command waits for a neighbour: somebody must receive its answer. */
-  async #driveUntil(id: number): Promise<void> {
-    while (this.#calls.has(id)) {
-      this.driver.progress();
-      await nextTurn();
-    }
-  }
-}
-
-const gone = (name: string): Refusal => ({ ok: false, errno: Errno.EIO, reason: `${name}: this link is closed` });

@@ -39,6 +39,7 @@ import { RandomWords } from './random-words.ts';
 import { Receiver } from './receive.ts';
 import type { Sleeper } from './sleeper.ts';
 import { Transmitter } from './transmitter.ts';
+import { Share } from './turns.ts';
 import type { VrnicConfig } from './vrnic-config.ts';
 
 /** QPNs 0 and 1 are special, 0xffffff is multicast. */
@@ -81,6 +82,7 @@ export class Vrnic {
   /** When something is due, once it has found nothing to do often enough. */
   dueAt: Micros = 0;
   readonly applications = new Applications();
+  readonly share = new Share();
   readonly name: string;
   readonly ports: Port[];
   readonly engine: Engine;

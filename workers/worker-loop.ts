@@ -187,13 +187,18 @@ export class WorkerLoop {
   }
 
   #readLink(attachment: Attachment, now: Micros): void {
-    for (let count = 0; count < MESSAGE_COUNT_MAX; count++) {
-      const mail = receiveMessageOnPort(attachment.port);
-      if (!mail) return;
-      attachment.vrnic.stir();
+    const { vrnic, port } = attachment;
+    if (!this.#turns.admits(vrnic)) return this.#bell.announceMail();
+    const begin = clock();
+    let count = 0;
+    for (; count < MESSAGE_COUNT_MAX; count++) {
+      const mail = receiveMessageOnPort(port);
+      if (!mail) break;
+      vrnic.stir();
       this.#handleLink(attachment, mail.message as LinkMessage, now);
     }
-    this.#bell.announceMail(); // there may be more: next breath
+    if (count === MESSAGE_COUNT_MAX) this.#bell.announceMail(); // there may be more: next breath
+    if (count > 0) this.#turns.charge(vrnic, clock() - begin);
   }
 
   #handleLink(attachment: Attachment, message: LinkMessage, now: Micros): void {

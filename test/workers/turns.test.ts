@@ -2,10 +2,11 @@
 import t from 'tap';
 import { DoorbellPage, doorbellBytes } from '../../rnic/queue/doorbell.ts';
 import { Bell, newBellMemory, newWakeDescriptor, SUMMONED_MAX, summonsOf } from '../../workers/bell.ts';
-import { type Breather, Turns } from '../../workers/turns.ts';
+import { type Breather, Share, Turns } from '../../workers/turns.ts';
 
 /** Writes down in which order it is asked, and whether it may send. */
 class Asked implements Breather {
+  readonly share = new Share();
   hasRunOut = false;
   /** It leaves nothing to those behind it. */
   takesAll = false;
@@ -83,6 +84,170 @@ t.test('who is below its guarantee sends first; the others all breathe, and send
   t.equal(breaths.filter((order) => order === 'ABC').length, 2);
   all[1]!.isOwedNow = false;
   t.equal(breath(), 'ABC');
+});
+
+/** Takes its time, of a clock that nothing else moves. */
+class Timed implements Breather {
+  readonly share = new Share();
+  readonly hasRunOut = false;
+  /** Of a breath. */
+  cost: number;
+  hasWork = true;
+  isOwedNow = false;
+  /** All that it has had. */
+  had = 0;
+  breaths = 0;
+  readonly #machine: { now: number };
+
+  constructor(cost: number, machine: { now: number }) {
+    this.cost = cost;
+    this.#machine = machine;
+  }
+
+  breathe(): boolean {
+    this.breaths++;
+    if (!this.hasWork) return false;
+    this.#machine.now += this.cost;
+    this.had += this.cost;
+    return true;
+  }
+
+  dozes(): boolean {
+    return false;
+  }
+
+  isOwed(): boolean {
+    return this.isOwedNow;
+  }
+}
+
+/** Of these costs, in microseconds. */
+function timedWorker(...costs: number[]) {
+  const machine = { now: 0, readings: 0 };
+  const turns = new Turns(() => {
+    machine.readings++;
+    return machine.now;
+  });
+  const all = costs.map((cost) => new Timed(cost, machine));
+  const rounds = (count: number): void => {
+    for (let i = 0; i < count; i++) turns.breathe(all, machine.now);
+  };
+  return { machine, turns, all, rounds };
+}
+
+/** What one may have had more than another: what is allowed, and the breath that went beyond it. */
+const within = (cost: number): number => 20 + cost;
+
+t.test('each has as much time as the others, however long its breaths are', async (t) => {
+  const { all, rounds, machine } = timedWorker(2, 60, 100, 7);
+  rounds(1); // nobody knows yet that they are several
+  const before = all.map((one) => one.had);
+  let most = 0;
+  for (let i = 0; i < 5000; i++) {
+    rounds(1);
+    const had = all.map((one, j) => one.had - before[j]!);
+    most = Math.max(most, Math.max(...had) - Math.min(...had));
+  }
+  t.ok(most <= within(100), `never more than ${most} before another`);
+  for (const { had } of all) t.ok(Math.abs(had / (machine.now / 4) - 1) < 0.02, `${had} of ${machine.now}`);
+});
+
+t.test('who waited while others had nothing to do is not paid for it', async (t) => {
+  const { all, rounds } = timedWorker(10, 30, 10);
+  all[2]!.hasWork = false;
+  rounds(1000);
+  const before = all.map(({ had }) => had);
+  all[2]!.hasWork = true;
+  rounds(300);
+  const since = all.map(({ had }, i) => had - before[i]!);
+  t.ok(Math.abs(since[2]! - since[0]!) <= within(30), String(since));
+  t.ok(Math.abs(since[2]! - since[1]!) <= within(30), String(since));
+});
+
+t.test('who has something to do in every other breath has no more time for it', async (t) => {
+  for (const costs of [
+    [10, 100],
+    [100, 10],
+  ]) {
+    const { all, rounds } = timedWorker(...costs);
+    const other = all[costs.indexOf(100)]!;
+    const victim = all[costs.indexOf(10)]!;
+    for (let i = 0; i < 5000; i++) {
+      const { breaths } = other;
+      rounds(1);
+      if (other.breaths > breaths) other.hasWork = !other.hasWork;
+    }
+    // The first breath of all is not timed.
+    t.ok(other.had <= victim.had + within(100) + 100, `${other.had} and ${victim.had}`);
+    t.ok(other.had > victim.had * 0.9, 'and no less');
+  }
+});
+
+t.test('nobody waits for one that has nothing to do', async (t) => {
+  const { all, rounds } = timedWorker(2, 100);
+  rounds(3);
+  const { breaths } = all[1]!;
+  rounds(10);
+  t.equal(all[1]!.breaths, breaths, 'it has had more');
+  all[0]!.hasWork = false;
+  rounds(1);
+  t.equal(all[1]!.breaths, breaths, 'that the other has stopped is seen when it is asked');
+  rounds(10);
+  t.equal(all[1]!.breaths, breaths + 10);
+});
+
+t.test('who breathes beside nobody is not timed', async (t) => {
+  const { all, turns, rounds, machine } = timedWorker(10, 10);
+  for (let i = 0; i < 100; i++) turns.breathe([all[0]!], 0);
+  t.equal(machine.readings, 0);
+  rounds(2);
+  t.ok(machine.readings > 0);
+});
+
+t.test('a breath in which the thread lost its core costs half a millisecond', async (t) => {
+  const { all, rounds } = timedWorker(10, 10);
+  rounds(3);
+  all[1]!.cost = 10_000;
+  rounds(1);
+  all[1]!.cost = 10;
+  const { breaths } = all[1]!;
+  rounds(40);
+  t.equal(all[1]!.breaths, breaths);
+  rounds(20);
+  t.ok(all[1]!.breaths > breaths);
+});
+
+t.test('who is below its guarantee sends, though it has had more time', async (t) => {
+  const { all, turns, rounds } = timedWorker(2, 100);
+  turns.hasGuarantees = true;
+  all[1]!.isOwedNow = true;
+  rounds(16);
+  t.equal(all[1]!.breaths, 16);
+});
+
+t.test('commands are paid for with breaths', async (t) => {
+  const { all, turns, rounds, machine } = timedWorker(10, 10);
+  const [flooder, victim] = all as [Timed, Timed];
+  flooder.hasWork = false;
+  const command = (): boolean => {
+    if (!turns.admits(flooder)) return false;
+    machine.now += 100;
+    flooder.had += 100;
+    turns.charge(flooder, 100);
+    return true;
+  };
+  rounds(1);
+  for (let i = 0; i < 1000; i++) {
+    command();
+    rounds(1);
+  }
+  t.ok(Math.abs(flooder.had / victim.had - 1) < 0.05, `${flooder.had} and ${victim.had}`);
+  victim.hasWork = false;
+  rounds(2);
+  for (let i = 0; i < 10; i++) {
+    t.ok(command(), 'nobody else has something to do');
+    rounds(1);
+  }
 });
 
 t.test('a doorbell of a vRNIC is a bit of its worker’s bell, and asks there whether the worker sleeps', async (t) => {

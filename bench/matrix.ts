@@ -9,8 +9,8 @@ import type { FaultOptions } from '../workers/ports/faulty.ts';
 import { ATTACKS, type Attack, SPOILT } from './attacks.ts';
 import { connected, openPair, type Pair, Thread } from './seat.ts';
 
-const MICROS: Micros = 400_000;
-const WARM_MICROS: Micros = 150_000;
+const MICROS: Micros = 250_000;
+const WARM_MICROS: Micros = 100_000;
 const LARGE_BYTES = 65_536;
 const PING_BYTES = 64;
 const FAIR = 0.5;

@@ -3,7 +3,7 @@ import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
-import { RemoteHost } from '../daemon/remote-host.ts';
+import { joinByWire, RemoteHost } from '../daemon/remote-host.ts';
 import type { Setting } from './lines.ts';
 import type { SideAddress, Step } from './side.ts';
 
@@ -63,9 +63,8 @@ export class Lab {
     this.b = new Host('192.0.2.2', nodeFlags);
   }
 
-  async plug(): Promise<void> {
-    execFileSync('ip', ['link', 'add', 'wire-a', 'type', 'veth', 'peer', 'name', 'wire-b']);
-    await this.plugEnds('wire-a', 'wire-b');
+  plug(): Promise<void> {
+    return joinByWire(this.a, this.b);
   }
 
   /** Moves the ends of a wire that is there to the hosts. */

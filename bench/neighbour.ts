@@ -2,11 +2,9 @@
  * What a neighbour costs a tenant's latency. Two hosts of one thread each, which moves the vRNICs of all tenants there as a worker does, so that nobody waits for a core:
  * the 64-octet WRITEs of `blue`, there and back, alone and beside 64 KiB WRITEs of a tenant with a limit or of one without, by turns.
  */
-import { execFileSync } from 'node:child_process';
-import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { rateText } from '../daemon/rates.ts';
-import { RemoteHost } from '../daemon/remote-host.ts';
+import { bringUp, joinByWire, RemoteHost, serveSteps, withStack } from '../daemon/remote-host.ts';
 import * as Layout from '../rnic/queue/layout.ts';
 import {
   Access,
@@ -21,6 +19,7 @@ import {
   WrOpcode,
 } from '../verbs/index.ts';
 import type { Tenant } from '../vswitch/model.ts';
+import { median } from './report.ts';
 import { placeOf, rangeOf, tenantOn } from './tenant.ts';
 
 const MTU = 9000;
@@ -161,12 +160,7 @@ class Side {
   }
 
   async #start(index: number): Promise<Record<Name, End>> {
-    for (const args of [
-      ['link', 'set', 'lo', 'up'],
-      ['link', 'set', 'eth0', 'mtu', String(MTU), 'up'],
-      ['addr', 'replace', `${ADDRESSES[index - 1]}/24`, 'dev', 'eth0'],
-    ])
-      execFileSync('ip', args);
+    bringUp(`${ADDRESSES[index - 1]}/24`, MTU);
     for (const name of TENANTS) this.#seats[name] = await Seat.open(name, index);
     const ends = TENANTS.map(async (name) => [name, await this.#seats[name].address()] as const);
     return Object.fromEntries(await Promise.all(ends)) as Record<Name, End>;
@@ -223,8 +217,6 @@ class Side {
   }
 }
 
-const median = (values: readonly number[]): number => [...values].sort((a, b) => a - b)[values.length >> 1]!;
-
 function report(found: ReadonlyMap<Name, readonly Latency[]>): void {
   const least = median(found.get('blue')!.map(({ p99 }) => p99));
   for (const [name, all] of found) {
@@ -244,9 +236,7 @@ export async function neighbours(): Promise<void> {
   const hosts = ADDRESSES.map((address) => new RemoteHost<Step>(address, [fileURLToPath(import.meta.url), 'side']));
   const [a, b] = hosts as [RemoteHost<Step>, RemoteHost<Step>];
   try {
-    execFileSync('ip', ['link', 'add', 'wire-a', 'type', 'veth', 'peer', 'name', 'wire-b']);
-    await a.plug('wire-a');
-    await b.plug('wire-b');
+    await joinByWire(a, b);
     const atA = await a.do<Record<Name, End>>({ do: 'start', index: 1 });
     const atB = await b.do<Record<Name, End>>({ do: 'start', index: 2 });
     await a.do({ do: 'connect', peers: atB });
@@ -268,14 +258,7 @@ export async function neighbours(): Promise<void> {
 
 async function serve(): Promise<void> {
   const side = new Side();
-  console.log(JSON.stringify({ ready: process.pid }));
-  for await (const line of createInterface({ input: process.stdin })) {
-    try {
-      console.log(JSON.stringify({ value: (await side.run(JSON.parse(line) as Step)) ?? null }));
-    } catch (error) {
-      console.log(JSON.stringify({ error: error instanceof Error ? (error.stack ?? error.message) : String(error) }));
-    }
-  }
+  await serveSteps<Step>((step) => side.run(step), withStack);
   process.exit();
 }
 

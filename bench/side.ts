@@ -1,6 +1,5 @@
 /** One host of the bench: a process in its own network namespace with a vRNIC, its QPs and the loops that are measured; told what to do by JSON lines. */
-import { execFileSync } from 'node:child_process';
-import { createInterface } from 'node:readline';
+import { bringUp, serveSteps, withStack } from '../daemon/remote-host.ts';
 import * as Layout from '../rnic/queue/layout.ts';
 import {
   Access,
@@ -129,13 +128,7 @@ class Side {
   }
 
   async #start({ address, mtu, mode, spin, underlay }: Start): Promise<void> {
-    for (const args of [
-      ['link', 'set', 'lo', 'up'],
-      ['link', 'set', 'eth0', 'mtu', String(mtu), 'up'],
-      ['addr', 'replace', address, 'dev', 'eth0'],
-    ]) {
-      execFileSync('ip', args);
-    }
+    bringUp(address, mtu);
     this.#mode = mode;
     this.#device = await hostDevice({
       ...(underlay ? endpointAt(address.split('/')[0]!, underlay, mtu) : { netdev: 'eth0' }),
@@ -418,11 +411,4 @@ function usage(): Usage {
 }
 
 const side = new Side();
-console.log(JSON.stringify({ ready: process.pid }));
-for await (const line of createInterface({ input: process.stdin })) {
-  try {
-    console.log(JSON.stringify({ value: (await side.run(JSON.parse(line) as Step)) ?? null }));
-  } catch (error) {
-    console.log(JSON.stringify({ error: error instanceof Error ? (error.stack ?? error.message) : String(error) }));
-  }
-}
+await serveSteps<Step>((step) => side.run(step), withStack);

@@ -1,4 +1,4 @@
-/** A host as its director sees it: a process in a network namespace of its own, told what to do by JSON lines. For the demo and for the bench. */
+/** A host as its director sees it, a process in a network namespace of its own, told what to do by JSON lines; and what that process does with them. For the demo and for the bench. */
 import { type ChildProcessByStdio, execFileSync, spawn } from 'node:child_process';
 import { createInterface } from 'node:readline';
 import type { Readable, Writable } from 'node:stream';
@@ -44,4 +44,41 @@ export class RemoteHost<Step extends { readonly do: string }> {
     if (done) throw new Error(`${this.name} ended`);
     return JSON.parse(value) as T;
   }
+}
+
+/** Joins two hosts by a veth pair. */
+export async function joinByWire<Step extends { readonly do: string }>(
+  a: RemoteHost<Step>,
+  b: RemoteHost<Step>,
+): Promise<void> {
+  execFileSync('ip', ['link', 'add', 'wire-a', 'type', 'veth', 'peer', 'name', 'wire-b']);
+  await a.plug('wire-a');
+  await b.plug('wire-b');
+}
+
+// ── The host's side ──
+
+const message = (error: unknown): string => (error instanceof Error ? error.message : String(error));
+export const withStack = (error: unknown): string => (error instanceof Error && error.stack) || message(error);
+
+/** Carries out steps until its input ends. `explain` says what the director is told of a step that failed. */
+export async function serveSteps<Step>(run: (step: Step) => unknown, explain = message): Promise<void> {
+  console.log(JSON.stringify({ ready: process.pid }));
+  for await (const line of createInterface({ input: process.stdin })) {
+    try {
+      console.log(JSON.stringify({ value: (await run(JSON.parse(line) as Step)) ?? null }));
+    } catch (error) {
+      console.log(JSON.stringify({ error: explain(error) }));
+    }
+  }
+}
+
+/** Brings up what the host has: its loopback, and its end of the wire with an address. */
+export function bringUp(address: string, mtu: number): void {
+  for (const args of [
+    ['link', 'set', 'lo', 'up'],
+    ['link', 'set', 'eth0', 'mtu', String(mtu), 'up'],
+    ['addr', 'replace', address, 'dev', 'eth0'],
+  ])
+    execFileSync('ip', args);
 }

@@ -1,7 +1,7 @@
 /** The demo: two hosts in two network namespaces, joined by one wire, and RDMA between them. Leaves nothing behind: namespaces and wire end with the processes. */
-import { execFileSync, spawnSync } from 'node:child_process';
+import { spawnSync } from 'node:child_process';
 import { WrOpcode } from '../../verbs/index.ts';
-import { RemoteHost } from '../remote-host.ts';
+import { joinByWire, RemoteHost } from '../remote-host.ts';
 import type { DemoHost, HostAddress, Step } from './host.ts';
 import { showTenants } from './tenants.ts';
 
@@ -32,13 +32,11 @@ export async function directDemo(cli: string, isJson: boolean): Promise<void> {
     findings.push({ what, result });
     if (!isJson) console.log(`  ${what.padEnd(46)} ${result}`);
   };
-  execFileSync('ip', ['link', 'add', 'wire-a', 'type', 'veth', 'peer', 'name', 'wire-b']);
   const argv = [cli, 'demo', '--host'];
   const hosts = [new RemoteHost<Step>('host A', argv), new RemoteHost<Step>('host B', argv)] as const;
   const [a, b] = hosts;
   try {
-    await a.plug('wire-a');
-    await b.plug('wire-b');
+    await joinByWire(a, b);
     if (!isJson)
       console.log('Two hosts, each with a vRNIC, joined by a wire (veth, MTU 9000). No kernel RDMA anywhere.\n');
     const atA = await a.do<HostAddress>({ do: 'start', address: '192.0.2.1/24', mtu: MTU });

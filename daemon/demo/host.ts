@@ -1,6 +1,4 @@
 /** One host of the demo: a process in its own network namespace that hosts a vRNIC and does what the director tells it, one JSON line each way. */
-import { execFileSync } from 'node:child_process';
-import { createInterface } from 'node:readline';
 import {
   Access,
   type Context,
@@ -14,7 +12,7 @@ import {
   WorkCompletion,
   WrOpcode,
 } from '../../verbs/index.ts';
-import type { RemoteHost } from '../remote-host.ts';
+import { bringUp, type RemoteHost, serveSteps } from '../remote-host.ts';
 import { TenantHost } from './tenant-host.ts';
 
 export interface HostAddress {
@@ -124,13 +122,7 @@ class Host {
   }
 
   async #start(address: string, mtu: number): Promise<HostAddress> {
-    for (const args of [
-      ['link', 'set', 'lo', 'up'],
-      ['link', 'set', 'eth0', 'mtu', String(mtu), 'up'],
-      ['addr', 'add', address, 'dev', 'eth0'],
-    ]) {
-      execFileSync('ip', args);
-    }
+    bringUp(address, mtu);
     const device = await hostDevice({ netdev: 'eth0', spin: 200 });
     this.#stop = () => device.stop();
     this.#statistics = () => device.statistics();
@@ -220,12 +212,5 @@ class Host {
 /** Serves steps until its input ends. */
 export async function serveHost(): Promise<void> {
   const host = new Host();
-  console.log(JSON.stringify({ ready: process.pid }));
-  for await (const line of createInterface({ input: process.stdin })) {
-    try {
-      console.log(JSON.stringify({ value: (await host.run(JSON.parse(line) as Step)) ?? null }));
-    } catch (error) {
-      console.log(JSON.stringify({ error: error instanceof Error ? error.message : String(error) }));
-    }
-  }
+  await serveSteps<Step>((step) => host.run(step));
 }

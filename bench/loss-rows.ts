@@ -51,9 +51,9 @@ export async function series(
     }
   }
   await wire.lose(0);
-  const without = median(found[0]!.values)!;
+  const without = median(found[0]!.values);
   return found.map(({ carried, lost, values, ended }, i) => {
-    const gigabits = median(values)!;
+    const gigabits = median(values);
     const counts = { lostPercent: (lost / carried) * 100, frames: carried };
     const row = {
       series: name,

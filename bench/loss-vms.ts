@@ -3,6 +3,7 @@ import type { LossyWire, WireEnd } from '../test/support/lossy-wire.ts';
 import type { Teardown } from '../test/support/netns.ts';
 import { RxePeer } from '../test/support/rxe-peer.ts';
 import { type Goodput, series } from './loss-rows.ts';
+import { rowOf } from './perftest-row.ts';
 
 const BYTES = 65_536;
 const SECONDS = 4;
@@ -41,7 +42,7 @@ export class Pair {
   /** Microseconds from a WRITE of 64 octets to its answer, the median. */
   async roundTrip(): Promise<number> {
     const output = await this.#run('ib_write_lat', '-s 64 -n 500');
-    return 2 * Number(rowOf(output, 64)?.[4]);
+    return 2 * Number(rowOf(output, 64)[4]);
   }
 
   curve(verb: VmVerb): Promise<Goodput[]> {
@@ -53,8 +54,8 @@ export class Pair {
   async #bandwidth(program: string): Promise<number | string> {
     const options = `-m 4096 -s ${BYTES} -t ${UNDER_WAY} -Q 1 -D ${SECONDS} --report_gbits`;
     const output = await this.#run(program, options);
-    const row = rowOf(output, BYTES);
-    if (row !== undefined) return Number(row[3]);
+    const gigabits = rowOf(output, BYTES)[3];
+    if (gigabits !== undefined) return Number(gigabits);
     return /Completion with error.*|Failed status.*/.exec(output)?.[0] ?? output.slice(-200);
   }
 
@@ -69,11 +70,3 @@ export class Pair {
     return output;
   }
 }
-
-/** The columns of perftest's line for messages of so many octets. */
-const rowOf = (output: string, bytes: number): string[] | undefined =>
-  output
-    .split('\n')
-    .map((line) => line.trim())
-    .find((line) => line.startsWith(`${bytes} `))
-    ?.split(/\s+/);

@@ -10,6 +10,7 @@ import { Lab } from './host.ts';
 import { machine } from './machine.ts';
 import { flow, latency } from './measure.ts';
 import { quiet } from './quiet.ts';
+import { median } from './report.ts';
 
 const { values: options } = parseArgs({
   options: {
@@ -42,7 +43,6 @@ type Wired = (typeof ALL_WIRED)[number];
 const ways = options.ways.split(',') as Way[];
 const wired = options['no-hosts'] ? [] : ALL_WIRED.filter((way) => ways.includes(way));
 
-const median = (values: readonly number[]): number => [...values].sort((a, b) => a - b)[values.length >> 1]!;
 const ip = (...args: string[]): void => void execFileSync('ip', args);
 
 async function hosts(way: Wired): Promise<Record<What, number>> {

@@ -12,6 +12,8 @@ import { ROOT } from '../test/support/root.ts';
 import { lacksPeer, RxePeer } from '../test/support/rxe-peer.ts';
 import { lacks } from '../test/support/skip.ts';
 import { SHIM, UrnicHost } from '../test/uverbs/lab.ts';
+import { rowOf } from './perftest-row.ts';
+import { median } from './report.ts';
 
 const { values: options } = parseArgs({
   options: {
@@ -46,12 +48,6 @@ function iterations(program: string, bytes: number, bytesUnderWay: number, most:
   return isLatency(program) ? Math.min(count, 2000) : count;
 }
 
-/** The program's line for a size: octets, messages, then what it measured. */
-function rowOf(output: string, bytes: number): string[] {
-  const row = output.split('\n').find((line) => line.trim().startsWith(`${bytes} `));
-  return row?.trim().split(/\s+/) ?? [];
-}
-
 /** Gb/s on average, or microseconds of one way (the median); NaN when the program said nothing. */
 const figureOf = (output: string, program: string, bytes: number): number =>
   Number(rowOf(output, bytes)[isLatency(program) ? 4 : 3]);
@@ -59,15 +55,10 @@ const figureOf = (output: string, program: string, bytes: number): number =>
 const perftest = (program: string, bytes: number, count: number): string =>
   `${program} -d rxe0 -x 1 -m 4096 -F -s ${bytes} -n ${count}${isLatency(program) ? '' : ' --report_gbits'}`;
 
-const median = (values: readonly number[]): number => {
-  const sorted = values.filter((value) => !Number.isNaN(value)).sort((a, b) => a - b);
-  return sorted[sorted.length >> 1] ?? Number.NaN;
-};
-
 async function medianOf(measure: () => Promise<number>): Promise<number> {
   const found: number[] = [];
   for (let round = 0; round < ROUNDS; round++) found.push(await measure());
-  return median(found);
+  return median(found.filter((value) => !Number.isNaN(value)));
 }
 
 interface Scope {

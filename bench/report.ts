@@ -39,15 +39,18 @@ export interface Report {
   }[];
 }
 
-export const median = (values: readonly number[]): number | null =>
-  values.length === 0 ? null : values.toSorted((a, b) => a - b)[values.length >> 1]!;
+/** NaN of none. */
+export const median = (values: readonly number[]): number =>
+  values.toSorted((a, b) => a - b)[values.length >> 1] ?? Number.NaN;
+
+const medianOrNull = (values: readonly number[]): number | null => (values.length === 0 ? null : median(values));
 
 const number = (value: number | null): string => (value === null ? '–' : value.toFixed(value < 10 ? 2 : 1));
 
 function figureOf({ line, samples }: Row, peerValues: ReadonlyMap<PeerName, readonly number[]>): Figure {
   const values = samples.map(({ value }) => value);
-  const own = median(values);
-  const other = line.peer ? median(peerValues.get(line.peer.name) ?? []) : null;
+  const own = medianOrNull(values);
+  const other = line.peer ? medianOrNull(peerValues.get(line.peer.name) ?? []) : null;
   const ratio = own === null || other === null ? null : own / other;
   const isTime = line.unit === 'µs';
   const within = (value: number, goal: number): boolean => (isTime ? value <= goal : value >= goal);
@@ -62,7 +65,7 @@ function figureOf({ line, samples }: Row, peerValues: ReadonlyMap<PeerName, read
     if (ratio !== null) verdicts.push(within(ratio, line.peer.factor));
   }
   const more: Record<string, number> = {};
-  for (const name of Object.keys(samples[0]?.more ?? {})) more[name] = median(samples.map((one) => one.more[name]!))!;
+  for (const name of Object.keys(samples[0]?.more ?? {})) more[name] = median(samples.map((one) => one.more[name]!));
   return {
     id: line.id,
     title: line.title,
@@ -99,7 +102,7 @@ export function report(
       `| ${title} | ${number(figure.median)} ${unit}${range} ${also.join(', ')} | ${against} | ${goal ?? ''} | ${verdict} |`,
     );
   }
-  const peers = peerRows.map(({ name, unit, values }) => ({ name, unit, median: median(values), values }));
+  const peers = peerRows.map(({ name, unit, values }) => ({ name, unit, median: medianOrNull(values), values }));
   for (const { name, unit, median: value } of peers) {
     console.log(`| ${name} | ${value === null ? 'not installed' : `${number(value)} ${unit}`} | 1 × | | |`);
   }

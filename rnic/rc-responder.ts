@@ -72,6 +72,7 @@ export class RcResponder implements Responder {
     this.#inside = NO_FLAGS;
     this.#latch = Latch.NONE;
     this.#ackDue = false;
+    this.owesReceipt = false;
     this.#nak = 0;
     this.#receivedBytes = 0;
     this.#established = false;
@@ -551,16 +552,18 @@ export class RcResponder implements Responder {
 
   /** The NAK or ACK behind all answers. False when there was no room. */
   #putVerdict(out: PacketWriter): boolean {
-    if (this.#nak === 0 && !this.#ackDue) return true;
-    const put =
-      this.#nak === 0
-        ? putAck(out, this.#qp, this.#ackPsn, this.#msn)
-        : putAcknowledge(out, this.#qp, this.#ePsn, this.#nak, this.#msn);
-    if (put === Put.FULL) return false;
-    this.#nak = 0;
-    this.#ackDue = false;
+    if (this.#nak !== 0 || this.#ackDue) {
+      const put =
+        this.#nak === 0
+          ? putAck(out, this.#qp, this.#ackPsn, this.#msn)
+          : putAcknowledge(out, this.#qp, this.#ePsn, this.#nak, this.#msn);
+      if (put === Put.FULL) return false;
+      this.#nak = 0;
+      this.#ackDue = false;
+      this.#countSent(put);
+    }
+    // Also where nothing was due: no acknowledgement was asked for, or one left with an answer.
     this.owesReceipt = false;
-    this.#countSent(put);
     return true;
   }
 

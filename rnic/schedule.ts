@@ -33,14 +33,15 @@ export class Schedule {
       // Destroyed while it waited.
       if (qp.isGone) continue;
       // A program that was told of a message may answer it; the peer's completions come in this order on any NIC, and programs count on it.
-      if (qp.responder.owesReceipt) qp.responder.pollTransmit(out, now, out.turnBytes);
-      // Requests first: the peer has them that much earlier, and an acknowledgement leaves in the same burst. Each has its own share of the turn.
+      const receiptFirst = qp.responder.owesReceipt;
+      let moreResponses = receiptFirst && qp.responder.pollTransmit(out, now, out.turnBytes);
+      // Else requests first: the peer has them that much earlier, and an acknowledgement leaves in the same burst. Each has its own share of the turn.
       const moreRequests = qp.sender.pollTransmit(out, now, out.turnBytes);
       if (isAlone && this.#yields(out)) {
         this.add(qp);
         return true;
       }
-      const moreResponses = qp.responder.pollTransmit(out, now, out.turnBytes);
+      if (!receiptFirst) moreResponses = qp.responder.pollTransmit(out, now, out.turnBytes);
       if (moreResponses || moreRequests) this.add(qp);
       if (out.isFull) break;
     }

@@ -196,15 +196,13 @@ async function capture(names: string[], { socket, seconds, tenant }: CaptureFlag
     tenant === undefined ? { op: 'capture' as const, vrnic: vrnic! } : { op: 'captureTenant' as const, tenant };
   const held = await hold(socket, { ...what, file: resolve(file) });
   console.log(`capturing ${tenant === undefined ? vrnic : `tenant ${tenant}`} to ${file}; interrupt to end`);
-  const ended = new Promise<void>((end) => {
-    for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.once(signal, () => end());
+  const ended = new Promise<'ended'>((resolve) => {
+    const end = (): void => resolve('ended');
+    for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.once(signal, end);
     if (seconds !== undefined) setTimeout(end, seconds * 1000);
   });
-  const lost = held.lost.then(() => {
+  if ((await Promise.race([ended, held.lost])) !== 'ended')
     throw new Error('the daemon has ended, and the capture with it');
-  });
-  await Promise.race([ended, lost]);
-  lost.catch(() => {});
   await held.release();
   process.exit(0);
 }

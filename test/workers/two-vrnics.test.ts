@@ -5,7 +5,7 @@ import { connect } from '../../workers/client.ts';
 import { toGid } from '../../workers/linux/netdev.ts';
 import { newMemoryPair } from '../../workers/ports/memory.ts';
 import { Supervisor } from '../../workers/supervisor.ts';
-import type { VrnicConfig } from '../../workers/vrnic-config.ts';
+import type { PortConfig, VrnicConfig } from '../../workers/vrnic-config.ts';
 import { LossyWire } from '../support/lossy-wire.ts';
 import { Namespace } from '../support/netns.ts';
 import { lacks } from '../support/skip.ts';
@@ -62,33 +62,44 @@ async function connectApps(
 }
 
 const skip = whyNoNamespaces();
-t.test(
-  'two vRNICs over af_packet: WRITE and READ between namespaces, IPv4 and IPv6',
-  skip ? { skip } : {},
-  async (t) => {
-    const veth = makeVeth('pair');
-    const supervisor = new Supervisor({ workers: 2, spin: 20 });
-    t.teardown(async () => {
-      await supervisor.stop();
-      veth.remove();
-    });
-    for (const { netdev, path } of [veth.left, veth.right])
-      await supervisor.startVrnic({ name: netdev, port: { kind: 'af_packet', netdev }, namespace: path });
-    for (const [family, index] of [
-      ['ipv4', 1],
-      ['ipv6', 2],
-    ] as const) {
-      const [left, right] = [await openApp(supervisor, 'v1'), await openApp(supervisor, 'v2')];
-      await connectApps(left, right, { left: veth.left[family], right: veth.right[family] }, index);
-      await writeAndRead(t, left, right, SIZES);
-      await left.link.close();
-      await right.link.close();
-    }
-    const { counters, ports } = await supervisor.statistics('v1');
-    t.ok(counters.sent_pkts! > 100 && counters.rcvd_pkts! > 100, 'counters counted');
-    t.ok(Object.keys(ports).some((name) => name.includes('af_packet:v1')));
-  },
-);
+for (const [how, faults] of [
+  ['', undefined],
+  [' with loss, duplication and reordering', { seed: 5, loss: 0.01, duplication: 0.01, reordering: 0.01 }],
+] as const) {
+  t.test(
+    `two vRNICs over af_packet${how}: WRITE and READ between namespaces, IPv4 and IPv6`,
+    skip ? { skip } : {},
+    async (t) => {
+      const veth = makeVeth('pair');
+      const supervisor = new Supervisor({ workers: 2, spin: 20 });
+      t.teardown(async () => {
+        await supervisor.stop();
+        veth.remove();
+      });
+      for (const { netdev, path } of [veth.left, veth.right]) {
+        const port: PortConfig = { kind: 'af_packet', netdev, ...(faults && { faults }) };
+        await supervisor.startVrnic({ name: netdev, port, namespace: path });
+      }
+      let retransmitted = 0;
+      for (const [family, index] of [
+        ['ipv4', 1],
+        ['ipv6', 2],
+      ] as const) {
+        const [left, right] = [await openApp(supervisor, 'v1'), await openApp(supervisor, 'v2')];
+        await connectApps(left, right, { left: veth.left[family], right: veth.right[family] }, index);
+        await writeAndRead(t, left, right, SIZES);
+        await left.link.close();
+        await right.link.close();
+        const { counters } = await supervisor.statistics('v1');
+        if (faults) t.ok(counters.retransmitted_pkts! > retransmitted, `${family}: something was lost and sent again`);
+        retransmitted = counters.retransmitted_pkts!;
+      }
+      const { counters, ports } = await supervisor.statistics('v1');
+      t.ok(counters.sent_pkts! > 100 && counters.rcvd_pkts! > 100, 'counters counted');
+      t.ok(Object.keys(ports).some((name) => name.includes('af_packet:v1')));
+    },
+  );
+}
 
 t.test(
   'two vRNICs over a wire that loses 5 % of the frames in its middle, and ports that repeat and reorder them',

@@ -1,6 +1,9 @@
 /** urnic.yaml: what is refused, and how. */
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import t from 'tap';
-import { loadConfiguration, parseConfiguration } from '../../daemon/configuration.ts';
+import { loadConfiguration, parseConfiguration, VrnicText } from '../../daemon/configuration.ts';
+import { ROOT } from '../support/root.ts';
 
 t.test('configuration: the least there can be is filled with defaults', async (t) => {
   const parsed = parseConfiguration('vrnics:\n  - name: blue\n    netdev: eth0\n');
@@ -11,6 +14,13 @@ t.test('configuration: the least there can be is filled with defaults', async (t
     tenants: [],
     vrnics: [{ name: 'blue', netdev: 'eth0', port: 'af_packet' }],
   });
+});
+
+t.test('configuration: the example of its page is accepted, and shows every member of a vRNIC', async (t) => {
+  const [, example] = /```yaml\n([\s\S]*?)```/.exec(readFileSync(join(ROOT, 'docs/configuration.md'), 'utf8'))!;
+  const { vrnics } = parseConfiguration(example!);
+  const members = new Set(vrnics.flatMap((vrnic) => Object.keys(vrnic)));
+  t.same(members, new Set(Object.keys(VrnicText.shape)));
 });
 
 t.test('configuration: an error names file, line, member and what it should be', async (t) => {

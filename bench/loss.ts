@@ -2,7 +2,7 @@
  * Goodput of 64 KiB messages under random loss each way, on a real wire that loses in its middle: urnic and TCP between two hosts, the kernel's rxe between two
  * virtual machines. What tells is the share of what comes without loss: under emulation rxe is slow. As root, after `npm run build`.
  *
- *     node dist/bench/loss.js [--only urnic,tcp,rxe] [--verbs WRITE,READ,SEND] [--json FILE]
+ *     node dist/bench/loss.js [--only urnic,tcp,rxe] [--verbs WRITE,READ,SEND] [--json FILE]     --verbs: of rxe, where each takes minutes
  */
 import { writeFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';

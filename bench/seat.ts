@@ -1,5 +1,4 @@
 /** Pairs of vRNICs in one thread, joined by memory, which breathe in turns as those of a worker do, without threads that wait for a core. */
-
 import type { Result } from '../rnic/commands.ts';
 import {
   Access,

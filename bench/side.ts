@@ -10,6 +10,7 @@ import {
   type Mr,
   type Qp,
   QpType,
+  type RecvWr,
   SendFlag,
   WcOpcode,
   WorkCompletion,
@@ -267,8 +268,8 @@ class Side {
   /** Posts receives as SENDs take them. */
   async #receive(seconds: number): Promise<number> {
     const [qp] = this.#qps as [Qp];
-    const request = { sgList: [{ mr: this.#mr, length: RECEIVE_BYTES }] };
-    for (; this.#receives < RECEIVES; this.#receives++) qp.postRecv(request);
+    const request = this.#receiveWr();
+    this.#postReceives();
     const batch = Array.from({ length: 64 }, () => new WorkCompletion());
     const requests = Array.from({ length: batch.length + 1 }, (_, count) => batch.slice(0, count).map(() => request));
     // Each reading of the clock leaves two numbers on the heap.
@@ -328,8 +329,12 @@ class Side {
     return this.#attend(0.05);
   }
 
+  #receiveWr(): RecvWr {
+    return { sgList: [{ mr: this.#mr, length: RECEIVE_BYTES }] };
+  }
+
   #postReceives(): void {
-    const request = { sgList: [{ mr: this.#mr, length: RECEIVE_BYTES }] };
+    const request = this.#receiveWr();
     for (; this.#receives < RECEIVES; this.#receives++) this.#qps[0]!.postRecv(request);
   }
 

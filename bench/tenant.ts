@@ -1,5 +1,4 @@
 /** The tenant of the overlay's bench: endpoint i of as many as there are, on one of two hosts; both hosts make the same of it. */
-
 import { macOf, type Tenant } from '../vswitch/model.ts';
 import * as Gid from '../wire/gid.ts';
 import { toGid } from '../workers/linux/netdev.ts';

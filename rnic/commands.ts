@@ -5,7 +5,6 @@
  * Handles are per context: a handle of one context means nothing in another (rnic refuses it with EINVAL, reason `no such …`).
  * 64-bit values are bigint here (no command is on the data path).
  */
-
 import type { CmAnswers, CmCommand } from './cm/commands.ts';
 import type { QpState, QpType } from './constants.ts';
 import type { Memory } from './memory/memory.ts';

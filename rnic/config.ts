@@ -1,5 +1,4 @@
 /** What one vRNIC is told at birth: who it is on the network, and how much it may hold. */
-
 import type { Micros } from '../wire/types.ts';
 import { HANDLES_MAX } from './handles.ts';
 

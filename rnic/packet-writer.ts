@@ -1,5 +1,4 @@
 /** Lays packets out in the transmit bursts as they leave: headers from the path, payload copied once, ICRC last; joins equal-sized neighbours into super-frames. */
-
 import * as Bth from '../wire/bth.ts';
 import { copy } from '../wire/copy.ts';
 import { crc32, registerArena } from '../wire/crc32.ts';

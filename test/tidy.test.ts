@@ -19,9 +19,17 @@ function broken(files: readonly Source[], why: (file: Source) => string | false 
 
 const mention = (text: string, pattern: RegExp): string | undefined => pattern.exec(text)?.[0];
 
-t.test('tidy: every file begins by saying what it is', async (t) => {
+t.test('tidy: every file begins by saying what it is, and what it imports follows', async (t) => {
   t.strictSame(
     broken(product, ({ text }) => !/^(#!.*\n)?\/\*\*/.test(text) && 'no comment at its top'),
+    [],
+  );
+  const sources = [...product, ...sourcesIn('bench', 'examples', 'test')];
+  t.strictSame(
+    broken(
+      sources,
+      ({ text }) => /^(#!.*\n)?\/\*\*([^*]|\*(?!\/))*\*\/\n\nimport /.test(text) && 'an empty line before its imports',
+    ),
     [],
   );
 });

@@ -1,5 +1,4 @@
 /** A completion channel: tells which CQ completed something while it was armed. `ibv_create_comp_channel(3)`, `ibv_get_cq_event(3)`. */
-
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { Errno } from '../rnic/commands.ts';
 import type { Driver } from '../workers/device-link.ts';

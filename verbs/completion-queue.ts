@@ -1,5 +1,4 @@
 /** A completion queue: polled in shared memory, armed in shared memory. `ibv_create_cq(3)`, `ibv_poll_cq(3)`, `ibv_req_notify_cq(3)`. */
-
 import * as Layout from '../rnic/queue/layout.ts';
 import type { QueueMemory } from '../rnic/queue/ring.ts';
 import { Ring } from '../rnic/queue/ring.ts';

@@ -1,5 +1,4 @@
 /** What a tenant's network is: plain values, in the configuration, in the control API and in every worker alike. */
-
 import * as Gid from '../wire/gid.ts';
 import type { TransportName } from './transport.ts';
 

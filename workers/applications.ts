@@ -1,5 +1,4 @@
 /** The applications of one vRNIC: who rang, who sleeps, and where their queues lie. */
-
 import type { Micros } from '../wire/types.ts';
 import type { Application } from './application.ts';
 import type { LinkEvent } from './device-link.ts';

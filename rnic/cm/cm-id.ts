@@ -1,5 +1,4 @@
 /** One id of the connection manager: a listener, a connection, or a datagram service being looked up. IBA Vol. 1, §12.9 (states). */
-
 import type { Micros } from '../../wire/types.ts';
 import type { QpType } from '../constants.ts';
 import type { AddressVector } from '../path.ts';

@@ -1,5 +1,4 @@
 /** Memory regions and windows. IBA Vol. 1, §10.6 and §11.2.8; SPEC-CHECKLIST R-170 … R-178. */
-
 import type { CommandOf, Refusal } from '../commands.ts';
 import { Errno } from '../commands.ts';
 import { Access } from '../constants.ts';

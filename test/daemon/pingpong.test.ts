@@ -1,5 +1,4 @@
 /** urnic to urnic over a veth pair, in two processes, by each kind of port. */
-
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import t from 'tap';

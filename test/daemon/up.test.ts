@@ -1,5 +1,4 @@
 /** The daemon as a user runs it: `urnic up` in a namespace, asked by the other commands, ended by a signal. */
-
 import { once } from 'node:events';
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { connect } from 'node:net';

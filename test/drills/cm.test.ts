@@ -1,5 +1,4 @@
 /** Drills: connections by address, message by message over QP 1, as rdma_cm speaks them. IBA Vol. 1, ch. 12; Annex A11 (IP addresses in private data). */
-
 import { PortSpace } from '../../rnic/cm/commands.ts';
 import { QpState } from '../../rnic/constants.ts';
 import { OURS, THEIRS } from '../support/engine.ts';

@@ -1,5 +1,4 @@
 /** The headers around a body, and the ICRC behind it: right mostly, and spoilt on purpose. */
-
 import type { Path } from '../../rnic/path.ts';
 import * as Bth from '../../wire/bth.ts';
 import { crc32 } from '../../wire/crc32.ts';

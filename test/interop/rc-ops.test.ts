@@ -1,5 +1,4 @@
 /** WRITE, READ, atomics and immediate data between a TypeScript program and a C program on a real rxe, both ways. */
-
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';

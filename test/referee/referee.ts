@@ -2,7 +2,6 @@
  * A wire-level referee: reads a trace of RC traffic and says what was wrong with it; of UC and UD, what can be told from the sender's side. It knows the rules of the protocol and nothing of the engine (SPEC-CHECKLIST 1.4, after Lumina).
  * The trace must hold every packet of the connections from their first one on, in the order of one point of the wire.
  */
-
 import { DatagramCheck } from './datagram-check.ts';
 import { type SeenPacket, seePacket } from './packet.ts';
 import type { TracedFrame } from './pcap-frames.ts';

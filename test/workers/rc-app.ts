@@ -1,5 +1,4 @@
 /** A small application on a link: one RC QP, WQEs written by hand as librxe writes them. For tests that have no verbs between them and the worker. */
-
 import type { Test } from 'tap';
 import type { Result } from '../../rnic/commands.ts';
 import { Access, QpAttr, QpState, QpType, SendFlag, WcStatus, WrOpcode } from '../../rnic/constants.ts';

@@ -1,5 +1,4 @@
 /** How the kernel's scheduler treats this thread, and what others want of its core. sched(7); schedstat: Linux, Documentation/scheduler/sched-stats.rst. */
-
 import { closeSync, openSync } from 'node:fs';
 import type { Micros } from '../../wire/types.ts';
 import { Arena } from './arena.ts';

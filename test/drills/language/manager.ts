@@ -1,5 +1,4 @@
 /** Connection management in drills: what the application asks of the manager, what it is told, what leaves and comes by QP 1. */
-
 import {
   type CmAnswers,
   type CmCommand,

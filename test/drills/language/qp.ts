@@ -1,5 +1,4 @@
 /** How a QP of a drill comes to its state: attributes that mean something, where the drill says no others. */
-
 import type { QpAttributes, QpCap } from '../../../rnic/commands.ts';
 import { Access, QpAttr, QpState, QpType } from '../../../rnic/constants.ts';
 import { AV } from '../../support/engine.ts';

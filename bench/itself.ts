@@ -174,7 +174,7 @@ export class Itself {
 }
 
 /** Figures by name. @param warmUpSeconds before each, for V8 to compile what it runs. */
-export async function talkToItself(seconds: number, warmUpSeconds: number): Promise<Record<string, number>> {
+async function talkToItself(seconds: number, warmUpSeconds: number): Promise<Record<string, number>> {
   const itself = await Itself.open();
   const found: Record<string, number> = {};
   itself.latency(warmUpSeconds);

@@ -4,7 +4,7 @@ import type { Condition, Edit, Entry } from './store/control-store.ts';
 import { entriesOf, tenantOfKey } from './tenant-entries.ts';
 
 /** What each host's file declared last. */
-export const DECLARED = 'declared/';
+const DECLARED = 'declared/';
 
 type Values = Readonly<Record<string, string>>;
 

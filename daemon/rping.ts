@@ -40,7 +40,7 @@ const FIRST_LETTER = 65;
 const LAST_LETTER = 122;
 
 /** The text of one ping, as rping makes it: a number, then letters that move on by one each time. */
-export function pingText(ping: number, size: number): Uint8Array {
+function pingText(ping: number, size: number): Uint8Array {
   const text = new Uint8Array(size);
   const head = Buffer.from(`rdma-ping-${ping}: `).subarray(0, size);
   text.set(head);

@@ -24,7 +24,7 @@ export class DaemonDevice {
 }
 
 /** Where the daemon of this machine runs, unless its control socket is said to be elsewhere. */
-export const runDirectory = (): string => dirname(process.env.URNIC_SOCKET ?? '/run/urnic/control.sock');
+const runDirectory = (): string => dirname(process.env.URNIC_SOCKET ?? '/run/urnic/control.sock');
 
 /**
  * The vRNICs of the daemon that runs in `directory`, by name; and the one that a container was given: `vrnic` in there, or what URNIC_VRNIC says.

@@ -20,9 +20,9 @@ export interface Launch {
 }
 
 /** Where the supervisor listens, and what it is told first. */
-export const SUPERVISOR_DESCRIPTOR = 3;
+const SUPERVISOR_DESCRIPTOR = 3;
 /** uverbs contexts and rdma_cm channels that the program can open. */
-export const CONNECTION_COUNT = 8;
+const CONNECTION_COUNT = 8;
 
 const SET_MODE_FILTER = 1;
 const NEW_LISTENER = 8;

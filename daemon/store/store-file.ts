@@ -6,7 +6,7 @@ import { makeDirectory } from '../make-directory.ts';
 import type { Entry, Snapshot } from './control-store.ts';
 
 /** Octets of a store's file. */
-export const FILE_BYTES_MAX = 16 << 20;
+const FILE_BYTES_MAX = 16 << 20;
 const HEADING = 'urnic control store 1 sha256';
 
 const digest = (text: string): string => createHash('sha256').update(text).digest('hex');

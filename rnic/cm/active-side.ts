@@ -25,7 +25,7 @@ const LOOK_MICROS = 2000;
 /** The QP is in no state for this. */
 export const wrongState = (what: string): Refusal => refuse(Errno.EINVAL, `the id is in no state to ${what}`, 'id');
 
-export function addressVector(core: CmCore, id: CmId, dgid: Uint8Array): AddressVector {
+function addressVector(core: CmCore, id: CmId, dgid: Uint8Array): AddressVector {
   const sgidIndex = gidIndexOf(core.around.config.gids, id.local.address);
   return { dgid, sgidIndex, hopLimit: HOP_LIMIT, trafficClass: id.tos, flowLabel: 0, portNum: 1 };
 }

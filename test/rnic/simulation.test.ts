@@ -1,5 +1,5 @@
 /**
- * Simulation: two engines, one bad wire, random work of RC, UC and UD, virtual time. 3,600 seeds and at least 5 million packets; `urnic sim` runs more, or replays the one that
+ * Simulation: two engines, one bad wire, random work of RC, UC and UD, virtual time. 3,250 seeds and at least 5 million packets; `urnic sim` runs more, or replays the one that
  * a failure names: a seed is the whole run.
  */
 import t from 'tap';

@@ -21,7 +21,7 @@ import type { Random } from './sim/random.ts';
 const STORE_MILLIS = 90;
 const WIRE_MILLIS = 8;
 const GRACE_MILLIS = 100;
-export const HOST_COUNT = 4;
+const HOST_COUNT = 4;
 const FRAME_BYTES = Vxlan.BYTES + Ethernet.BYTES + Ipv4.BYTES + Udp.BYTES + 24;
 const OPCODES: Readonly<Record<number, number>> = { [Transport.RC]: 0x04, [Transport.UC]: 0x24, [Transport.UD]: 0x64 };
 const TRANSPORTS = [Transport.RC, Transport.UC, Transport.UD] as const;

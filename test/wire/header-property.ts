@@ -13,7 +13,7 @@ const MARGIN = 8;
 const GUARD = 0xee;
 
 /** A view over `octets` with guard octets on both sides. */
-export function guarded(octets: Uint8Array): DataView {
+function guarded(octets: Uint8Array): DataView {
   const bytes = new Uint8Array(octets.length + 2 * MARGIN).fill(GUARD);
   bytes.set(octets, MARGIN);
   return new DataView(bytes.buffer);

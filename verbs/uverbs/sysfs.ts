@@ -4,7 +4,7 @@ import { dirname, join } from 'node:path';
 import type { DeviceAttributes, PortAttributes } from '../../rnic/commands.ts';
 
 /** libibverbs binds librxe to devices of this name (VERBS_NAME_MATCH). */
-export const DEVICE_NAME = 'rxe0';
+const DEVICE_NAME = 'rxe0';
 
 export interface DeviceTree {
   readonly device: DeviceAttributes;

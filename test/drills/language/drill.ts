@@ -85,7 +85,7 @@ export const BTH_AT = IP_AT + 20 + 8;
 const UNITS = { us: 1, ms: 1e3, s: 1e6 } as const;
 export type Span = `${number}${keyof typeof UNITS}`;
 
-export function microsOf(span: Span): number {
+function microsOf(span: Span): number {
   const [, count, unit] = /^([\d.]+)(us|ms|s)$/.exec(span) ?? [];
   if (count === undefined) throw new Error(`${span} is no span of time`);
   return Math.round(Number(count) * UNITS[unit as keyof typeof UNITS] * 1000) / 1000;

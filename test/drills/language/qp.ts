@@ -7,7 +7,7 @@ import type { StateName } from './names.ts';
 
 export type TypeName = 'rc' | 'uc' | 'ud';
 
-export const ACCESS_ALL = Access.LOCAL_WRITE | Access.REMOTE_WRITE | Access.REMOTE_READ | Access.REMOTE_ATOMIC;
+const ACCESS_ALL = Access.LOCAL_WRITE | Access.REMOTE_WRITE | Access.REMOTE_READ | Access.REMOTE_ATOMIC;
 const FLUSHES = Access.FLUSH_GLOBAL | Access.FLUSH_PERSISTENT;
 
 export interface QpOptions extends Omit<QpAttributes, 'qpState' | 'cap' | 'pathMtu'> {

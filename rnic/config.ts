@@ -105,6 +105,8 @@ export interface RnicConfig {
   readonly strictTimers: boolean;
   /** Out-of-order packets a QP may hold (0 = plain go-back-N). */
   readonly reorderWindow: number;
+  /** A datagram waits for a receive WQE before it is dropped (waiting-datagrams.ts). Absent: it does not, as the specification has it. */
+  readonly datagramsWait?: boolean;
 }
 
 /** What the engine asks of its surroundings. Everything else comes in as input. */

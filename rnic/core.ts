@@ -10,12 +10,13 @@ import type { Counters } from './counters.ts';
 import type { InFlight } from './in-flight.ts';
 import type { Memory } from './memory/memory.ts';
 import type { ReceivedPacket } from './packet.ts';
+import type { PacketPool } from './packet-pool.ts';
 import type { PacketWriter } from './packet-writer.ts';
 import type { AddressVector, Path } from './path.ts';
 import type { Ring } from './queue/ring.ts';
 import type { SendRing } from './queue/send-ring.ts';
-import type { ReorderPool } from './reorder-pool.ts';
 import type { Timers } from './timers.ts';
+import type { WaitingRoom } from './waiting-datagrams.ts';
 
 export interface Pd {
   readonly handle: Handle;
@@ -192,8 +193,9 @@ export interface EngineCore {
   readonly counters: Counters;
   readonly regions: Regions;
   readonly timers: Timers;
-  /** Out-of-order packets of all QPs: `new ReorderPool(config.limits.reorderPackets)`. */
-  readonly reorderPool: ReorderPool;
+  /** Out-of-order packets of all QPs: `new PacketPool(config.limits.reorderPackets)`. */
+  readonly reorderPool: PacketPool;
+  readonly waitingRoom: WaitingRoom;
   readonly inFlight: InFlight;
   /** Puts the QP on the list that `Rnic.pollTransmit` walks (round robin). Idempotent. */
   schedule(qp: Qp): void;

@@ -36,6 +36,7 @@ const LIST = [
   ['resp_remote_operational_errors', 'NAKs for a remote operational error sent'],
   ['resp_local_length_error', 'messages longer than their receive buffer'],
   ['out_of_buffer', 'requests that found no receive WQE (UC and UD: dropped)'],
+  ['receive_awaited', 'datagrams held until their QP had a receive WQE, or until they were dropped'],
   ['reorder_held', 'out-of-order packets held until the gap closed'],
   ['reorder_full', 'out-of-order packets dropped because the pool or window was full'],
   ['np_ecn_marked_roce_packets', 'packets received with Congestion Experienced'],

@@ -2,7 +2,7 @@
 import * as PsnMath from '../wire/psn.ts';
 import type { Psn } from '../wire/types.ts';
 import type { ReceivedPacket } from './packet.ts';
-import type { ReorderPool } from './reorder-pool.ts';
+import type { PacketPool } from './packet-pool.ts';
 
 const EMPTY = -1;
 
@@ -24,7 +24,7 @@ export class EarlyPackets {
   }
 
   /** Keeps a packet that is `ahead` of the expected PSN. False when it is too far ahead or the pool is full; true also when it was here already. */
-  hold(pool: ReorderPool, packet: ReceivedPacket, expected: Psn, ahead: number): boolean {
+  hold(pool: PacketPool, packet: ReceivedPacket, expected: Psn, ahead: number): boolean {
     if (ahead > this.#window) return false;
     const psn = (expected + ahead) & 0xff_ffff;
     const index = psn & (this.#slots.length - 1);
@@ -48,7 +48,7 @@ export class EarlyPackets {
   }
 
   /** Forgets what lies behind the expected PSN: a READ or a packet sent again took its place in the sequence. */
-  releasePassed(pool: ReorderPool, expected: Psn): void {
+  releasePassed(pool: PacketPool, expected: Psn): void {
     for (let i = 0; this.count > 0 && i < this.#slots.length; i++) {
       if (this.#slots[i] === EMPTY || PsnMath.difference(this.#psns[i] as Psn, expected) > 0) continue;
       pool.release(this.#slots[i]!);
@@ -57,7 +57,7 @@ export class EarlyPackets {
     }
   }
 
-  releaseAll(pool: ReorderPool): void {
+  releaseAll(pool: PacketPool): void {
     for (let i = 0; this.count > 0 && i < this.#slots.length; i++) {
       if (this.#slots[i] === EMPTY) continue;
       pool.release(this.#slots[i]!);

@@ -22,15 +22,16 @@ import { Ingress } from './ingress.ts';
 import { RegionTable } from './memory/regions.ts';
 import { MulticastGroups } from './multicast.ts';
 import type { ReceivedPacket } from './packet.ts';
+import { PacketPool } from './packet-pool.ts';
 import type { PacketWriter } from './packet-writer.ts';
 import type { QueuePair } from './qp.ts';
 import { QpTable } from './qp-table.ts';
 import type { DoorbellPage } from './queue/doorbell.ts';
 import { refuse } from './refusal.ts';
-import { ReorderPool } from './reorder-pool.ts';
 import { type ContextResources, resourcesOf } from './resources.ts';
 import { Schedule } from './schedule.ts';
 import { Timers } from './timers.ts';
+import { WaitingRoom } from './waiting-datagrams.ts';
 
 /** Headers that may stand around a payload, and its ICRC: rxe counts 80 octets too. */
 const HEADER_BYTES_MAX = 80;
@@ -42,7 +43,8 @@ export class Rnic implements EngineCore, Control {
   readonly timers = new Timers();
   readonly events: Events;
   readonly regions: RegionTable;
-  readonly reorderPool: ReorderPool;
+  readonly reorderPool: PacketPool;
+  readonly waitingRoom = new WaitingRoom();
   readonly inFlight = new InFlight();
   readonly qps: QpTable;
   readonly groups: MulticastGroups;
@@ -79,7 +81,7 @@ export class Rnic implements EngineCore, Control {
     const random32 = (): number => host.random32();
     this.events = new Events(this.counters, config.limits.asyncEvents);
     this.regions = new RegionTable(random32);
-    this.reorderPool = new ReorderPool(config.limits.reorderPackets);
+    this.reorderPool = new PacketPool(config.limits.reorderPackets);
     this.qps = new QpTable(config.qpnBase, config.qpnCount, random32);
     this.groups = new MulticastGroups(config.limits.multicastGroups, config.limits.multicastMembers);
     this.#ingress = new Ingress(this.counters, this.qps, this.groups);

@@ -13,6 +13,7 @@ import { Counter } from './counters.ts';
 import type { ReceivedPacket } from './packet.ts';
 import { flushReceiveQueue } from './receive-completion.ts';
 import { ReceiveWork } from './receive-work.ts';
+import { WaitingDatagrams } from './waiting-datagrams.ts';
 
 const GRH_BYTES = 40;
 /** IPv6's header, or 20 octets of zero and IPv4's. One for all: a datagram is placed before the next one comes. */
@@ -25,6 +26,8 @@ export class UdResponder implements Responder {
   readonly #qp: Qp;
   readonly #core: EngineCore;
   #receive: ReceiveWork | null = null;
+  /** Made when the first one has to wait. */
+  #waiting: WaitingDatagrams | null = null;
 
   constructor(qp: Qp, core: EngineCore) {
     this.#qp = qp;
@@ -35,9 +38,11 @@ export class UdResponder implements Responder {
 
   reset(): void {
     this.#receive = null;
+    this.#waiting?.clear();
   }
 
   flush(): void {
+    this.#waiting?.clear();
     flushReceiveQueue(this.#qp, this.#core, this.#receive);
   }
 
@@ -46,30 +51,40 @@ export class UdResponder implements Responder {
     return false;
   }
 
-  handlePacket(packet: ReceivedPacket, _now: Micros): void {
+  handlePacket(packet: ReceivedPacket, now: Micros): void {
+    const isNext = this.#waiting === null || this.#waiting.deliver(now);
+    if (!(isNext && this.#take(packet))) this.#await(packet, now);
+  }
+
+  /** False when there is no receive WQE for it. */
+  #take(packet: ReceivedPacket): boolean {
     const { view, bthAt } = packet;
     const { counters } = this.#core;
     const payloadAt = bthAt + Opcode.headerBytes(Bth.opcode(view, bthAt));
     const payloadBytes = packet.end - Icrc.BYTES - Bth.padCount(view, bthAt) - payloadAt;
     if (payloadBytes > this.#qp.pathMtuBytes) {
       counters.add(Counter.drop_payload_length);
-      return;
+      return true;
     }
-    const receive = this.#take();
-    if (receive === null) {
-      counters.add(Counter.out_of_buffer);
-      return;
-    }
+    const receive = this.#receiveWork();
+    if (receive === null) return false;
     // the WQE stays for a datagram that fits.
-    if (receive.isValid && GRH_BYTES + payloadBytes > receive.totalBytes) {
-      counters.add(Counter.drop_recv_too_small);
-      return;
+    if (receive.isValid && GRH_BYTES + payloadBytes > receive.totalBytes) counters.add(Counter.drop_recv_too_small);
+    else this.#deliver(packet, receive, payloadAt, payloadBytes);
+    return true;
+  }
+
+  #await(packet: ReceivedPacket, now: Micros): void {
+    const { config, counters, timers, waitingRoom } = this.#core;
+    if (config.datagramsWait) {
+      this.#waiting ??= new WaitingDatagrams(waitingRoom, timers, counters, (held) => this.#take(held));
+      if (this.#waiting.hold(packet, now)) return;
     }
-    this.#deliver(packet, receive, payloadAt, payloadBytes);
+    counters.add(Counter.out_of_buffer);
   }
 
   /** The WQE in hand, or the next one. */
-  #take(): ReceiveWork | null {
+  #receiveWork(): ReceiveWork | null {
     this.#receive ??= new ReceiveWork();
     return this.#receive.isTaken || this.#receive.take(this.#qp) ? this.#receive : null;
   }

@@ -156,6 +156,7 @@ export class Vrnic {
         limits: { ...limits },
         strictTimers: config.strictTimers ?? false,
         reorderWindow: config.reorderWindow ?? REORDER_WINDOW,
+        datagramsWait: true,
       },
       this.#host(),
     );

@@ -223,3 +223,84 @@ drill('R-140: what a member sends comes back to the others on this host, not to 
   d.injectLocal({ ...TO_GROUP, srcQp: sender.qpn });
   d.expect.completion({ wrId: other.qpn, status: 'SUCCESS', srcQp: sender.qpn });
 });
+
+const WAITING = { datagramsWait: true };
+/** Of a vRNIC, all its QPs together. */
+const WAITING_MAX = 512;
+
+drill('R-097: datagrams wait for their receive WQEs, and come in their order', WAITING, (d) => {
+  d.qp('ud');
+  for (let psn = 0; psn < 3; psn++) d.inject({ ...SEND, psn, payload: 8 + psn });
+  d.expect.nothing();
+  d.advance('10ms');
+  d.post.recv();
+  d.post.recv();
+  d.advance('10ms');
+  d.expect.completion({ wrId: 1, status: 'SUCCESS', byteLen: 48 }, { wrId: 2, status: 'SUCCESS', byteLen: 49 });
+  d.post.recv();
+  d.post.recv();
+  d.inject({ ...SEND, psn: 3, payload: 11 });
+  d.expect.completion({ wrId: 3, byteLen: 50 }, { wrId: 4, byteLen: 51 });
+  d.expect.counter('receive_awaited', 3);
+  d.expect.counter('out_of_buffer', 0);
+});
+
+drill('R-097: datagrams that waited too long are dropped', WAITING, ({ qp, post, inject, advance, expect }) => {
+  qp('ud');
+  inject(SEND);
+  advance('45ms');
+  inject({ ...SEND, psn: 1 });
+  expect.counter('out_of_buffer', 0);
+  advance('15ms');
+  expect.counter('out_of_buffer', 2);
+  inject({ ...SEND, psn: 2, payload: 9 });
+  advance('45ms');
+  post.recv();
+  advance('5ms');
+  expect.completion({ wrId: 1, status: 'SUCCESS', byteLen: 49 });
+  expect.counter('out_of_buffer', 2);
+});
+
+drill('R-097: a machine that stands still drops no datagram that waits', WAITING, (d) => {
+  d.qp('ud');
+  d.inject(SEND);
+  d.engine.now += 1_000_000;
+  d.advance('1ms');
+  d.post.recv();
+  d.advance('5ms');
+  d.expect.completion({ wrId: 1, status: 'SUCCESS' });
+});
+
+drill('R-097: more datagrams than may wait are dropped', WAITING, ({ qp, inject, expect, engine }) => {
+  qp('ud');
+  for (let psn = 0; psn < WAITING_MAX + 2; psn++) inject({ ...SEND, psn });
+  expect.counter('receive_awaited', WAITING_MAX);
+  expect.counter('out_of_buffer', 2);
+  expect.that(engine.rnic.waitingRoom.pool.held, WAITING_MAX, 'held');
+});
+
+for (const state of ['ERR', 'RESET'] as const) {
+  drill(
+    `R-097: a QP that goes to ${state} waits for nothing`,
+    WAITING,
+    ({ qp, modify, inject, advance, expect, engine }) => {
+      qp('ud');
+      inject(SEND);
+      modify(state);
+      expect.that(engine.rnic.waitingRoom.pool.held, 0, 'held');
+      advance('1s');
+      expect.nothing();
+      expect.counter('out_of_buffer', 0);
+    },
+  );
+}
+
+drill('R-130: before a datagram that waited stands its IP header', { ...WAITING, isIpv6: true }, (d) => {
+  const { qpn } = d.qp('ud');
+  d.inject(SEND);
+  d.post.recv();
+  d.advance('1ms');
+  d.expect.completion({ wrId: 1, status: 'SUCCESS', grh: true });
+  const frame = frameOf(SEND, { ...DEFAULTS, dest: qpn, isIpv6: true });
+  d.expect.memory(REMOTE, frame.slice(IP_AT, IP_AT + 40));
+});

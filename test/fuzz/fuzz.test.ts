@@ -31,7 +31,16 @@ const MOVED = [
 /** The engine's files that packets pass through, and the functions of them that no packet reaches by itself. */
 const PASSED = [
   ...['ingress', 'rc-responder', 'uc-responder', 'ud-responder', 'receive-work', 'write-target', 'response-queue'],
-  ...['early-packets', 'reorder-pool', 'rc-sender', 'awaited-responses', 'response-placement', 'fatal-nak', 'recovery'],
+  ...[
+    'early-packets',
+    'packet-pool',
+    'waiting-datagrams',
+    'rc-sender',
+    'awaited-responses',
+    'response-placement',
+    'fatal-nak',
+    'recovery',
+  ],
   ...['send-window', 'repair', 'notifier', 'congestion', 'sge-list', 'cm/active-side', 'cm/passive-side', 'cm/letters'],
 ];
 const ELSEWHERE = [

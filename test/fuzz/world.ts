@@ -93,6 +93,7 @@ export class World {
       managesConnections: true,
       strictTimers: random.chance(0.5),
       reorderWindow: random.pick([0, 4, 32]),
+      datagramsWait: random.chance(0.5),
       onFrame: (frame) => this.#saw(frame),
     });
     const { engine } = this;

@@ -31,6 +31,7 @@ export interface EngineOptions {
   readonly managesConnections?: boolean;
   readonly strictTimers?: boolean;
   readonly reorderWindow?: number;
+  readonly datagramsWait?: boolean;
   /** What its transmit burst holds; as much as a port's, unless said. */
   readonly burst?: { readonly bytes: number; readonly frames: number };
   /** Gets every frame that leaves. */
@@ -59,7 +60,7 @@ export class TestEngine {
   readonly #onFrame: ((frame: Uint8Array) => void) | null;
 
   constructor(options: EngineOptions = {}) {
-    const { strictTimers = false, reorderWindow = 32, onFrame = null } = options;
+    const { strictTimers = false, reorderWindow = 32, datagramsWait = false, onFrame = null } = options;
     const {
       limits = {},
       slots = 4096,
@@ -82,6 +83,7 @@ export class TestEngine {
         limits: { ...DEFAULT_LIMITS, ...limits },
         strictTimers,
         reorderWindow,
+        datagramsWait,
       },
       {
         random32: () => random.bits(),

@@ -1,9 +1,10 @@
 /**
- * Packets that came too early, kept until the gap before them closes (SPEC-CHECKLIST §6): one pool per vRNIC, so that no tenant holds more than its limit. Slots
- * come in slabs, made when they are first needed and kept.
+ * Copies of packets that came too early: before those that go before them (SPEC-CHECKLIST §6), or before the receive WQE that they need. One pool of each kind per
+ * vRNIC, so that no tenant holds more than its limit. Slots come in slabs, made when they are first needed and kept.
  */
 import { registerArena } from '../wire/arena.ts';
 import { copy } from '../wire/copy.ts';
+import { BYTES as IPV6_BYTES } from '../wire/ipv6.ts';
 import { BYTES as UDP_BYTES } from '../wire/udp.ts';
 import { newReceivedPacket, type ReceivedPacket } from './packet.ts';
 
@@ -11,7 +12,7 @@ import { newReceivedPacket, type ReceivedPacket } from './packet.ts';
 const SLOT_BYTES = 4224;
 const SLAB_SLOTS = 64;
 
-export class ReorderPool {
+export class PacketPool {
   readonly #limit: number;
   readonly #slabs: ReceivedPacket[] = [];
   #free: Int32Array = new Int32Array(0);
@@ -19,6 +20,7 @@ export class ReorderPool {
   /** Octets from IP header to ICRC of each slot; the IP header is at the slot's start. */
   #packetBytes: Int32Array = new Int32Array(0);
   #headerBytes: Int32Array = new Int32Array(0);
+  #ipIds: Int32Array = new Int32Array(0);
 
   /** @param limit packets held at once. */
   constructor(limit: number) {
@@ -44,6 +46,7 @@ export class ReorderPool {
     copy(packet.bytes, packet.bthAt, bytes, to + headerBytes, packet.end - packet.bthAt);
     this.#packetBytes[slot] = byteLength;
     this.#headerBytes[slot] = headerBytes;
+    this.#ipIds[slot] = packet.ipId;
     return slot;
   }
 
@@ -54,6 +57,8 @@ export class ReorderPool {
     packet.bthAt = packet.ipAt + this.#headerBytes[slot]!;
     packet.udpAt = packet.bthAt - UDP_BYTES;
     packet.end = packet.ipAt + this.#packetBytes[slot]!;
+    packet.isIpv6 = this.#headerBytes[slot] === IPV6_BYTES + UDP_BYTES;
+    packet.ipId = this.#ipIds[slot]!;
     return packet;
   }
 
@@ -69,6 +74,7 @@ export class ReorderPool {
     this.#freeCount = SLAB_SLOTS;
     this.#packetBytes = grown(this.#packetBytes, slots + SLAB_SLOTS);
     this.#headerBytes = grown(this.#headerBytes, slots + SLAB_SLOTS);
+    this.#ipIds = grown(this.#ipIds, slots + SLAB_SLOTS);
   }
 }
 

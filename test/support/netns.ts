@@ -121,11 +121,14 @@ export class Background {
     );
   }
 
-  /** Its exit code; it is killed when it does not end by itself in time. */
+  /** Its exit code; it is killed when it does not end by itself in time. Looks, not the clock, as above. */
   async end(timeoutMillis = RUN_MILLIS): Promise<number> {
-    const timer = setTimeout(() => this.child.kill('SIGKILL'), timeoutMillis);
+    let looks = timeoutMillis / LOOK_MILLIS;
+    const timer = setInterval(() => {
+      if (--looks <= 0) this.child.kill('SIGKILL');
+    }, LOOK_MILLIS);
     const code = await this.ended;
-    clearTimeout(timer);
+    clearInterval(timer);
     return code;
   }
 

@@ -51,6 +51,13 @@ export function clearError(fd: number): void {
   Libc.getsockopt(fd, Linux.SOL_SOCKET, Linux.SO_ERROR, scratch.address, scratch.address + ADDRESS_BYTES);
 }
 
+/**
+ * For frames that wait until a worker has its core: a tenth of a second of what one sends, for UC and UD have nobody who tells the sender to wait. The kernel doubles
+ * it, and takes the memory only while they do.
+ */
+export const RECEIVE_BUFFER_BYTES = 64 << 20;
+export const SEND_BUFFER_BYTES = 16 << 20;
+
 /** A buffer past the system's limit needs CAP_NET_ADMIN; without it as much as the limit allows. */
 export function setBuffers(fd: number, receiveBytes: number, sendBytes: number): void {
   if (!setOption(fd, Linux.SOL_SOCKET, Linux.SO_RCVBUFFORCE, receiveBytes))

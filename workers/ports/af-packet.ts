@@ -36,7 +36,6 @@ const VIRTIO_BYTES = 10;
 const SEND_BATCH = 64;
 /** An IP packet of 64 KiB and its Ethernet header. */
 const SLOT_BYTES_MIN = 65_536 + 64;
-const BUFFER_BYTES = 16 << 20;
 const UDP_CHECKSUM_OFFSET = 6;
 const IPPROTO_UDP = 17;
 /** So many frames are sent in pages after the kernel had no memory for one in one piece. */
@@ -228,8 +227,7 @@ export class AfPacketPort implements Port {
   #prepare(fd: number, options: AfPacketOptions): boolean {
     roceFilter(options).attach(fd);
     Socket.requireOption(fd, Linux.SOL_PACKET, Linux.PACKET_IGNORE_OUTGOING, 1, 'PACKET_IGNORE_OUTGOING');
-    const buffer = options.receiveBufferBytes ?? BUFFER_BYTES;
-    Socket.setBuffers(fd, buffer, BUFFER_BYTES);
+    Socket.setBuffers(fd, options.receiveBufferBytes ?? Socket.RECEIVE_BUFFER_BYTES, Socket.SEND_BUFFER_BYTES);
     const hasVirtio = Socket.setOption(fd, Linux.SOL_PACKET, Linux.PACKET_VNET_HDR, 1);
     Socket.joinPackets(fd, this.netdev.index, Linux.PACKET_MR_ALLMULTI);
     if (options.promiscuous) Socket.joinPackets(fd, this.netdev.index, Linux.PACKET_MR_PROMISC);

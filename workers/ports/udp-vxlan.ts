@@ -39,7 +39,6 @@ export interface UdpVxlanOptions {
 }
 
 const VXLAN_PORT = 4789;
-const BUFFER_BYTES = 16 << 20;
 const SEND_BATCH = 64;
 const SLOT_BYTES_MIN = 65_536 + 64;
 const NAME_BYTES = 28;
@@ -125,7 +124,7 @@ export class UdpVxlanPort implements Port {
         Socket.bindInet(fd, local, options.udpPort ?? VXLAN_PORT);
       });
     } else this.#fd = Socket.adoptSocket(options.descriptor, prepare);
-    this.#flows = new FlowSockets(local, BUFFER_BYTES, this.#fd);
+    this.#flows = new FlowSockets(local, Socket.SEND_BUFFER_BYTES, this.#fd);
     this.udpPort = Socket.boundPort(this.#fd);
     this.name = `udp_vxlan:${this.udpPort}`;
     if (options.interfaceIndex === undefined) return;
@@ -314,8 +313,8 @@ export class UdpVxlanPort implements Port {
     this.#sending = null;
   }
 
-  #prepare(fd: number, { receiveBufferBytes = BUFFER_BYTES }: UdpVxlanOptions): void {
-    Socket.setBuffers(fd, receiveBufferBytes, BUFFER_BYTES);
+  #prepare(fd: number, { receiveBufferBytes = Socket.RECEIVE_BUFFER_BYTES }: UdpVxlanOptions): void {
+    Socket.setBuffers(fd, receiveBufferBytes, Socket.SEND_BUFFER_BYTES);
     Socket.requireOption(fd, Linux.IPPROTO_UDP, Linux.UDP_GRO, 1, 'UDP_GRO');
     if (this.#isIpv4) Socket.requireOption(fd, Linux.IPPROTO_IP, Linux.IP_RECVTOS, 1, 'IP_RECVTOS');
     else Socket.requireOption(fd, Linux.IPPROTO_IPV6, Linux.IPV6_RECVTCLASS, 1, 'IPV6_RECVTCLASS');

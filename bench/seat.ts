@@ -97,12 +97,19 @@ export class Thread {
 
   /** To be read in a round to come: by itself, where the caller waits for nothing else. */
   post(vrnic: Vrnic, read: () => void): void {
-    if (this.#mail.length === 0) setImmediate(() => this.breathe());
     this.#mail.push({ vrnic, read });
+    if (this.#mail.length === 1) this.#breatheLater();
   }
 
   close(): void {
     for (const vrnic of this.#vrnics) vrnic.close(clock());
+  }
+
+  #breatheLater(): void {
+    setImmediate(() => {
+      this.breathe();
+      if (this.#mail.length > 0) this.#breatheLater();
+    });
   }
 
   #readMail(): void {

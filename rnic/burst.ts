@@ -65,9 +65,12 @@ export class TransmitBurst extends Burst {
 export class ReceiveBurst extends Burst {
   /** The outer sender of frame i (a VTEP index) where there is one. */
   readonly source: Int32Array;
+  /** So many frames are enough, where they may be large. */
+  limit: number;
 
   constructor(arenaBytes = BURST_BYTES, frames = BURST_FRAMES) {
     super(arenaBytes, frames);
     this.source = new Int32Array(frames);
+    this.limit = frames;
   }
 }

@@ -60,7 +60,7 @@ export class PacketWriter {
   bytes: Uint8Array;
   /** Where the BTH of the packet that was begun goes. */
   bthAt = 0;
-  /** A packet was refused for want of room. Whoever polls clears it. */
+  /** A packet was refused for want of room, or there were enough. Whoever polls clears it. */
   isFull = false;
   /** Octets, link header to ICRC, that metered ports may take; the last packet may take more. Whoever polls sets it. */
   allowance = Number.POSITIVE_INFINITY;
@@ -70,6 +70,10 @@ export class PacketWriter {
   isPaced = false;
   /** What a QP sends at most before the next has its turn. */
   turnBytes = TURN_BYTES;
+  /** What all of them send before whoever polls has others to look after. */
+  pollBytes = Number.POSITIVE_INFINITY;
+  /** Octets that were laid out, BTH to ICRC. Whoever polls clears it. */
+  laidOutBytes = 0;
   readonly #ports: PortState[];
   #port: PortState;
   #path: Path | null = null;
@@ -188,6 +192,7 @@ export class PacketWriter {
     burst.frameBytes[port.frame] = burst.end - frameAt;
     this.#writeLengths(port, path, headerAt, burst.end - headerAt - path.udpAt);
     port.nextId = (port.nextId + 1) & 0xffff;
+    this.laidOutBytes += packetBytes;
     if (port.isMetered) this.meteredBytes += path.template.length - path.ethernetAt + packetBytes;
     if (packetBytes < port.segmentBytes) port.path = null;
     return packetBytes;

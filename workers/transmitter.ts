@@ -10,7 +10,12 @@ import type { Port } from './port.ts';
 import { TransmitBursts } from './transmit-bursts.ts';
 
 const LOOPBACK_BURST_BYTES = 1 << 18;
-/** A QP's turn is so many times as long where other vRNICs have turns, too: what a vRNIC needs has gone from the caches when it is its turn, and each turn fetches it anew. */
+/**
+ * Beside a few other vRNICs a breath is one super-frame, for they wait meanwhile, and as much longer as there are more of them: what a vRNIC needs has gone from the caches
+ * when it is its turn again, and each turn fetches it anew.
+ */
+const TURN_CROWD = 8;
+const SHORTEST_TURN = 0.5;
 const LONGEST_TURN = 4;
 /** Bursts that leave before a command ends a QP: more, and what is received waits too long. */
 const LAST_BURSTS = 16;
@@ -21,6 +26,10 @@ const loopbackBursts = new TransmitBursts(() => new TransmitBurst(LOOPBACK_BURST
 const hostBursts = new TransmitBursts(() => new TransmitBurst(BURST_BYTES, BURST_FRAMES, FRAME_HEADROOM));
 /** By port of a vRNIC, and for all vRNICs of a thread. */
 const BURSTS: readonly TransmitBursts[] = [wireBursts, loopbackBursts, memoryBursts, hostBursts];
+
+/** @param crowd vRNICs of this worker that had something to do lately. */
+const turnBytes = (crowd: number): number =>
+  crowd > 1 ? TURN_BYTES * Math.max(SHORTEST_TURN, Math.min(crowd / TURN_CROWD, LONGEST_TURN)) : TURN_BYTES;
 
 export class Transmitter {
   readonly #engine: Engine;
@@ -55,7 +64,8 @@ export class Transmitter {
 
   /** One burst for each port: receiving gets its turn in between. True when there was something. @param crowd vRNICs of this worker that had something to do lately. */
   transmit(now: Micros, crowd = 1): boolean {
-    this.#writer.turnBytes = TURN_BYTES * Math.max(1, Math.min(crowd, LONGEST_TURN));
+    this.#writer.turnBytes = turnBytes(crowd);
+    this.#writer.pollBytes = crowd > 1 ? this.#writer.turnBytes : Number.POSITIVE_INFINITY;
     if (!this.#flushKept(now)) return true;
     for (let i = 0; i < this.#ports.length; i++) this.#writer.lend(i, BURSTS[i]!.current);
     this.#poll(now);

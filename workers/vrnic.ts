@@ -47,6 +47,8 @@ const QPN_BASE = 2;
 const QPN_COUNT = 0xff_fffd;
 const REORDER_WINDOW = 1024; // as much as a congestion window holds: less, and one loss among many packets costs a go-back
 const TIMERS_PUT_OFF_MAX = 16;
+/** Frames that a breath receives where others have something to do, so that they need not wait for long. */
+const CROWD_FRAMES = 4;
 /** The first may have fired a timer, whose packet the second sends. */
 const QUIET_BREATHS = 2;
 /** Frames wait for room that no descriptor announces (a full qdisc). */
@@ -202,6 +204,7 @@ export class Vrnic {
       busy = (mayTransmit ? this.#transmitter.transmit(now, crowd) : this.#transmitter.holdBack(now)) || busy;
     }
     let received = false;
+    this.#receive.limit = crowd > 1 ? CROWD_FRAMES : this.#receive.at.length;
     for (let i = 0; i < this.ports.length; i++) received = this.#receiveFrom(i, now) || received;
     if (!isDue && !received) return false;
     this.#fireTimers(received, now);

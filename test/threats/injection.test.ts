@@ -1,13 +1,16 @@
 /** Threats of who can send packets to a QP but is not its peer, or is its peer and means ill: SPEC-CHECKLIST §4.1 and §4.3. */
 import { TransmitBurst } from '../../rnic/burst.ts';
 import { PacketWriter } from '../../rnic/packet-writer.ts';
-import { drill, PEER_KEY, REMOTE } from '../drills/language/drill.ts';
+import { type Drill, type DrillQp, drill, PEER_KEY, REMOTE } from '../drills/language/drill.ts';
 import { ack, frameOf, nak, type Packet, received } from '../drills/language/packet.ts';
 import { OURS, THEIRS } from '../support/engine.ts';
 
 const WRITE: Packet = { opcode: 'RDMA_WRITE_ONLY', psn: 0, payload: 'good', ackReq: true };
 const STRANGER = 0x0a00_0009;
 const BUDGET = 16;
+/** RDMA READ response. */
+const RESPONSE_FIRST = 0x0d;
+const RESPONSE_MIDDLE = 0x0e;
 
 drill(
   `T-06: over UC, where wrong keys are silent, ${BUDGET} of them end the QP`,
@@ -229,24 +232,22 @@ drill('T-34: a QP that is reset with READ responses under way, and connected ane
   d.expect.packet(ack(77, { msn: 1 }));
 });
 
+/** A region, and a peer that reads from its beginning; what it asks for waits for the next poll. */
+function readable(d: Drill) {
+  const va = 0x100_0000;
+  const { key } = d.region({ bytes: 1 << 20, address: va });
+  const to = { transport: 'RC', from: THEIRS, to: OURS, va, rKey: key, qKey: 0, isIpv6: false } as const;
+  return ({ qpn }: DrillQp, packet: Packet): void =>
+    d.engine.rnic.handlePacket(received(frameOf(packet, { ...to, dest: qpn }), false), d.now);
+}
+
 drill('T-44, T-46: a peer that asks for 16 MiB does not keep others from their turn', (d) => {
   const greedy = d.qp('rc', { maxDestRdAtomic: 16 });
   const small = d.qp('rc');
   const { rnic } = d.engine;
-  const region = d.region({ bytes: 1 << 20, address: 0x100_0000 });
-  const defaults = {
-    transport: 'RC',
-    from: THEIRS,
-    to: OURS,
-    va: 0x100_0000,
-    rKey: region.key,
-    qKey: 0,
-    isIpv6: false,
-  };
-  const give = (packet: Packet, dest: number): void =>
-    rnic.handlePacket(received(frameOf(packet, { ...defaults, dest }), false), d.now);
-  for (let i = 0; i < 16; i++) give({ opcode: 'RDMA_READ_REQUEST', psn: i * 4096, length: 1 << 20 }, greedy.qpn);
-  give({ ...WRITE }, small.qpn);
+  const give = readable(d);
+  for (let i = 0; i < 16; i++) give(greedy, { opcode: 'RDMA_READ_REQUEST', psn: i * 4096, length: 1 << 20 });
+  give(small, { ...WRITE });
   const burst = new TransmitBurst();
   const writer = new PacketWriter([burst], 1);
   let octets = 0;
@@ -263,6 +264,38 @@ drill('T-44, T-46: a peer that asks for 16 MiB does not keep others from their t
   d.expect.that(isAnswered, true, 'the small one was answered');
   d.expect.that(octets < 1 << 20, true, `behind ${octets} octets of 16 Mi`);
 });
+
+drill(
+  'T-46: whoever has others to look after gets a burst as short as it wants, and next time from QPs that had none',
+  (d) => {
+    const { rnic } = d.engine;
+    const give = readable(d);
+    const qps = Array.from({ length: 20 }, () => d.qp('rc', { maxDestRdAtomic: 16 }));
+    const burst = new TransmitBurst();
+    const writer = new PacketWriter([burst], 1);
+    writer.turnBytes = 60_000;
+    writer.pollBytes = 60_000;
+    const poll = () => {
+      burst.reset();
+      const hasMore = rnic.pollTransmit(writer, d.now);
+      return { hasMore, frames: burst.count, octets: burst.end };
+    };
+    for (const qp of qps) give(qp, { opcode: 'RDMA_READ_REQUEST', psn: 0, length: 8 });
+    const [some, others] = [poll(), poll()];
+    d.expect.that([some.frames, some.hasMore], [15, true], 'of many');
+    d.expect.that([others.frames, others.hasMore], [5, false], 'the others');
+    for (const qp of qps.slice(0, 3)) give(qp, { opcode: 'RDMA_READ_REQUEST', psn: 1, length: 1 << 20 });
+    for (let turns = 0; turns < 6; turns++) {
+      const { octets } = poll();
+      d.expect.that(octets > 60_000 && octets < 70_000, true, `a burst has ${octets} octets`);
+      d.expect.that(
+        burst.view.getUint8(burst.at[0]! + 42),
+        turns < 3 ? RESPONSE_FIRST : RESPONSE_MIDDLE,
+        'each in turn',
+      );
+    }
+  },
+);
 
 drill(
   'T-46: a QP that waits for its peer’s receive WQEs, one that lost its answers and one in SQD keep no other from sending',

@@ -44,6 +44,8 @@ const WAIT_MILLIS_MAX = 5000;
 class Collector {
   readonly packets: Packet[] = [];
   readonly counters = new Counters();
+  /** Frames of one burst. */
+  most = 0;
   readonly #port: Port;
   readonly #burst = new ReceiveBurst();
   readonly #receiver: Receiver;
@@ -60,8 +62,13 @@ class Collector {
     this.packets.push({ psn: Bth.psn(view, bthAt), payload, icrcOk: icrcOk(packet) });
   }
 
+  limit(frames: number): void {
+    this.#burst.limit = frames;
+  }
+
   poll(): number {
     const count = this.#port.receive(this.#burst);
+    this.most = Math.max(this.most, count);
     if (count > 0) this.#receiver.handleBurst(this.#burst, this.#port, 0, false, 0);
     return count;
   }
@@ -161,6 +168,18 @@ export function portConformance(t: Test, kind: Conformance): void {
         await exchange(a, maker, collector, (round + 1) * 200);
       }
       checkRun(t, collector.packets, 0, new Array<number>(rounds * 200).fill(1024));
+    }),
+  );
+
+  t.test(`${kind.name}: of large frames nobody gets more than wanted at once, and all in the end`, (t) =>
+    withPair(kind, async ({ a, b, there }) => {
+      const [maker, collector] = [new FrameMaker(), new Collector(b)];
+      collector.limit(2);
+      const sizes = [1000, 1004, 1008, 1012, 1016, 1020]; // each is too large for the frame before it
+      for (const [psn, size] of sizes.entries()) maker.put(there, psn, size);
+      await exchange(a, maker, collector, sizes.length);
+      checkRun(t, collector.packets, 0, sizes);
+      t.ok(collector.most <= 2, `${collector.most} at once`);
     }),
   );
 

@@ -126,7 +126,7 @@ export class AfPacketPort implements Port {
     if (this.#ring !== null) this.#receiveFromRing(this.#ring, burst);
     else {
       const isMany = this.#streak > 1;
-      if (isMany) this.#receiveMany(burst, this.#in.count);
+      if (isMany) this.#receiveMany(burst, Math.min(this.#in.count, burst.limit));
       else this.#receiveOne(burst);
       const isMore = burst.count > (isMany ? 1 : 0);
       this.#streak = isMore ? this.#streak + 1 : 0;
@@ -153,7 +153,7 @@ export class AfPacketPort implements Port {
   }
 
   #receiveQueued(ring: PacketRing, burst: ReceiveBurst): void {
-    const count = ring.run(Next.QUEUED, this.#in.count);
+    const count = ring.run(Next.QUEUED, Math.min(this.#in.count, burst.limit));
     if (count > 1) this.#receiveMany(burst, count);
     else this.#receiveOne(burst);
     // An error of the interface (it went down) is told once, in place of a frame.

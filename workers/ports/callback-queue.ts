@@ -22,7 +22,7 @@ export class CallbackQueue {
     burst.count = 0;
     let end = 0;
     let taken = 0;
-    for (; taken < this.#frames.length && burst.count < burst.at.length; taken++) {
+    for (; taken < this.#frames.length && burst.count < burst.limit; taken++) {
       const frame = this.#frames[taken]!;
       if (end + frame.length > burst.bytes.length) break;
       const i = burst.count++;

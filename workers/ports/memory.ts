@@ -115,7 +115,7 @@ export class MemoryPort implements Port {
     this.counters.rxCalls++;
     let end = 0;
     for (let bytes = this.#incoming.peek(); bytes >= 0; bytes = this.#incoming.peek()) {
-      if (burst.count === burst.at.length || end + bytes > burst.bytes.length) break;
+      if (burst.count === burst.limit || end + bytes > burst.bytes.length) break;
       this.#take(burst, end, bytes);
       end += (bytes + 15) & ~15;
     }

@@ -179,7 +179,7 @@ export class UdpVxlanPort implements Port {
 
   #receiveFromSocket(burst: ReceiveBurst): void {
     const isMany = this.#streak > 1;
-    const count = this.#read(burst, isMany ? this.#in.count : 1);
+    const count = this.#read(burst, isMany ? Math.min(this.#in.count, burst.limit) : 1);
     this.#streak = count > (isMany ? 1 : 0) ? this.#streak + 1 : 0;
   }
 
@@ -187,7 +187,7 @@ export class UdpVxlanPort implements Port {
   #receiveFromRing(ring: VxlanRing, burst: ReceiveBurst): void {
     const next = ring.next();
     if (next === Next.HERE) this.#takeSmall(ring, burst);
-    else if (next !== Next.NONE) ring.passMarks(this.#read(burst, ring.marks(this.#in.count)));
+    else if (next !== Next.NONE) ring.passMarks(this.#read(burst, ring.marks(Math.min(this.#in.count, burst.limit))));
     // What came by another interface, or when the ring was full.
     else if (this.#streak > 0 || ++this.#unlooked === LOOKS) {
       this.#unlooked = 0;

@@ -152,18 +152,18 @@ export class PacketWriter {
     return true;
   }
 
-  /** Copies payload from a region, after what was put before. False when the memory is gone. */
-  putPayload(memory: Memory, offset: number, length: number): boolean {
+  /** Copies payload from a region, after what was put before. False when the memory is gone. @param ahead octets behind these that the message's next packets take. */
+  putPayload(memory: Memory, offset: number, length: number, ahead: number): boolean {
     const at = this.#putAt;
     this.#putAt = at + length;
-    return memory.read(offset, this.bytes, at, length);
+    return memory.read(offset, this.bytes, at, length, ahead);
   }
 
   /** As `putPayload`, of a work request. */
-  putPosted(memory: Memory, offset: number, length: number): boolean {
+  putPosted(memory: Memory, offset: number, length: number, ahead: number): boolean {
     const at = this.#putAt;
     this.#putAt = at + length;
-    return memory.readPosted(offset, this.bytes, at, length);
+    return memory.readPosted(offset, this.bytes, at, length, ahead);
   }
 
   /** Copies payload from octets (inline data). */

@@ -15,6 +15,11 @@ export interface ReceivedPacket {
   ipId: number;
   /** Packets of one super-frame share it, others do not: their IP and UDP headers are the same octets. Absent: nothing is known. */
   frame?: number;
+  /**
+   * Another packet of this connection may come at once, before anything else is done. Payload of a message that goes on may then be placed together with the next
+   * one's; who hands packets on says when no more follow (workers/hosted/placement.ts).
+   */
+  isFollowed: boolean;
   /** The port it came in by. */
   port: number;
   /** Outer source (VTEP index) when it came encapsulated; 0 otherwise. */
@@ -36,6 +41,7 @@ export const newReceivedPacket = (bytes: Uint8Array, view: DataView): ReceivedPa
   end: 0,
   isIpv6: false,
   ipId: 0,
+  isFollowed: false,
   port: 0,
   source: 0,
   icrcElided: false,

@@ -331,7 +331,8 @@ export class RcResponder implements Responder {
       const verdict = this.#placeSend(packet, flags, payloadAt, payloadBytes);
       if (verdict !== Verdict.ACCEPT) return verdict;
     } else if ((flags & Opcode.IS_WRITE) !== 0) {
-      if (!this.#target!.place(packet.bytes, payloadAt, payloadBytes)) return Verdict.KEY;
+      const isFollowed = packet.isFollowed && (flags & Opcode.ENDS) === 0;
+      if (!this.#target!.place(packet.bytes, payloadAt, payloadBytes, isFollowed)) return Verdict.KEY;
     } else return this.#executeShort(packet, flags, payloadAt);
     const psn = this.#ePsn;
     this.#ePsn = PsnMath.next(psn);
@@ -350,7 +351,9 @@ export class RcResponder implements Responder {
     const receive = this.#receive!;
     const { regions } = this.#core;
     const pd = receive.pd(this.#qp);
-    if (!receive.sges.scatter(regions, pd, Access.LOCAL_WRITE, packet.bytes, payloadAt, payloadBytes)) {
+    const { bytes } = packet;
+    const isFollowed = packet.isFollowed && (flags & Opcode.ENDS) === 0;
+    if (!receive.sges.scatter(regions, pd, Access.LOCAL_WRITE, bytes, payloadAt, payloadBytes, isFollowed)) {
       return Verdict.LOCAL_PROTECTION;
     }
     this.#receivedBytes += payloadBytes;

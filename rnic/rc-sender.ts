@@ -542,7 +542,9 @@ export class RcSender implements Sender, TimeoutHandler, RoomWaiter {
       return;
     }
     const work = request.work!;
-    const status = placeResponse(this.#qp, this.#core, work, window.indexOf(work, psn), packet, flags);
+    // With others early, it may be the last one that is missing.
+    const isFollowed = packet.isFollowed && isExpected && awaited.early === 0;
+    const status = placeResponse(this.#qp, this.#core, work, window.indexOf(work, psn), packet, flags, isFollowed);
     if (status !== WcStatus.SUCCESS) {
       // What is wrong with one that came early ends the work request when its turn comes, and not before those before it have ended well.
       if (isExpected) this.#core.fail(this.#qp, status, -1);

@@ -49,7 +49,9 @@ export function putReadResponse(out: PacketWriter, qp: Qp, answer: Answer): numb
   const psn = PsnMath.add(response.psn, next);
   Bth.write(view, bthAt, opcode, bits, DEFAULT_PKEY, qp.destQpn as Qpn, false, psn);
   if (isFirst || isLast) Aeth.write(view, bthAt + Bth.BYTES, POSITIVE, response.msn);
-  if (payloadBytes !== 0 && !out.putPayload(response.region!.memory, response.offset + next * mtu, payloadBytes)) {
+  const offset = next * mtu;
+  const ahead = Math.min(length, end * mtu) - offset - payloadBytes;
+  if (payloadBytes !== 0 && !out.putPayload(response.region!.memory, response.offset + offset, payloadBytes, ahead)) {
     return Put.PROTECTION;
   }
   return out.end();

@@ -13,7 +13,10 @@ import { type SendWork, WorkKind } from './send-work.ts';
 const ORIGINAL = new Uint8Array(8);
 const ORIGINAL_VIEW = new DataView(ORIGINAL.buffer);
 
-/** Puts what a response brings where its work request wants it; the status that ends the work request when that cannot be (R-112 … R-115). */
+/**
+ * Puts what a response brings where its work request wants it; the status that ends the work request when that cannot be (R-112 … R-115).
+ * @param isFollowed more of a READ's answer comes before the READ can complete.
+ */
 export function placeResponse(
   qp: Qp,
   core: EngineCore,
@@ -21,6 +24,7 @@ export function placeResponse(
   index: number,
   packet: ReceivedPacket,
   flags: OpFlags,
+  isFollowed: boolean,
 ): WcStatus {
   const { view, bthAt } = packet;
   const headerBytes = Opcode.headerBytes(Bth.opcode(view, bthAt));
@@ -36,7 +40,7 @@ export function placeResponse(
       const mtu = qp.pathMtuBytes;
       if (payloadBytes !== work.segmentBytes(index, mtu)) return WcStatus.LOC_LEN_ERR;
       work.sges.seek(index * mtu);
-      return scatter(qp, core, work, packet.bytes, bthAt + headerBytes, payloadBytes);
+      return scatter(qp, core, work, packet.bytes, bthAt + headerBytes, payloadBytes, isFollowed && !isLast);
     }
     case WorkKind.ATOMIC:
       if ((flags & Opcode.IS_ATOMIC) === 0) return WcStatus.BAD_RESP_ERR;
@@ -54,11 +58,19 @@ function placeOriginal(qp: Qp, core: EngineCore, work: SendWork, view: DataView,
   ORIGINAL_VIEW.setUint32(0, AtomicAckEth.originalLo(view, at), true);
   ORIGINAL_VIEW.setUint32(4, AtomicAckEth.originalHi(view, at), true);
   work.sges.seek(0);
-  return scatter(qp, core, work, ORIGINAL, 0, 8);
+  return scatter(qp, core, work, ORIGINAL, 0, 8, false);
 }
 
-function scatter(qp: Qp, core: EngineCore, work: SendWork, bytes: Uint8Array, at: number, length: number): WcStatus {
+function scatter(
+  qp: Qp,
+  core: EngineCore,
+  work: SendWork,
+  bytes: Uint8Array,
+  at: number,
+  length: number,
+  isFollowed: boolean,
+): WcStatus {
   const { regions } = core;
-  const isPlaced = work.sges.scatter(regions, qp.pd, Access.LOCAL_WRITE, bytes, at, length);
+  const isPlaced = work.sges.scatter(regions, qp.pd, Access.LOCAL_WRITE, bytes, at, length, isFollowed);
   return isPlaced ? WcStatus.SUCCESS : WcStatus.LOC_PROT_ERR;
 }

@@ -1,5 +1,6 @@
 /** Which QPs have something to send, and in which order they may: round robin, so that none waits behind a busy one (SPEC-CHECKLIST T-46). */
 import type { Micros } from '../wire/types.ts';
+import { beginTurn } from './memory/turn.ts';
 import type { PacketWriter } from './packet-writer.ts';
 import type { QueuePair } from './qp.ts';
 
@@ -35,6 +36,7 @@ export class Schedule {
       qp.isScheduled = false;
       // Destroyed while it waited.
       if (qp.isGone) continue;
+      beginTurn();
       // A program that was told of a message may answer it; the peer's completions come in this order on any NIC, and programs count on it.
       const receiptFirst = qp.responder.owesReceipt;
       let moreResponses = receiptFirst && qp.responder.pollTransmit(out, now, out.turnBytes);

@@ -54,19 +54,30 @@ export class SgeList {
     let left = length;
     while (left > 0) {
       const piece = this.#find(regions, pd, left, 0);
-      if (piece === 0 || !out.putPosted(this.#region!.memory, this.#at, piece)) return false;
+      if (piece === 0 || !out.putPosted(this.#region!.memory, this.#at, piece, this.#behind(piece))) return false;
       this.#advance(piece);
       left -= piece;
     }
     return true;
   }
 
-  /** Places `length` octets at the walk. False when a key, a right, a range or the memory is not right. */
-  scatter(regions: Regions, pd: Pd, access: number, source: Uint8Array, at: number, length: number): boolean {
+  /**
+   * Places `length` octets at the walk. False when a key, a right, a range or the memory is not right; of those that are followed by more of the message, the next
+   * call may tell.
+   */
+  scatter(
+    regions: Regions,
+    pd: Pd,
+    access: number,
+    source: Uint8Array,
+    at: number,
+    length: number,
+    isFollowed = false,
+  ): boolean {
     let done = 0;
     while (done < length) {
       const piece = this.#find(regions, pd, length - done, access);
-      if (piece === 0 || !this.#region!.memory.write(this.#at, source, at + done, piece)) return false;
+      if (piece === 0 || !this.#region!.memory.write(this.#at, source, at + done, piece, isFollowed)) return false;
       this.#advance(piece);
       done += piece;
     }
@@ -120,6 +131,11 @@ export class SgeList {
     if (verdict !== KeyVerdict.ACCEPT) return false;
     this.#found(regions, regions.offset - this.#offset, this.#offset + piece);
     return true;
+  }
+
+  /** Octets of the element behind the next `piece` that were checked with it. */
+  #behind(piece: number): number {
+    return this.#checkedTo - this.#offset - piece;
   }
 
   #found(regions: Regions, start: number, checkedTo: number): void {

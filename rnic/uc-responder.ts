@@ -136,6 +136,7 @@ export class UcResponder implements Responder {
       bytes,
       payloadAt,
       payloadBytes,
+      packet.isFollowed && (flags & Opcode.ENDS) === 0,
     );
     return placed ? Verdict.ACCEPT : Verdict.LOCAL_PROTECTION;
   }
@@ -157,7 +158,9 @@ export class UcResponder implements Responder {
       const verdict = this.#takeReceive();
       if (verdict !== Verdict.ACCEPT) return verdict;
     }
-    return target.place(packet.bytes, payloadAt, payloadBytes) ? Verdict.ACCEPT : Verdict.KEY;
+    return target.place(packet.bytes, payloadAt, payloadBytes, packet.isFollowed && !ends)
+      ? Verdict.ACCEPT
+      : Verdict.KEY;
   }
 
   /** The WQE of a message that was broken off is used again. */

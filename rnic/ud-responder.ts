@@ -1,4 +1,5 @@
 /** Responder of a UD QP: a datagram goes behind 40 octets that hold its IP header. Its Q_Key was checked on the way in. SPEC-CHECKLIST R-129 … R-136. */
+import { registerArena } from '../wire/arena.ts';
 import * as Bth from '../wire/bth.ts';
 import * as Deth from '../wire/deth.ts';
 import * as Icrc from '../wire/icrc.ts';
@@ -17,7 +18,8 @@ import { WaitingDatagrams } from './waiting-datagrams.ts';
 
 const GRH_BYTES = 40;
 /** IPv6's header, or 20 octets of zero and IPv4's. One for all: a datagram is placed before the next one comes. */
-const GRH = new Uint8Array(GRH_BYTES);
+const GRH = new Uint8Array(new SharedArrayBuffer(GRH_BYTES));
+registerArena(GRH);
 const GRH_VIEW = new DataView(GRH.buffer);
 const IPV4_AT = GRH_BYTES - Ipv4.BYTES;
 
@@ -98,7 +100,7 @@ export class UdResponder implements Responder {
     receive.restart();
     const placed =
       receive.isValid &&
-      receive.sges.scatter(regions, pd, Access.LOCAL_WRITE, GRH, 0, GRH_BYTES) &&
+      receive.sges.scatter(regions, pd, Access.LOCAL_WRITE, GRH, 0, GRH_BYTES, payloadBytes > 0) &&
       receive.sges.scatter(regions, pd, Access.LOCAL_WRITE, bytes, payloadAt, payloadBytes);
     if (!placed) {
       const status = receive.isValid ? WcStatus.LOC_PROT_ERR : WcStatus.LOC_QP_OP_ERR;

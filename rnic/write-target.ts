@@ -35,11 +35,11 @@ export class WriteTarget {
     return this.length === 0 || (this.#region?.valid ?? false);
   }
 
-  /** False when the memory is gone. */
-  place(bytes: Uint8Array, at: number, length: number): boolean {
+  /** False when the memory is gone; of payload that is followed by more of the message, the next call may tell. */
+  place(bytes: Uint8Array, at: number, length: number, isFollowed: boolean): boolean {
     if (length === 0) return true;
     const region = this.#region;
-    if (region === null || !region.memory.write(this.#offset, bytes, at, length)) return false;
+    if (region === null || !region.memory.write(this.#offset, bytes, at, length, isFollowed)) return false;
     this.#offset += length;
     this.left -= length;
     return true;

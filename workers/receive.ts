@@ -10,6 +10,7 @@ import * as Ipv6 from '../wire/ipv6.ts';
 import type { Micros } from '../wire/types.ts';
 import * as Udp from '../wire/udp.ts';
 import * as Vxlan from '../wire/vxlan.ts';
+import { placeRest } from './hosted/placement.ts';
 import type { Neighbours } from './neighbours.ts';
 import type { Port } from './port.ts';
 
@@ -36,6 +37,8 @@ export class Receiver {
   readonly #neighbours: Neighbours | null;
   readonly #overlay: Admittance | null;
   readonly #packet: ReceivedPacket;
+  /** Another frame of the same datagrams comes at once. */
+  #isFollowed = false;
 
   /** @param connectedOnly of a port that datagrams never use. */
   constructor(
@@ -75,6 +78,7 @@ export class Receiver {
     this.#packet.source = burst.source[i]!;
     if (link === 'vxlan') this.#handleVxlan(burst.at[i]!, burst.frameBytes[i]!, burst.segmentBytes[i]!, now);
     else this.#handleFrame(burst.at[i]!, burst.frameBytes[i]!, burst.segmentBytes[i]!, link === 'ip', now);
+    placeRest();
   }
 
   /** What this vRNIC sends to itself. */
@@ -87,6 +91,7 @@ export class Receiver {
     packet.icrcElided = true;
     for (let i = burst.sent; i < burst.count; i++)
       this.#handleFrame(burst.at[i]!, burst.frameBytes[i]!, burst.segmentBytes[i]!, false, now);
+    placeRest();
   }
 
   /** Frame i of another vRNIC's burst, which never left this host's memory: the VXLAN header stands once. */
@@ -102,6 +107,7 @@ export class Receiver {
     const refused = this.#overlay === null ? Counter.drop_vni : this.#overlay.admit(burst.view, at, at + bytes, 0);
     if (refused !== 0) this.#drop(refused);
     else this.#handleFrame(at + Vxlan.BYTES, bytes - Vxlan.BYTES, burst.segmentBytes[i]!, false, now);
+    placeRest();
   }
 
   /** Every segment has all its headers. */
@@ -111,6 +117,7 @@ export class Receiver {
     const step = segmentBytes === 0 ? bytes : segmentBytes;
     for (let from = at; from < end; from += step) {
       const to = Math.min(from + step, end);
+      this.#isFollowed = to < end;
       const refused = this.#overlay === null ? Counter.drop_vni : this.#overlay.admit(view, from, to, source);
       if (refused !== 0) this.#refuse(refused, from, to, now);
       else this.#handleFrame(from + Vxlan.BYTES, to - from - Vxlan.BYTES, 0, false, now);
@@ -175,6 +182,7 @@ export class Receiver {
     for (let at = from; at < end; at += segmentBytes) {
       packet.bthAt = at;
       packet.end = Math.min(at + segmentBytes, end);
+      packet.isFollowed = packet.end < end || this.#isFollowed;
       if (packet.end - at < ROCE_BYTES_MIN) this.#drop(Counter.drop_short);
       else this.#sink.handlePacket(packet, now);
       packet.ipId = (packet.ipId + 1) & 0xffff;

@@ -103,16 +103,17 @@ export class WorkerLoop {
     const turnAt = now + this.#turnMicros;
     while (!this.#isStopped && now < turnAt) {
       const isBusy = this.#breathe(now);
+      const isCrowded = this.#heedCrowd(now);
       if (isBusy) this.#busyAt = now;
-      const hasSlept = !isBusy && this.#rest(now, turnAt);
+      const hasSlept = !isBusy && this.#rest(now, turnAt, isCrowded);
       now = this.#clock.read(!isBusy && !hasSlept);
     }
   }
 
   /** Nothing to do: lets others have the core if they want it, or sleeps when it has been so for long enough. True when time has passed. */
-  #rest(now: Micros, turnAt: Micros): boolean {
+  #rest(now: Micros, turnAt: Micros, isCrowded: boolean): boolean {
     const idleMicros = now - this.#busyAt;
-    if (idleMicros >= this.#patience.micros || this.#isCrowded(now)) this.#sleep(now, turnAt);
+    if (idleMicros >= this.#patience.micros || isCrowded) this.#sleep(now, turnAt);
     else if (idleMicros >= YIELD_MICROS) Libc.schedYield();
     else return false;
     return true;
@@ -122,7 +123,7 @@ export class WorkerLoop {
    * Who is told to spin always does. In a crowd a worker sleeps whenever it has nothing to do and runs ahead of ordinary threads when it has: a program that polls its CQ
    * would keep it from the core for a scheduler's slice, some milliseconds. Otherwise it is one of them, or no program could wake up beside it.
    */
-  #isCrowded(now: Micros): boolean {
+  #heedCrowd(now: Micros): boolean {
     if (this.#patience.isEndless) return false;
     const isCrowded = this.#crowd.isHere(now);
     if (isCrowded !== this.#isPreferred) preferThisThread(isCrowded);

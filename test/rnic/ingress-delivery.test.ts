@@ -58,7 +58,16 @@ function packetOf(shape: Shape): ReceivedPacket {
   Icrc.write(view, whole - Icrc.BYTES, Icrc.compute(view, bytes, IP_AT, whole - Icrc.BYTES));
   shape.after?.(view);
   const end = whole - (shape.cut ?? 0);
-  const place = { ethernetAt: 0, ipAt: IP_AT, udpAt: UDP_AT, bthAt: BTH_AT, end, isIpv6: false, ipId: 0 };
+  const place = {
+    ethernetAt: 0,
+    ipAt: IP_AT,
+    udpAt: UDP_AT,
+    bthAt: BTH_AT,
+    end,
+    isIpv6: false,
+    ipId: 0,
+    isFollowed: false,
+  };
   const { port = 0, connectedOnly = false } = shape;
   return { bytes, view, ...place, port, source: 0, icrcElided: false, connectedOnly };
 }

@@ -84,7 +84,7 @@ t.test('path: the return address of a packet is where it came from', async (t) =
   const { bytes, view } = new ReceiveBurst(4096, 1);
   bytes.set(buildPath({ ...REQUEST, av: { ...AV, trafficClass: 8 } }).template);
   const packet = { bytes, view, ethernetAt: 0, ipAt: 14, udpAt: 34, bthAt: 42, end: 60, isIpv6: false };
-  const back = returnAddress({ ...packet, ipId: 0, port: 0, source: 0, icrcElided: false });
+  const back = returnAddress({ ...packet, ipId: 0, isFollowed: false, port: 0, source: 0, icrcElided: false });
   t.same(back.gid, toGid('10.0.0.1'));
   t.same(back.destination, toGid('10.0.0.2'));
   t.same(back.mac, REQUEST.sourceMac);

@@ -1,10 +1,12 @@
 /** Octets of another process as a region's memory. Nothing is pinned: a page that is gone is a protection error when it is used. */
 import type { Memory } from '../../rnic/memory/memory.ts';
 import { lookAgain } from '../../rnic/memory/posted.ts';
-import { registerArena } from '../../wire/arena.ts';
+import { addressOfArena, registerArena } from '../../wire/arena.ts';
 import { Arena } from '../linux/arena.ts';
+import { hasRest, placeRest, putOff } from './placement.ts';
 import type { Process } from './process.ts';
 import { readNear, SMALL_BYTES } from './read-ahead.ts';
+import { readOn } from './read-on.ts';
 
 const ATOMIC_BYTES = 8;
 const cell = new Arena(ATOMIC_BYTES);
@@ -14,6 +16,8 @@ export class ProcessMemory implements Memory {
   readonly byteLength: number;
   readonly #process: Process;
   readonly #address: number;
+  /** What was put off could not be placed: the next write says so. */
+  #hasFailed = false;
 
   constructor(process: Process, address: number, byteLength: number) {
     this.#process = process;
@@ -21,18 +25,42 @@ export class ProcessMemory implements Memory {
     this.byteLength = byteLength;
   }
 
-  read(offset: number, target: Uint8Array, at: number, length: number): boolean {
-    return offset + length <= this.byteLength && this.#process.read(this.#address + offset, target, at, length);
+  read(offset: number, target: Uint8Array, at: number, length: number, ahead = 0): boolean {
+    return offset + length <= this.byteLength && readOn(this, offset, target, at, length, ahead);
   }
 
-  readPosted(offset: number, target: Uint8Array, at: number, length: number): boolean {
-    if (length > SMALL_BYTES) return this.read(offset, target, at, length);
+  readPosted(offset: number, target: Uint8Array, at: number, length: number, ahead: number): boolean {
+    if (ahead > 0 || length > SMALL_BYTES) return this.read(offset, target, at, length, ahead);
     return offset + length <= this.byteLength && readNear(this, offset, target, at, length);
   }
 
-  write(offset: number, source: Uint8Array, at: number, length: number): boolean {
+  /** As `read`, and nothing else. */
+  readOnly(offset: number, target: Uint8Array, at: number, length: number): boolean {
+    return this.#process.read(this.#address + offset, target, at, length);
+  }
+
+  write(offset: number, source: Uint8Array, at: number, length: number, isFollowed = false): boolean {
     lookAgain();
-    return offset + length <= this.byteLength && this.#process.write(this.#address + offset, source, at, length);
+    if (offset + length > this.byteLength) return false;
+    const address = isFollowed || hasRest() ? addressOfArena(source) : undefined;
+    if (address === undefined) {
+      placeRest();
+      return this.#process.write(this.#address + offset, source, at, length) && this.#isWhole();
+    }
+    putOff(this, offset, address + at, length);
+    if (!isFollowed) placeRest();
+    return this.#isWhole();
+  }
+
+  place(offset: number, bytes: number, pieces: number, count: number): void {
+    if (!this.#process.writePieces(this.#address + offset, bytes, pieces, count)) this.#hasFailed = true;
+  }
+
+  /** All that was put off is placed, as far as is known. */
+  #isWhole(): boolean {
+    const isWhole = !this.#hasFailed;
+    this.#hasFailed = false;
+    return isWhole;
   }
 
   /** Atomic among the work of this vRNIC, not towards the process's own instructions: ATOMIC_HCA of `ibv_atomic_cap`. */
@@ -56,7 +84,8 @@ export class ProcessMemory implements Memory {
   }
 
   #take(offset: number, old: Uint32Array): boolean {
-    if (((this.#address + offset) & 7) !== 0 || !this.read(offset, cell.bytes, 0, ATOMIC_BYTES)) return false;
+    if (offset + ATOMIC_BYTES > this.byteLength || ((this.#address + offset) & 7) !== 0) return false;
+    if (!this.readOnly(offset, cell.bytes, 0, ATOMIC_BYTES)) return false;
     old[0] = cell.view.getUint32(0, true);
     old[1] = cell.view.getUint32(4, true);
     return true;

@@ -62,6 +62,14 @@ export class Process {
     return true;
   }
 
+  /** Copies `length` octets to its memory at `address`, which lie in `count` pieces of ours (struct iovec at `pieces`). False: not all of it could be written. */
+  writePieces(address: number, length: number, pieces: number, count: number): boolean {
+    if (!this.#isAlive()) return false;
+    scratch.setPointer(REMOTE, address);
+    scratch.setPointer(REMOTE + 8, length);
+    return Libc.processVmWritev(this.pid, pieces, count, scratch.address + REMOTE, 1, 0) === length;
+  }
+
   close(): void {
     this.#hasEnded = true;
     closeOwned(this.#pidfd);

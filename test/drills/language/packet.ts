@@ -256,6 +256,7 @@ export function received(frame: Uint8Array<ArrayBuffer>, isIpv6: boolean): Recei
     end: frame.length,
     isIpv6,
     ipId: isIpv6 ? 0 : Ipv4.identification(view, ipAt),
+    isFollowed: false,
     port: 0,
     source: 0,
     icrcElided: false,

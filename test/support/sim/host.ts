@@ -401,6 +401,7 @@ function packetOf(frame: Uint8Array<ArrayBuffer>, isIpv6: boolean): ReceivedPack
     end: frame.length,
     isIpv6,
     ipId: isIpv6 ? 0 : Ipv4.identification(view, ETHERNET_BYTES),
+    isFollowed: false,
     port: 0,
     source: 0,
     icrcElided: false,

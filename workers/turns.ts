@@ -10,6 +10,8 @@ export interface Breather {
   readonly share: Share;
   /** True when there was something to do. `mayTransmit` false: others go first. `crowd`: how many had something to do in the last round. */
   breathe(now: Micros, mayTransmit: boolean, crowd: number): boolean;
+  /** Time of its last breath that it gave to others: it does not pay for that. */
+  readonly errandMicros: Micros;
   /** It need not breathe. */
   dozes(now: Micros): boolean;
   /** It has something to send, and has sent less than it is guaranteed. */
@@ -77,7 +79,7 @@ export class Turns {
         if (isTimed && begin === UNKNOWN) begin = this.#clock();
         share.isBusy = one.breathe(now, !holdsBack || isOwed, this.#crowd);
         const end = isTimed ? this.#clock() : UNKNOWN;
-        if (isTimed && share.isBusy) share.charge(end - begin);
+        if (isTimed && share.isBusy) share.charge(end - begin - one.errandMicros);
         begin = end;
         if (one.hasRunOut) next = index + 1;
       }

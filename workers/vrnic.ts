@@ -26,7 +26,7 @@ import { findNetdev, type Netdev } from './linux/netdev.ts';
 import type { HostedProgram } from './messages.ts';
 import { type NeighbourLink, Neighbours } from './neighbours.ts';
 import { type Connection, LOCAL_PORT, type Overlay } from './overlay/overlay.ts';
-import { type TenantPlace, takePlace } from './overlay/place.ts';
+import { beginBreath, type TenantPlace, takePlace } from './overlay/place.ts';
 import { TRANSLATED_PORT } from './overlay/translation.ts';
 import { Pace } from './pace.ts';
 import { LOOPBACK_PORT, PathResolver, WIRE_PORT } from './path-resolver.ts';
@@ -192,11 +192,7 @@ export class Vrnic {
    */
   breathe(now: Micros, mayTransmit = true, crowd = 1): boolean {
     this.#clock.now = now;
-    if (this.#place !== null) {
-      this.#place.local.now = now;
-      this.#place.wire.hub.now = now;
-      if (this.#place.translation !== null) this.#place.translation.port.now = now;
-    }
+    if (this.#place !== null) beginBreath(this.#place, now);
     let busy = this.#takeDoorbells(now);
     const isDue = this.#isDue(now) || busy;
     if (isDue) {
@@ -260,6 +256,13 @@ export class Vrnic {
     let next = this.#transmitter.pollTimeout(now);
     for (const { neighbours } of this.#links) next = Math.min(next, neighbours.pollTimeout());
     return next;
+  }
+
+  /** Time of its last breath that went into reading for others, with whom it shares a socket. */
+  get errandMicros(): Micros {
+    if (this.#place === null) return 0;
+    const { wire, translation } = this.#place;
+    return translation === null ? wire.errandMicros : wire.errandMicros + translation.port.errandMicros;
   }
 
   get hasGuarantee(): boolean {

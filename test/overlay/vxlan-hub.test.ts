@@ -145,6 +145,8 @@ t.test('who has a sink is handed its frames where they lie, in the time of who r
   t.match(own, [{ tag: 2 }]);
   t.strictSame(handed, [[1, 5]]);
   t.match(other.counters, { rxFrames: 1, rxBytes: FRAME_BYTES });
+  t.ok(reader.errandMicros > 0, 'an errand');
+  t.equal(other.errandMicros, 0);
 });
 
 t.test('once the socket was empty, only who found it so asks again, until he leaves', async (t) => {

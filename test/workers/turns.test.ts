@@ -6,6 +6,7 @@ import { type Breather, Share, Turns } from '../../workers/turns.ts';
 
 /** Writes down in which order it is asked, and whether it may send. */
 class Asked implements Breather {
+  readonly errandMicros = 0;
   readonly share = new Share();
   hasRunOut = false;
   /** It leaves nothing to those behind it. */
@@ -90,6 +91,8 @@ t.test('who is below its guarantee sends first; the others all breathe, and send
 class Timed implements Breather {
   readonly share = new Share();
   readonly hasRunOut = false;
+  /** Of a breath, for others. */
+  errandMicros = 0;
   /** Of a breath. */
   cost: number;
   hasWork = true;
@@ -202,6 +205,16 @@ t.test('who breathes beside nobody is not timed', async (t) => {
   t.equal(machine.readings, 0);
   rounds(2);
   t.ok(machine.readings > 0);
+});
+
+t.test('who reads for others does not pay for it', async (t) => {
+  const { all, rounds } = timedWorker(2, 10);
+  const [reader, other] = all as [Timed, Timed];
+  rounds(1);
+  reader.cost += 100;
+  reader.errandMicros = 100;
+  rounds(600);
+  t.ok(Math.abs(reader.breaths / other.breaths - 5) < 0.5, `${reader.breaths} breaths for ${other.breaths}`);
 });
 
 t.test('a breath in which the thread lost its core costs half a millisecond', async (t) => {

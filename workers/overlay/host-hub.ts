@@ -67,10 +67,12 @@ class HostHub {
 
   /** How many frames were read, for whomever. */
   poll(member: HostMember, burst: ReceiveBurst): number {
-    if (!this.#turn.mayRead(member)) return 0;
+    if (!this.#turn.mayRead(member, this.#members.length > 1)) return 0;
     const read = this.port.receive(burst);
     this.#turn.hasRead(member, read);
-    for (let i = 0; i < read; i++) this.#hand(burst, i, member.now);
+    let own = 0;
+    for (let i = 0; i < read; i++) if (this.#hand(burst, i, member.now) === member) own++;
+    this.#turn.hasHanded(member, read - own, read);
     return read;
   }
 
@@ -79,15 +81,17 @@ class HostHub {
     return this.#turn.isReader(member);
   }
 
-  #hand(burst: ReceiveBurst, i: number, now: Micros): void {
+  /** Whose the frame was; null: everybody's or nobody's. */
+  #hand(burst: ReceiveBurst, i: number, now: Micros): HostMember | null {
     const at = burst.at[i]!;
     const qpn = destQpOf(burst.view, at, at + burst.frameBytes[i]!);
     for (let j = 0; j < this.#members.length; j++) {
       const member = this.#members[j]!;
       if (qpn !== EVERYBODY && !member.owns(qpn)) continue;
       member.take(burst, i, now);
-      if (qpn !== EVERYBODY) return;
+      if (qpn !== EVERYBODY) return member;
     }
+    return null;
   }
 
   #filter(): void {
@@ -105,6 +109,7 @@ export class HostMember implements Port {
   sink: HostSink | null = null;
   /** Its vRNIC's: there is something to ask it for. */
   stir: (() => void) | null = null;
+  errandMicros: Micros = 0;
   /** The time of the breath that reads. */
   now: Micros = 0;
   readonly #options: HostMemberOptions;

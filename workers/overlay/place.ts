@@ -1,5 +1,6 @@
 /** What makes a vRNIC an endpoint of its tenant: what it knows of the others, and its ways to them beside its VXLAN port. */
 import { macNumber } from '../../vswitch/tenant-view.ts';
+import type { Micros } from '../../wire/types.ts';
 import type { Netdev } from '../linux/netdev.ts';
 import type { Port } from '../port.ts';
 import type { VrnicConfig } from '../vrnic-config.ts';
@@ -14,6 +15,16 @@ export interface TenantPlace {
   readonly local: LocalMember;
   /** Null without an interface, or without QPNs that no other vRNIC there has. */
   readonly translation: Translation | null;
+}
+
+/** What its ports should know of a breath of theirs. */
+export function beginBreath({ local, wire, translation }: TenantPlace, now: Micros): void {
+  local.now = now;
+  wire.hub.now = now;
+  wire.errandMicros = 0;
+  if (translation === null) return;
+  translation.port.now = now;
+  translation.port.errandMicros = 0;
 }
 
 /** @param gids its link-local one, then its addresses in the tenant. Null outside of tenants' networks. */

@@ -161,7 +161,7 @@ export class VxlanHub {
   /** Reads the socket for `member`: its frames stay in the burst, others go to whom they are for. How many were read. */
   poll(member: VxlanMember, burst: ReceiveBurst): number {
     burst.count = 0;
-    if (!this.#turn.mayRead(member)) return 0;
+    if (!this.#turn.mayRead(member, this.#members.length > 1)) return 0;
     const read = this.port.receive(burst);
     this.#turn.hasRead(member, read);
     if (this.#members.length === 1 && this.#elsewhere.segments.size === 0) return read;
@@ -171,6 +171,7 @@ export class VxlanHub {
       if (!member.isWaiting && isAllFor(member, burst, i)) move(burst, i, kept++);
       else this.#share(burst, i);
     }
+    this.#turn.hasHanded(member, read - kept, read);
     burst.count = kept;
     return read;
   }
@@ -362,6 +363,7 @@ export class VxlanMember implements Port {
   sink: ((burst: ReceiveBurst, i: number, now: Micros) => void) | null = null;
   /** Its vRNIC's: there is something to ask it for. */
   stir: (() => void) | null = null;
+  errandMicros: Micros = 0;
   readonly #kept = new KeptFrames();
   /** Of its tenant, for the outer header. */
   dscp = 0;

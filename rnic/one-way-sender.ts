@@ -78,6 +78,7 @@ export abstract class OneWaySender implements Sender {
     while (budget > 0) {
       const work = this.#current ?? this.#fetch();
       if (work === null) return false;
+      out.turnLeft = budget;
       const octets = work.kind === WorkKind.LOCAL ? this.#runLocal(work) : this.#transmit(out, work);
       if (octets === Put.FULL) return true;
       budget -= octets;

@@ -72,6 +72,8 @@ export class PacketWriter {
   turnBytes = TURN_BYTES;
   /** What all of them send before whoever polls has others to look after. */
   pollBytes = Number.POSITIVE_INFINITY;
+  /** What the QP whose turn it is may send yet, about: no more than that is read ahead. Whoever polls the QP sets it. */
+  turnLeft = 0;
   /** Octets that were laid out, BTH to ICRC. Whoever polls clears it. */
   laidOutBytes = 0;
   readonly #ports: PortState[];
@@ -156,14 +158,19 @@ export class PacketWriter {
   putPayload(memory: Memory, offset: number, length: number, ahead: number): boolean {
     const at = this.#putAt;
     this.#putAt = at + length;
-    return memory.read(offset, this.bytes, at, length, ahead);
+    return memory.read(offset, this.bytes, at, length, this.#useful(ahead, length));
   }
 
   /** As `putPayload`, of a work request. */
   putPosted(memory: Memory, offset: number, length: number, ahead: number): boolean {
     const at = this.#putAt;
     this.#putAt = at + length;
-    return memory.readPosted(offset, this.bytes, at, length, ahead);
+    return memory.readPosted(offset, this.bytes, at, length, this.#useful(ahead, length));
+  }
+
+  /** Of octets behind a packet's, those that this turn is likely to come to. */
+  #useful(ahead: number, length: number): number {
+    return Math.max(0, Math.min(ahead, this.turnLeft - length, this.allowance - this.meteredBytes - length));
   }
 
   /** Copies payload from octets (inline data). */

@@ -510,6 +510,7 @@ export class RcResponder implements Responder {
     let put = 0;
     for (let next = this.#responses?.first() ?? null; next !== null; next = this.#responses!.first()) {
       if (budget <= 0 && !(put > this.#qp.pathMtuBytes && out.isOpen)) return true;
+      out.turnLeft = budget;
       put = this.#putNext(out, next);
       if (put === Put.FULL) return true;
       if (put !== Put.PROTECTION) budget -= put;

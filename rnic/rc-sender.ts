@@ -145,6 +145,7 @@ export class RcSender implements Sender, TimeoutHandler, RoomWaiter {
     let budget = quantumBytes;
     let step: number;
     do {
+      out.turnLeft = budget;
       step = this.#step(out, now);
       if (step <= 0) break;
       budget -= step > pathMtuBytes ? step : Math.max(step, STEP_BYTES_MIN);
@@ -255,6 +256,7 @@ export class RcSender implements Sender, TimeoutHandler, RoomWaiter {
     const psn = window.cursor;
     const index = window.indexOf(work, psn);
     const ackRequest = active.asksForAck(work, index);
+    out.turnLeft = Math.min(out.turnLeft, congestion.bytes - active.underWay);
     const put = Requests.putSegment(out, this.#qp, this.#core, Opcode.RC, work, index, ackRequest, psn);
     active.isHeld = put === Requests.Put.FULL && out.isPaced;
     if (put === Requests.Put.FULL) return Step.FULL;

@@ -39,14 +39,22 @@ async function untilEmpty(host: UrnicHost): Promise<string> {
 }
 const EMPTY = '{"v":{"contexts":[],"programs":[]}}';
 
+/** Of verbs-client.c. */
+function compile(host: UrnicHost, flags: string, libraries = ''): string {
+  const program = join(host.folder, 'verbs-client');
+  const source = join(ROOT, 'test/uverbs/verbs-client.c');
+  const linked = `-lrdmacm -libverbs ${libraries} -lpthread`.split(/\s+/);
+  execFileSync('gcc', [...flags.split(' '), '-o', program, source, ...linked], { stdio: 'ignore' });
+  return program;
+}
+
 t.test('a statically linked program is run by seccomp without being asked', { skip, timeout: 300_000 }, async (t) => {
   const host = await oneHost(t);
-  const program = join(host.folder, 'static-client');
-  const libraries = '-lrdmacm -libverbs -lrxe-rdmav34 -libverbs -lnl-route-3 -lnl-3 -lpthread'.split(' ');
-  const source = join(ROOT, 'test/uverbs/static-client.c');
-  execFileSync('gcc', ['-w', '-static', '-DRDMA_STATIC_PROVIDERS=rxe', '-o', program, source, ...libraries], {
-    stdio: ['ignore', 'ignore', 'ignore'],
-  });
+  const program = compile(
+    host,
+    '-w -static -DRDMA_STATIC_PROVIDERS=rxe -DBY_SECCOMP',
+    '-lrxe-rdmav34 -libverbs -lnl-route-3 -lnl-3',
+  );
   const { code, output } = await host.urnic('run', '--socket', host.socket, '--', program, ADDRESS);
   t.equal(code, 0, output);
   for (const line of [
@@ -65,6 +73,21 @@ t.test('a statically linked program is run by seccomp without being asked', { sk
   t.match(bare, { code: 1, output: /failed: devices/ }, 'by itself it sees nothing');
   t.equal(await untilEmpty(host), EMPTY);
 });
+
+t.test(
+  'by preload a program duplicates its descriptors, forks and becomes itself again',
+  { skip, timeout: 300_000 },
+  async (t) => {
+    const host = await oneHost(t);
+    const program = compile(host, '-w');
+    const { code, output } = await run(host, 'preload', program, ADDRESS);
+    t.equal(code, 0, output);
+    for (const line of ['the child opened its own', 'duplicates work', 'the child used it', 'ADDR_RESOLVED', 'done'])
+      t.match(output, line);
+    t.equal(output.match(/20 rounds/g)?.length, 2, 'once more after it has become itself');
+    t.equal(await untilEmpty(host), EMPTY);
+  },
+);
 
 t.test('stock programs run by seccomp alone', { skip, timeout: 600_000 }, async (t) => {
   const host = await oneHost(t);

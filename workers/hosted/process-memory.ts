@@ -34,8 +34,8 @@ export class ProcessMemory implements Memory {
     return offset + length <= this.byteLength && readNear(this, offset, target, at, length);
   }
 
-  /** As `read`, and nothing else. */
-  readOnly(offset: number, target: Uint8Array, at: number, length: number): boolean {
+  /** As `read`, and nothing ahead; inside the memory. */
+  readNow(offset: number, target: Uint8Array, at: number, length: number): boolean {
     return this.#process.read(this.#address + offset, target, at, length);
   }
 
@@ -85,7 +85,7 @@ export class ProcessMemory implements Memory {
 
   #take(offset: number, old: Uint32Array): boolean {
     if (offset + ATOMIC_BYTES > this.byteLength || ((this.#address + offset) & 7) !== 0) return false;
-    if (!this.readOnly(offset, cell.bytes, 0, ATOMIC_BYTES)) return false;
+    if (!this.readNow(offset, cell.bytes, 0, ATOMIC_BYTES)) return false;
     old[0] = cell.view.getUint32(0, true);
     old[1] = cell.view.getUint32(4, true);
     return true;

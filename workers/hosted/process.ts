@@ -64,10 +64,7 @@ export class Process {
 
   /** Copies `length` octets to its memory at `address`, which lie in `count` pieces of ours (struct iovec at `pieces`). False: not all of it could be written. */
   writePieces(address: number, length: number, pieces: number, count: number): boolean {
-    if (!this.#isAlive()) return false;
-    scratch.setPointer(REMOTE, address);
-    scratch.setPointer(REMOTE + 8, length);
-    return Libc.processVmWritev(this.pid, pieces, count, scratch.address + REMOTE, 1, 0) === length;
+    return this.#transferPieces(Libc.processVmWritev, pieces, count, address, length);
   }
 
   close(): void {
@@ -77,12 +74,16 @@ export class Process {
 
   #transfer(transfer: Transfer, local: number, remote: number, length: number): boolean {
     if (length === 0) return true;
-    if (!this.#isAlive()) return false;
     scratch.setPointer(LOCAL, local);
     scratch.setPointer(LOCAL + 8, length);
+    return this.#transferPieces(transfer, scratch.address + LOCAL, 1, remote, length);
+  }
+
+  #transferPieces(transfer: Transfer, pieces: number, count: number, remote: number, length: number): boolean {
+    if (!this.#isAlive()) return false;
     scratch.setPointer(REMOTE, remote);
     scratch.setPointer(REMOTE + 8, length);
-    return transfer(this.pid, scratch.address + LOCAL, 1, scratch.address + REMOTE, 1, 0) === length;
+    return transfer(this.pid, pieces, count, scratch.address + REMOTE, 1, 0) === length;
   }
 
   #isAlive(): boolean {

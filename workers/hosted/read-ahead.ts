@@ -4,23 +4,14 @@
  * for since (rnic/memory/posted.ts).
  */
 import { lastLook } from '../../rnic/memory/posted.ts';
-import { registerArena } from '../../wire/arena.ts';
-import { copy } from '../../wire/copy.ts';
-import { Arena } from '../linux/arena.ts';
+import { HeldOctets } from './held-octets.ts';
 import type { ProcessMemory } from './process-memory.ts';
 
 const WINDOW_BYTES = 4096;
 /** A longer one is worth a call of its own. */
 export const SMALL_BYTES = 512;
 
-const arena = new Arena(WINDOW_BYTES);
-registerArena(arena.bytes);
-
-/** Whose octets [from, to) the arena holds; when `to` is 0, where the last single read was. */
-let owner: ProcessMemory | null = null;
-let from = 0;
-let to = 0;
-let look = 0;
+const held = new HeldOctets(WINDOW_BYTES);
 
 /** As ProcessMemory.read, for at most SMALL_BYTES inside the memory. */
 export function readNear(
@@ -30,28 +21,17 @@ export function readNear(
   at: number,
   length: number,
 ): boolean {
-  const isFresh = owner === memory && look === lastLook();
-  const isThere = isFresh && offset >= from && offset + length <= to;
-  const isNear = isFresh && Math.abs(offset - from) < WINDOW_BYTES;
-  if (isThere || (isNear && fill(memory, offset, length))) {
-    copy(arena.bytes, offset - from, target, at, length);
-    return true;
-  }
-  owner = memory;
-  from = offset;
-  to = 0;
-  look = lastLook();
-  return memory.read(offset, target, at, length);
+  const look = lastLook();
+  if (held.copyTo(target, at, memory, offset, length, look)) return true;
+  if (held.isNear(memory, offset, look) && fillAround(memory, offset, length, look))
+    return held.copyTo(target, at, memory, offset, length, look);
+  held.note(memory, offset, look);
+  return memory.readNow(offset, target, at, length);
 }
 
-/** Within the region, and only what can be read as a whole. */
-function fill(memory: ProcessMemory, offset: number, length: number): boolean {
+/** Within the region, and only where all of it is in the window. */
+function fillAround(memory: ProcessMemory, offset: number, length: number, look: number): boolean {
   const start = offset - (offset % WINDOW_BYTES);
   const end = Math.min(start + WINDOW_BYTES, memory.byteLength);
-  if (offset + length > end) return false;
-  to = 0;
-  if (!memory.read(start, arena.bytes, 0, end - start)) return false;
-  from = start;
-  to = end;
-  return true;
+  return offset + length <= end && held.fill(memory, start, end, look);
 }

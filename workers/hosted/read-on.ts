@@ -3,22 +3,14 @@
  * behind it that leave in the same turn of its QP.
  */
 import { thisTurn } from '../../rnic/memory/turn.ts';
-import { registerArena } from '../../wire/arena.ts';
-import { copy } from '../../wire/copy.ts';
-import { Arena } from '../linux/arena.ts';
+import { HeldOctets } from './held-octets.ts';
 import type { ProcessMemory } from './process-memory.ts';
 
 const WINDOW_BYTES = 65_536;
 
-const arena = new Arena(WINDOW_BYTES);
-registerArena(arena.bytes);
-
-/** Whose octets [from, to) the arena holds, and where its message goes on. */
-let owner: ProcessMemory | null = null;
-let from = 0;
-let to = 0;
+const held = new HeldOctets(WINDOW_BYTES);
+/** Where the message goes on that was read last. */
 let next = 0;
-let turn = 0;
 
 /** As ProcessMemory.read, inside the memory. */
 export function readOn(
@@ -29,25 +21,12 @@ export function readOn(
   length: number,
   ahead: number,
 ): boolean {
-  const isNext = owner === memory && offset === next && turn === thisTurn();
-  const isThere = isNext && offset + length <= to;
+  const turn = thisTurn();
+  const isNext = offset === next;
   next = offset + length;
-  if (isThere || (ahead > 0 && fill(memory, offset, length + ahead))) {
-    copy(arena.bytes, offset - from, target, at, length);
-    return true;
-  }
-  owner = null;
-  return memory.readOnly(offset, target, at, length);
-}
-
-/** Only what can be read as a whole. */
-function fill(memory: ProcessMemory, offset: number, wanted: number): boolean {
-  const bytes = Math.min(wanted, WINDOW_BYTES, memory.byteLength - offset);
-  owner = null;
-  if (!memory.readOnly(offset, arena.bytes, 0, bytes)) return false;
-  owner = memory;
-  from = offset;
-  to = offset + bytes;
-  turn = thisTurn();
-  return true;
+  if (isNext && held.copyTo(target, at, memory, offset, length, turn)) return true;
+  const end = Math.min(next + ahead, offset + WINDOW_BYTES, memory.byteLength);
+  if (ahead > 0 && held.fill(memory, offset, end, turn)) return held.copyTo(target, at, memory, offset, length, turn);
+  held.note(memory, offset, turn);
+  return memory.readNow(offset, target, at, length);
 }

@@ -1,4 +1,7 @@
 /** One received RoCEv2 packet, as the worker hands it to the engine: places inside a receive arena. One object, reused. */
+import * as Opcode from '../wire/opcode.ts';
+import type { OpFlags } from '../wire/types.ts';
+
 export interface ReceivedPacket {
   /** The arena. The same few arenas for the life of the worker. */
   bytes: Uint8Array;
@@ -29,6 +32,10 @@ export interface ReceivedPacket {
   /** True when the packet never left this host's memory and carries no ICRC. */
   icrcElided: boolean;
 }
+
+/** More of the message that it belongs to comes at once, most likely. */
+export const goesOn = (packet: ReceivedPacket, flags: OpFlags): boolean =>
+  packet.isFollowed && (flags & Opcode.ENDS) === 0;
 
 /** One that holds nothing yet, over an arena: its reader fills it again and again. */
 export const newReceivedPacket = (bytes: Uint8Array, view: DataView): ReceivedPacket => ({

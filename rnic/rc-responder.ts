@@ -14,7 +14,7 @@ import { type EngineCore, KeyVerdict, type Qp, type Responder } from './core.ts'
 import { Counter } from './counters.ts';
 import { EarlyPackets } from './early-packets.ts';
 import { Notifier } from './notifier.ts';
-import type { ReceivedPacket } from './packet.ts';
+import { goesOn, type ReceivedPacket } from './packet.ts';
 import type { PacketWriter } from './packet-writer.ts';
 import { flushReceiveQueue } from './receive-completion.ts';
 import { ReceiveWork } from './receive-work.ts';
@@ -331,8 +331,7 @@ export class RcResponder implements Responder {
       const verdict = this.#placeSend(packet, flags, payloadAt, payloadBytes);
       if (verdict !== Verdict.ACCEPT) return verdict;
     } else if ((flags & Opcode.IS_WRITE) !== 0) {
-      const isFollowed = packet.isFollowed && (flags & Opcode.ENDS) === 0;
-      if (!this.#target!.place(packet.bytes, payloadAt, payloadBytes, isFollowed)) return Verdict.KEY;
+      if (!this.#target!.place(packet.bytes, payloadAt, payloadBytes, goesOn(packet, flags))) return Verdict.KEY;
     } else return this.#executeShort(packet, flags, payloadAt);
     const psn = this.#ePsn;
     this.#ePsn = PsnMath.next(psn);
@@ -352,7 +351,7 @@ export class RcResponder implements Responder {
     const { regions } = this.#core;
     const pd = receive.pd(this.#qp);
     const { bytes } = packet;
-    const isFollowed = packet.isFollowed && (flags & Opcode.ENDS) === 0;
+    const isFollowed = goesOn(packet, flags);
     if (!receive.sges.scatter(regions, pd, Access.LOCAL_WRITE, bytes, payloadAt, payloadBytes, isFollowed)) {
       return Verdict.LOCAL_PROTECTION;
     }

@@ -8,7 +8,7 @@ import { Access, AsyncEvent, QpState, WcFlag, WcOpcode, WcStatus } from './const
 import { type EngineCore, KeyVerdict, type Qp, type Responder } from './core.ts';
 import { Counter } from './counters.ts';
 import { Notifier } from './notifier.ts';
-import type { ReceivedPacket } from './packet.ts';
+import { goesOn, type ReceivedPacket } from './packet.ts';
 import type { PacketWriter } from './packet-writer.ts';
 import { flushReceiveQueue } from './receive-completion.ts';
 import { ReceiveWork } from './receive-work.ts';
@@ -136,7 +136,7 @@ export class UcResponder implements Responder {
       bytes,
       payloadAt,
       payloadBytes,
-      packet.isFollowed && (flags & Opcode.ENDS) === 0,
+      goesOn(packet, flags),
     );
     return placed ? Verdict.ACCEPT : Verdict.LOCAL_PROTECTION;
   }
@@ -158,9 +158,7 @@ export class UcResponder implements Responder {
       const verdict = this.#takeReceive();
       if (verdict !== Verdict.ACCEPT) return verdict;
     }
-    return target.place(packet.bytes, payloadAt, payloadBytes, packet.isFollowed && !ends)
-      ? Verdict.ACCEPT
-      : Verdict.KEY;
+    return target.place(packet.bytes, payloadAt, payloadBytes, goesOn(packet, flags)) ? Verdict.ACCEPT : Verdict.KEY;
   }
 
   /** The WQE of a message that was broken off is used again. */

@@ -33,8 +33,6 @@ export interface HostMemberOptions {
 
 /** By interface and address. One thread's alone. */
 const hubs = new Map<string, HostHub>();
-/** What many vRNICs' windows may bring before one read. */
-const RECEIVE_BYTES = 64 << 20;
 /** No RoCE: for all. */
 const EVERYBODY = -1;
 
@@ -46,8 +44,7 @@ class HostHub {
 
   /** @throws what opening throws. */
   constructor(first: HostMember, { netdev, local, qpns }: HostMemberOptions, onEmpty: () => void) {
-    const options = { netdev, addresses: [local], qpns: [qpns], connectedOnly: true };
-    this.port = new AfPacketPort({ ...options, receiveBufferBytes: RECEIVE_BYTES });
+    this.port = new AfPacketPort({ netdev, addresses: [local], qpns: [qpns], connectedOnly: true });
     this.#members.push(first);
     this.#onEmpty = onEmpty;
   }

@@ -38,9 +38,6 @@ export interface VxlanPortConfig {
 /** Frames that go to all hosts of a tenant have a number from here on. */
 const GROUPS_AT = VTEP_COUNT_MAX;
 
-/** What many vRNICs' windows may bring before one read. */
-const RECEIVE_BYTES = 64 << 20;
-
 /** By VTEP address and UDP port. One thread's alone. */
 const hubs = new Map<string, VxlanHub>();
 
@@ -108,7 +105,7 @@ export class VxlanHub {
     // Where other workers may have sockets of this VTEP, a packet socket here would see what is theirs.
     const link = netdev !== undefined && descriptor === undefined ? readNetdev(netdev) : undefined;
     const interfaceIndex = link?.isEthernet ? { interfaceIndex: link.index } : {};
-    this.port = new UdpVxlanPort({ ...config, ...interfaceIndex, receiveBufferBytes: RECEIVE_BYTES });
+    this.port = new UdpVxlanPort({ ...config, ...interfaceIndex });
     this.#vteps = new VtepTable(this.port);
     this.local = config.local;
     this.#onClose = onClose;

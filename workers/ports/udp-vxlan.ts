@@ -33,7 +33,6 @@ export interface UdpVxlanOptions {
   readonly mtu: number;
   /** A socket that is bound already: one of several that share the port (workers/vtep-group.ts). The port's to close. */
   readonly descriptor?: number;
-  readonly receiveBufferBytes?: number;
   /** Small datagrams by this interface come without system calls, where that is allowed. */
   readonly interfaceIndex?: number;
 }
@@ -117,7 +116,7 @@ export class UdpVxlanPort implements Port {
     this.#isIpv4 = Gid.isMappedIpv4(options.local);
     this.mtu = options.mtu;
     const local = this.#isIpv4 ? options.local.slice(12) : options.local;
-    const prepare = (fd: number): void => this.#prepare(fd, options);
+    const prepare = (fd: number): void => this.#prepare(fd);
     if (options.descriptor === undefined) {
       this.#fd = Socket.openSocket(this.#isIpv4 ? Linux.AF_INET : Linux.AF_INET6, Linux.SOCK_DGRAM, 0, (fd) => {
         prepare(fd);
@@ -313,8 +312,8 @@ export class UdpVxlanPort implements Port {
     this.#sending = null;
   }
 
-  #prepare(fd: number, { receiveBufferBytes = Socket.RECEIVE_BUFFER_BYTES }: UdpVxlanOptions): void {
-    Socket.setBuffers(fd, receiveBufferBytes, Socket.SEND_BUFFER_BYTES);
+  #prepare(fd: number): void {
+    Socket.setBuffers(fd, Socket.RECEIVE_BUFFER_BYTES, Socket.SEND_BUFFER_BYTES);
     Socket.requireOption(fd, Linux.IPPROTO_UDP, Linux.UDP_GRO, 1, 'UDP_GRO');
     if (this.#isIpv4) Socket.requireOption(fd, Linux.IPPROTO_IP, Linux.IP_RECVTOS, 1, 'IP_RECVTOS');
     else Socket.requireOption(fd, Linux.IPPROTO_IPV6, Linux.IPV6_RECVTCLASS, 1, 'IPV6_RECVTCLASS');

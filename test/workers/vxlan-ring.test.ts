@@ -23,6 +23,9 @@ const SENDER = 5;
 const LOOKS = 64;
 const SMALL = 64;
 const LARGE = 4096;
+const WIDE = 8192;
+/** Of 4 KiB, in a super-frame. */
+const PIECES = 15;
 /** Of an inner IPv4 packet in VXLAN, behind the outer UDP header: BTH's PSN. */
 const PSN_AT = 8 + 14 + 20 + 8 + 8;
 
@@ -47,7 +50,8 @@ class Pair {
   readonly #leaving = new ReceiveBurst();
   readonly #port: UdpVxlanPort;
 
-  constructor(t: Test, { left, right }: Veth, family: 'ipv4' | 'ipv6') {
+  /** @param isVeth what the sender is told of its interface. */
+  constructor(t: Test, { left, right }: Veth, family: 'ipv4' | 'ipv6', isVeth = false) {
     const [here, there] = [left[family], right[family]];
     this.receiver = within(left, () => {
       const interfaceIndex = readNetdev(left.netdev).index;
@@ -55,7 +59,7 @@ class Pair {
     });
     this.sender = within(right, () => {
       const interfaceIndex = readNetdev(right.netdev).index;
-      return new UdpVxlanPort({ local: there, udpPort: this.receiver.udpPort, mtu: 8900, interfaceIndex });
+      return new UdpVxlanPort({ local: there, udpPort: this.receiver.udpPort, mtu: 8900, interfaceIndex, isVeth });
     });
     this.sender.setVnis([VNI]);
     this.#port = this.sender;
@@ -191,6 +195,61 @@ async function passBy(t: Test, pair: Pair, { left, right }: Veth, family: 'ipv4'
       t.fail('the sum for the interface to finish');
   }
 }
+
+for (const family of ['ipv4', 'ipv6'] as const)
+  t.test(`${family}: super-frames leave over a veth pair as the kernel would send them`, { skip }, async (t) => {
+    const veth = makeVeth(`ways-${family}`);
+    t.teardown(() => veth.remove());
+    const pair = new Pair(t, veth, family, true);
+    pair.receiver.setVnis([VNI]);
+    const path = pair.path(VNI, ECT_0);
+    let psn = 0;
+    let now = LATER;
+    /** So many super-frames in one burst. How many of them the kernel's sockets sent. */
+    const send = async (frames: number, bytes: number, pieces = PIECES): Promise<number> => {
+      const before = sentBySockets(veth.right);
+      pair.send((maker) => maker.putRun(path, psn, frames * pieces, bytes), now++);
+      psn += frames * pieces;
+      await pair.take(psn);
+      return sentBySockets(veth.right) - before;
+    };
+    let byKernel = 0;
+    for (let i = 0; i < 20; i++) byKernel += await send(1, LARGE);
+    t.equal(byKernel, RUN + 1, 'some to see that it goes on, one to be looked at');
+    t.equal(await send(3, LARGE), 0, 'several at once');
+    t.equal(await send(1, SMALL, 1), 0, 'a small one alone');
+    t.equal(await send(1, LARGE, 1), 0, 'a large one alone');
+    t.equal(await send(1, WIDE, 7), 1, 'the kernel is asked about what is larger');
+    t.equal(await send(1, WIDE, 7), 0);
+    now += LATER;
+    t.equal(await send(3, LARGE), 3, 'after a while it is asked again');
+    t.equal(await send(3, LARGE), 0);
+    const strange = pair.path(STRANGE_VNI);
+    const sendBoth = async (): Promise<number> => {
+      const before = sentBySockets(veth.right);
+      pair.send((maker) => {
+        maker.putRun(path, psn, PIECES, LARGE);
+        maker.putRun(strange, psn + PIECES, PIECES, LARGE);
+      }, now++);
+      psn += 2 * PIECES;
+      await pair.take(psn);
+      return sentBySockets(veth.right) - before;
+    };
+    now += LATER;
+    for (let i = 0; i < 20; i++) await sendBoth();
+    t.equal(await sendBoth(), 0, 'two flows that leave together are looked at both');
+    // From here on the sender's interface takes super-frames apart, and sums their pieces.
+    const { netdev, path: namespace } = veth.right;
+    execFileSync('nsenter', [`--net=${namespace}`, 'ethtool', '-K', netdev, 'gso', 'off', 'tx', 'off']);
+    t.equal(await send(3, LARGE), 0);
+    t.same(
+      pair.seen.map(([seen]) => seen),
+      inOrder(psn),
+    );
+    t.equal(pair.sender.counters.txFrames, psn);
+    t.equal(pair.sender.counters.txErrors, 0);
+    t.equal(pair.receiver.counters.rxDropped, 0);
+  });
 
 /** Of an IPv6 packet with its UDP header at that place. RFC 8200 §8.1. */
 const pseudoSum = (view: DataView, udpAt: number): number =>

@@ -17,7 +17,7 @@ export interface VxlanFilter {
 
 /** An outer IP packet up to here is small. With its Ethernet and virtio headers it fits into a slot of the ring. */
 export const SMALL_IP_BYTES = 384;
-/** Of a larger one as much as says that it is there. */
+/** Of a larger one, and of what leaves: its outer headers. */
 const MARK_BYTES = 64;
 
 const UDP = 17;
@@ -28,7 +28,7 @@ const FRAGMENT = 0x3fff;
 /** IPv4, no options. */
 const PLAIN_IPV4 = 0x45;
 
-/** For the packet socket. Where it is asked for what leaves, too (PACKET_IGNORE_OUTGOING): what is small of this VTEP. */
+/** For the packet socket. Where it is asked for what leaves, too (PACKET_IGNORE_OUTGOING): the outer headers of what this VTEP sends. */
 export function ringFilter(wanted: VxlanFilter): Bpf.Filter {
   const filter = new Bpf.Filter();
   filter.op(Bpf.LOAD_BYTE, Bpf.VLAN_TAG_PRESENT).require(Bpf.JUMP_EQUAL, 0);
@@ -44,8 +44,7 @@ export function ringFilter(wanted: VxlanFilter): Bpf.Filter {
   filter.test(Bpf.JUMP_GREATER_EQUAL, SMALL_IP_BYTES + 1, '', 'small').answer(MARK_BYTES);
   filter.label('small').accept().label('leaves');
   requireVxlan(filter, wanted, isIpv4 ? Ipv4.SOURCE_AT : Ipv6.SOURCE_AT);
-  loadIpBytes(filter, Ethernet.BYTES, isIpv4);
-  return filter.refuse(Bpf.JUMP_GREATER_EQUAL, SMALL_IP_BYTES + 1).accept();
+  return filter.answer(MARK_BYTES);
 }
 
 /** For the UDP socket: whatever the other one does not take. */

@@ -104,8 +104,8 @@ export class VxlanHub {
     const { netdev, descriptor } = config;
     // Where other workers may have sockets of this VTEP, a packet socket here would see what is theirs.
     const link = netdev !== undefined && descriptor === undefined ? readNetdev(netdev) : undefined;
-    const interfaceIndex = link?.isEthernet ? { interfaceIndex: link.index } : {};
-    this.port = new UdpVxlanPort({ ...config, ...interfaceIndex });
+    const nearest = link?.isEthernet ? { interfaceIndex: link.index, isVeth: link.isVeth } : {};
+    this.port = new UdpVxlanPort({ ...config, ...nearest });
     this.#vteps = new VtepTable(this.port);
     this.local = config.local;
     this.#onClose = onClose;

@@ -36,6 +36,8 @@ export const Next = {
   QUEUED: 2,
   /** The beginning of a frame: the socket's queue had no room for it, or its filter wanted no more. */
   CUT: 3,
+  /** What this host sends: it was asked for that, too. */
+  LEAVING: 4,
 } as const;
 export type Next = (typeof Next)[keyof typeof Next];
 
@@ -75,18 +77,13 @@ export class PacketRing {
     return count;
   }
 
-  /** Octets of the small frame. */
+  /** Octets of the frame that are in the slot. */
   get frameBytes(): number {
     return this.#words[this.#slot + HERE_BYTES]!;
   }
 
-  /** This host sends it: it was asked for what leaves, too. */
-  get isLeaving(): boolean {
-    return ((this.#words[this.#slot + PACKET_TYPE]! >> PACKET_TYPE_SHIFT) & 0xff) === Bpf.PACKET_OUTGOING;
-  }
-
   /**
-   * Copies the small frame and the `headBytes` before it, word by word: it keeps its place in its words. Returns the octet at which the frame begins; it ends less
+   * Copies the slot's frame and the `headBytes` before it, word by word: it keeps its place in its words. Returns the octet at which the frame begins; it ends less
    * than 4 octets before the end of the copy.
    */
   copy(headBytes: number, to: Int32Array, toOctet: number): number {
@@ -115,6 +112,7 @@ export class PacketRing {
   #kindAt(slot: number): Next {
     const status = Atomics.load(this.#words, slot + STATUS);
     if ((status & Linux.TP_STATUS_USER) === 0) return Next.NONE;
+    if (((this.#words[slot + PACKET_TYPE]! >> PACKET_TYPE_SHIFT) & 0xff) === Bpf.PACKET_OUTGOING) return Next.LEAVING;
     if ((status & Linux.TP_STATUS_COPY) !== 0) return Next.QUEUED;
     return this.#words[slot + WIRE_BYTES] === this.#words[slot + HERE_BYTES] ? Next.HERE : Next.CUT;
   }

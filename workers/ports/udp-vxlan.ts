@@ -35,6 +35,8 @@ export interface UdpVxlanOptions {
   readonly descriptor?: number;
   /** Small datagrams by this interface come without system calls, where that is allowed. */
   readonly interfaceIndex?: number;
+  /** It is an end of a veth pair: all that leaves by it may pass by the kernel's UDP and IP. */
+  readonly isVeth?: boolean;
 }
 
 const VXLAN_PORT = 4789;
@@ -89,7 +91,7 @@ export class UdpVxlanPort implements Port {
   #outFlow = 0;
   /** Of the first message. */
   #outVtep = 0;
-  /** A frame that leaves alone, and might pass by the kernel. */
+  /** The first frame might pass by the kernel. */
   #isSuitable = false;
   #in = new MessageBatch(1, 0, NAME_BYTES, CONTROL_BYTES);
   #slotBytes = 0;
@@ -129,7 +131,7 @@ export class UdpVxlanPort implements Port {
     if (options.interfaceIndex === undefined) return;
     const { interfaceIndex } = options;
     this.#ring = VxlanRing.open({ interfaceIndex, local, udpPort: this.udpPort, socket: this.#fd });
-    this.#ways = this.#ring && new KnownWays(this.#ring, this.#isIpv4);
+    this.#ways = this.#ring && new KnownWays(this.#ring, this.#isIpv4, options.isVeth === true);
   }
 
   /** The other one to sleep on; -1: none. */
@@ -184,7 +186,8 @@ export class UdpVxlanPort implements Port {
 
   /** Small datagrams, as many as there are, or large ones: never both in one burst. */
   #receiveFromRing(ring: VxlanRing, burst: ReceiveBurst): void {
-    const next = ring.next();
+    let next = ring.next();
+    for (; next === Next.LEAVING; next = ring.next()) this.#ways!.learn(this.#receivingWords, burst.view);
     if (next === Next.HERE) this.#takeSmall(ring, burst);
     else if (next !== Next.NONE) ring.passMarks(this.#read(burst, ring.marks(Math.min(this.#in.count, burst.limit))));
     // What came by another interface, or when the ring was full.
@@ -197,10 +200,6 @@ export class UdpVxlanPort implements Port {
   #takeSmall(ring: VxlanRing, burst: ReceiveBurst): void {
     let end = 0;
     do {
-      if (ring.isLeaving) {
-        this.#ways!.learn(this.#receivingWords, burst.view, end);
-        continue;
-      }
       const isRight = ring.take(this.#receivingWords, burst.view, end);
       if (isRight) this.#describeSmall(ring, burst);
       else this.counters.rxDropped++;
@@ -245,46 +244,50 @@ export class UdpVxlanPort implements Port {
       this.#sending = burst;
       this.#sendingAddress = addressOf(burst.bytes);
     }
-    const ways = this.#ways;
-    this.#isSuitable = ways !== undefined && now !== undefined && ways.suits(burst);
-    if (!this.#isSuitable) return this.#transmitAll(burst);
-    const way = this.#wayOf(ways!, burst, now!);
-    if (way === Way.KNOWN && this.#sendShort(ways!, burst)) return true;
-    const isAll = this.#transmitAll(burst);
-    if (way === Way.LOOK) ways!.lookAway();
-    return isAll;
+    while (burst.sent < burst.count) {
+      const way = this.#wayOf(burst, now);
+      if (way === Way.KNOWN && this.#sendKnown(burst)) continue;
+      const mayGoOn = this.#sendByKernel(burst, way === Way.LOOK ? 1 : SEND_BATCH);
+      if (way === Way.LOOK) this.#ways!.lookAway();
+      if (!mayGoOn) return false;
+    }
+    return true;
   }
 
-  /** For a frame that is alone. */
-  #wayOf(ways: KnownWays, burst: TransmitBurst, now: Micros): Way {
-    const at = burst.at[burst.sent]!;
-    const targets = this.#targetsOf(burst.destination[burst.sent]!);
+  /** Of the first frame. */
+  #wayOf(burst: TransmitBurst, now: Micros | undefined): Way {
+    const ways = this.#ways;
+    this.#isSuitable = ways !== undefined && now !== undefined && ways.suits(burst);
+    if (!this.#isSuitable) return Way.KERNEL;
+    const frame = burst.sent;
+    const targets = this.#targetsOf(burst.destination[frame]!);
     if (targets.length !== 1) return Way.KERNEL;
     const { index, address } = targets[0]!;
-    const flow = flowOf(burst.view, at, at + burst.frameBytes[burst.sent]!);
+    const at = burst.at[frame]!;
+    const bytes = burst.frameBytes[frame]!;
+    const width = burst.segmentBytes[frame]! || bytes;
+    const flow = flowOf(burst.view, at, at + bytes);
     this.#outFlow = flow;
-    const way = ways.wayOf(flow, index, now);
-    if (way === Way.LOOK) ways.look(flow, index, address, this.#flows.portOf(flow), now);
+    const way = ways!.wayOf(flow, index, width, now!);
+    if (way === Way.LOOK) ways!.look(flow, index, address, width, this.#flows.portOf(flow), now!);
     return way;
   }
 
-  #sendShort(ways: KnownWays, burst: TransmitBurst): boolean {
+  #sendKnown(burst: TransmitBurst): boolean {
     this.counters.txCalls++;
-    if (!ways.send(burst, this.#sendingAddress, this.#outFlow, this.#dscp)) return false;
+    if (!this.#ways!.send(burst, this.#sendingAddress, this.#outFlow, this.#dscp)) return false;
     this.#countSent(burst, burst.sent++);
     return true;
   }
 
-  #transmitAll(burst: TransmitBurst): boolean {
-    while (burst.sent < burst.count) {
-      const asked = this.#fill(burst);
-      if (asked === 0) continue;
-      this.counters.txCalls++;
-      const taken = asked === 1 ? this.#sendOne(burst) : this.#out.send(this.#outFd, asked, Linux.MSG_DONTWAIT);
-      for (let i = 0; i < taken; i++) this.#passOver(burst);
-      if (taken <= 0 && this.#mustWait(burst)) return false;
-    }
-    return true;
+  /** By one flow's socket, so many messages at most. False: the socket is full. */
+  #sendByKernel(burst: TransmitBurst, most: number): boolean {
+    const asked = this.#fill(burst, most);
+    if (asked === 0) return true;
+    this.counters.txCalls++;
+    const taken = asked === 1 ? this.#sendOne(burst) : this.#out.send(this.#outFd, asked, Linux.MSG_DONTWAIT);
+    for (let i = 0; i < taken; i++) this.#passOver(burst);
+    return taken > 0 || !this.#mustWait(burst);
   }
 
   /** The cheaper call for a frame alone, and the cheapest where the kernel need be told nothing but its octets. 1 when it was taken. */
@@ -404,7 +407,7 @@ export class UdpVxlanPort implements Port {
   }
 
   /** Lays out messages up to the first frame of another socket, or for nobody, which is passed over. */
-  #fill(burst: TransmitBurst): number {
+  #fill(burst: TransmitBurst, most: number): number {
     let asked = 0;
     let copies = this.#copies;
     for (let frame = burst.sent; frame < burst.count; frame++) {
@@ -423,7 +426,7 @@ export class UdpVxlanPort implements Port {
         this.#outVtep = targets[copies]!.index;
       } else if (fd !== this.#outFd) return asked;
       for (; copies < targets.length; copies++) {
-        if (asked === SEND_BATCH) return asked;
+        if (asked === most) return asked;
         this.#layOut(burst, frame, asked++, targets[copies]!);
       }
       copies = 0;

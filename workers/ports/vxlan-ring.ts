@@ -63,6 +63,7 @@ export class VxlanRing {
       new Bpf.Filter().drop().attach(fd);
       Socket.requireOption(fd, Linux.SOL_PACKET, Linux.PACKET_IGNORE_OUTGOING, 1, 'PACKET_IGNORE_OUTGOING');
       Socket.requireOption(fd, Linux.SOL_PACKET, Linux.PACKET_VNET_HDR, 1, 'PACKET_VNET_HDR');
+      Socket.setBuffers(fd, 0, Socket.SEND_BUFFER_BYTES);
       if (!PacketRing.request(fd, false)) throw new Error('no receive ring');
       Socket.bindPacket(fd, options.interfaceIndex);
     });
@@ -81,7 +82,7 @@ export class VxlanRing {
     socketFilter(wanted).attach(this.#options.socket);
   }
 
-  /** HERE: a small datagram. CUT: the next one is the UDP socket's. */
+  /** HERE: a small datagram. CUT: the next one is the UDP socket's. LEAVING: the headers of one that leaves. */
   next(): Next {
     return this.#ring.next();
   }
@@ -107,19 +108,14 @@ export class VxlanRing {
     return this.#read(view, frameAt - VIRTIO_BYTES, frameAt + Ethernet.BYTES, frameAt + frameBytes);
   }
 
-  /** Frames that this host sends are put into the ring, too, from now on, or no more. */
+  /** The headers of what this host sends are put into the ring, too, from now on, or no more. */
   watchLeaving(isWatching: boolean): void {
     Socket.setOption(this.fileDescriptor, Linux.SOL_PACKET, Linux.PACKET_IGNORE_OUTGOING, isWatching ? 0 : 1);
   }
 
-  /** The small datagram is one that this host sends. */
-  get isLeaving(): boolean {
-    return this.#ring.isLeaving;
-  }
-
-  /** Copies that datagram to `words` from octet `from` on. Where its Ethernet header begins. */
-  takeLeaving(words: Int32Array, from: number): number {
-    const frameAt = this.#ring.copy(VIRTIO_BYTES, words, from);
+  /** Copies the beginning of a datagram that leaves to `words`. Where its Ethernet header begins. */
+  takeLeaving(words: Int32Array): number {
+    const frameAt = this.#ring.copy(VIRTIO_BYTES, words, 0);
     this.#ring.release(1);
     return frameAt;
   }

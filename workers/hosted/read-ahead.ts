@@ -1,15 +1,15 @@
 /**
- * Small payloads of one program lie close together more often than not, and each system call that reads another process's memory costs more than a page of it does.
- * The second one in a row that lies near the first is read with all that surrounds it; those that follow come from there, as long as no work request has been looked
- * for since (rnic/memory/posted.ts).
+ * Payloads of one packet that one program posts lie close together more often than not, or are the same octets again, and each system call that reads another process's
+ * memory costs more than a page of it does, under emulation many times as much. The second one in a row that lies near the first is read with all that surrounds it;
+ * those that follow come from there, as long as no work request has been looked for since (rnic/memory/posted.ts).
  */
 import { lastLook } from '../../rnic/memory/posted.ts';
 import { HeldOctets } from './held-octets.ts';
 import type { ProcessMemory } from './process-memory.ts';
 
-const WINDOW_BYTES = 4096;
-/** A longer one is worth a call of its own. */
-export const SMALL_BYTES = 512;
+const WINDOW_BYTES = 16_384;
+/** Few longer ones would lie in the window: each is worth a call of its own. */
+export const SMALL_BYTES = 4096;
 
 const held = new HeldOctets(WINDOW_BYTES);
 

@@ -52,8 +52,9 @@ function iterations(program: string, bytes: number, bytesUnderWay: number, most:
 const figureOf = (output: string, program: string, bytes: number): number =>
   Number(rowOf(output, bytes)[isLatency(program) ? 4 : 3]);
 
-const perftest = (program: string, bytes: number, count: number): string =>
-  `${program} -d rxe0 -x 1 -m 4096 -F -s ${bytes} -n ${count}${isLatency(program) ? '' : ' --report_gbits'}`;
+/** @param extent how many messages (`-n`), or for how many seconds (`-D`). */
+const perftest = (program: string, bytes: number, extent: string): string =>
+  `${program} -d rxe0 -x 1 -m 4096 -F -s ${bytes} ${extent}${isLatency(program) ? '' : ' --report_gbits'}`;
 
 async function medianOf(measure: () => Promise<number>): Promise<number> {
   const found: number[] = [];
@@ -68,7 +69,7 @@ interface Scope {
 // ── Two hosts ──
 
 async function overUrnic(t: Scope, a: UrnicHost, b: UrnicHost, program: string, bytes: number): Promise<number> {
-  const command = perftest(program, bytes, iterations(program, bytes, 1 << 29, COUNT_MAX));
+  const command = perftest(program, bytes, `-n ${iterations(program, bytes, 1 << 29, COUNT_MAX)}`);
   const server = a.spawn(t, command.split(' '));
   await server.waits();
   const { output } = await b.run([...command.split(' '), SERVER], { timeoutMillis: PATIENCE_MILLIS });
@@ -149,10 +150,12 @@ async function both(peer: RxePeer, prefix: string, to: string, program: string):
 
 /** Bandwidth from the messages counted: perftest measures how fast the processor's clock is, fails at that in there as often as not, and says 0 Gb/s. */
 async function loopback(peer: RxePeer, prefix: string, to: string, program: string, bytes: number): Promise<number> {
-  const command = perftest(program, bytes, iterations(program, bytes, 24 << 20, 2000));
-  if (isLatency(program)) return figureOf(await both(peer, prefix, to, command), program, bytes);
+  if (isLatency(program)) {
+    const command = perftest(program, bytes, `-n ${iterations(program, bytes, 24 << 20, 2000)}`);
+    return figureOf(await both(peer, prefix, to, command), program, bytes);
+  }
   const depth = Math.min(128, UNDER_WAY_BYTES / bytes);
-  const output = await both(peer, prefix, to, command.replace(/-n \d+/, `-D ${VM_SECONDS} -t ${depth}`));
+  const output = await both(peer, prefix, to, perftest(program, bytes, `-D ${VM_SECONDS} -t ${depth}`));
   return (Number(rowOf(output, bytes)[1]) * bytes * 8) / VM_SECONDS / 1e9;
 }
 
@@ -161,9 +164,9 @@ async function loopback(peer: RxePeer, prefix: string, to: string, program: stri
  * seconds, 0.06, 0.11 … 0.24 in the following ones). What is compiled for one program is compiled once more for the next, which has other memory and other queues.
  */
 async function warmUp(peer: RxePeer, prefix: string, program: string): Promise<void> {
-  const long = perftest(program, isLatency(program) ? SIZES[0]! : WARM_UP_BYTES, 2000);
-  await both(peer, prefix, '127.0.0.1', long.replace(/-n \d+/, `-D ${WARM_UP_SECONDS}`));
-  const command = perftest(program, 4096, 2000);
+  const bytes = isLatency(program) ? SIZES[0]! : WARM_UP_BYTES;
+  await both(peer, prefix, '127.0.0.1', perftest(program, bytes, `-D ${WARM_UP_SECONDS}`));
+  const command = perftest(program, 4096, '-n 2000');
   for (let time = 0; time < WARM_UP_PROGRAMS; time++) await both(peer, prefix, '127.0.0.1', command);
 }
 

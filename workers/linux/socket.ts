@@ -52,8 +52,8 @@ export function clearError(fd: number): void {
 }
 
 /**
- * For frames that wait until a worker has its core: a tenth of a second of what one sends, for UC and UD have nobody who tells the sender to wait, and many vRNICs may share a socket. The kernel doubles
- * it, and takes the memory only while they do.
+ * For frames that wait until a worker has its core: a tenth of a second of what one sends, for UC and UD have nobody who tells the sender to wait, and many vRNICs may
+ * share a socket. The kernel doubles it, and takes the memory only while they do.
  */
 export const RECEIVE_BUFFER_BYTES = 64 << 20;
 export const SEND_BUFFER_BYTES = 16 << 20;

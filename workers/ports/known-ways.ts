@@ -1,7 +1,8 @@
 /**
  * Small VXLAN frames that leave alone, again and again, and over a veth pair all frames, pass by the kernel's UDP and IP: the ring's packet socket takes them with the outer
- * headers that the kernel itself put before an earlier frame of the same flow, a super-frame with all of its pieces behind one (GSO_UDP_L4). Every tenth of a second one goes through the kernel, and is looked at as it leaves. So routes, neighbours and filters have
- * had their say; of a frame that they keep, change or encrypt nothing is seen that looks like ours, and the flow stays the kernel's.
+ * headers that the kernel itself put before an earlier frame of the same flow, a super-frame with all of its pieces behind one (GSO_UDP_L4). Every tenth of a second one
+ * goes through the kernel, and is looked at as it leaves. So routes, neighbours and filters have had their say; of a frame that they keep, change or encrypt nothing is seen
+ * that looks like ours, and the flow stays the kernel's.
  *
  *     before a frame:  virtio header (10) │ Ethernet (14) │ IPv4 (20) or IPv6 (40) │ UDP (8)
  */

@@ -3,7 +3,7 @@ import { spawnSync } from 'node:child_process';
 import { WrOpcode } from '../../verbs/index.ts';
 import { joinByWire, RemoteHost } from '../remote-host.ts';
 import type { DemoHost, HostAddress, Step } from './host.ts';
-import { showTenants } from './tenants.ts';
+import { showTenants, WARM_UP_SECONDS } from './tenants.ts';
 
 const MTU = 9000;
 const MESSAGE_BYTES = 1 << 20;
@@ -88,7 +88,7 @@ async function measure(a: DemoHost, tell: (what: string, result: string) => void
     ['WRITE', WrOpcode.RDMA_WRITE],
     ['READ', WrOpcode.RDMA_READ],
   ] as const) {
-    await a.do({ do: 'bandwidth', opcode, bytes: 65_536, seconds: 0.5 });
+    await a.do({ do: 'bandwidth', opcode, bytes: 65_536, seconds: WARM_UP_SECONDS });
     const gbits = await a.do<number>({ do: 'bandwidth', opcode, bytes: 65_536, seconds: 2 });
     tell(`64 KiB ${name}s, one QP`, `${gbits.toFixed(1)} Gb/s`);
   }

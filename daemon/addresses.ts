@@ -1,25 +1,14 @@
 /** Addresses and prefixes as people write them. */
-import { isIP } from 'node:net';
 import type { Prefix } from '../vswitch/model.ts';
 import * as Gid from '../wire/gid.ts';
 import { gidText, toGid } from '../workers/linux/netdev.ts';
 
 const IPV4_PREFIX_BITS = 96;
 
-/** Of one interface: neither a prefix nor with a zone. */
-export const isAddress = (text: string): boolean => isIP(text) !== 0 && !text.includes('%');
-
 /** Of one, not of a group or of nobody. */
 export function isUnicast(text: string): boolean {
   const gid = toGid(text);
   return !Gid.isAny(gid) && !Gid.isMulticast(gid);
-}
-
-export function isPrefix(text: string): boolean {
-  if (text === 'any') return true;
-  const [address = '', bits, ...more] = text.split('/');
-  if (more.length > 0 || !isAddress(address)) return false;
-  return bits === undefined || (/^\d{1,3}$/.test(bits) && Number(bits) <= (address.includes(':') ? 128 : 32));
 }
 
 /** Of the many ways to write an address, one. */

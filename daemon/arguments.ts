@@ -1,6 +1,6 @@
 /** Arguments of the command, checked: what is wrong is said in the words of the flag. */
 import { InvalidArgumentError } from 'commander';
-import { isAddress } from './addresses.ts';
+import { isAddress } from './address-syntax.ts';
 import { parseRate, parseSize } from './rates.ts';
 
 /** A whole number in least … most, decimal or 0x-hexadecimal. */

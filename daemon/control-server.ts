@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { chmodSync, rmSync } from 'node:fs';
 import { createServer, type Server, type Socket } from 'node:net';
 import { dirname } from 'node:path';
-import { toJson } from './describe-device.ts';
+import { toJson } from './json.ts';
 import { makeDirectory } from './make-directory.ts';
 import { checkSocketPath, isAnswered } from './socket-path.ts';
 

@@ -1,6 +1,5 @@
 /** The daemon: the vRNICs of a configuration, and a unix socket on which `urnic` commands ask about them. */
 import { constants } from 'node:os';
-import { dirname, join } from 'node:path';
 import { pino } from 'pino';
 import { z } from 'zod';
 import { Context } from '../verbs/index.ts';
@@ -22,6 +21,7 @@ import { SwitchPorts } from './switch-ports.ts';
 import { TenantDirectory } from './tenant-directory.ts';
 import { TENANT_OPS, type TenantOp } from './tenant-edits.ts';
 import { connectionText, describeTenant, mtuOf, placeIn } from './tenants.ts';
+import { vrnicsDirectory } from './vrnic-directory.ts';
 import { type Definition, Vrnics } from './vrnics.ts';
 
 const Request = z.strictObject({
@@ -342,7 +342,3 @@ function faultIn({ issues: [issue] }: z.ZodError): string {
   const where = path.filter((part) => part !== 'op' && part !== 'definition').join('.') || 'not a request';
   return `${where}: ${message}`;
 }
-
-/** What unmodified programs need of a vRNIC: its socket and the files that they see. */
-export const vrnicDirectory = (socketPath: string, name: string): string => join(vrnicsDirectory(socketPath), name);
-const vrnicsDirectory = (socketPath: string): string => join(dirname(socketPath), 'vrnics');

@@ -18,7 +18,3 @@ export async function describeDevice(name: string, context: Context): Promise<De
   );
   return { name, device, port, gids };
 }
-
-/** JSON has no 64-bit integers: they are written as text. */
-export const toJson = (value: unknown): string =>
-  JSON.stringify(value, (_key, member: unknown) => (typeof member === 'bigint' ? member.toString() : member));

@@ -1,48 +1,16 @@
 /** The vRNIC of one command: one of a daemon, or one on a network interface for as long as the command runs. */
 import { readdirSync } from 'node:fs';
 import { resolve } from 'node:path';
-import { type Command, Option } from 'commander';
 import { type Context, DaemonDevice, type Device, hostDevice } from '../verbs/index.ts';
 import type { PortConfig } from '../workers/vrnic-config.ts';
 import { DEFAULT_SOCKET } from './control-client.ts';
-import { vrnicDirectory } from './daemon.ts';
-
-export interface HostFlags {
-  netdev?: string;
-  portKind: 'af_packet' | 'cap' | 'raw-socket';
-  spin?: string;
-  capture?: string;
-}
+import type { DeviceFlags, HostFlags } from './device-flags.ts';
+import { vrnicDirectory } from './vrnic-directory.ts';
 
 export interface Hosted {
   readonly device: Device;
   readonly context: Context;
   stop(): Promise<void>;
-}
-
-/** Adds the flags that say where the vRNIC lives. */
-export function hostFlags<C extends Command>(command: C): C {
-  return command
-    .option('--netdev <interface>', 'network interface to live on (default: the only one besides lo)')
-    .addOption(
-      new Option('--port-kind <kind>', 'how frames leave')
-        .choices(['af_packet', 'cap', 'raw-socket'])
-        .default('af_packet'),
-    )
-    .option('--spin <micros>', "microseconds to poll before sleeping, or 'always'")
-    .option('--capture <file>', 'write all frames to a pcapng file') as C;
-}
-
-export interface DeviceFlags extends HostFlags {
-  device?: string;
-  socket?: string;
-}
-
-/** As `hostFlags`, for commands that take a daemon's vRNIC as well. */
-export function deviceFlags<C extends Command>(command: C): C {
-  return hostFlags(command)
-    .option('--device <vrnic>', "a vRNIC of the daemon, by name or by its directory's path")
-    .option('--socket <path>', 'where the daemon listens for commands', DEFAULT_SOCKET) as C;
 }
 
 /** @throws Error as openHosted; of a daemon's vRNIC, that it is not there. */

@@ -1,6 +1,7 @@
 /** What a command makes of a tenant: texts in, texts out. */
 import type { z } from 'zod';
-import { canonical, isAddress } from './addresses.ts';
+import { isAddress } from './address-syntax.ts';
+import { canonical } from './addresses.ts';
 import { type EndpointText, type LimitText, type RuleText, TenantText } from './configuration.ts';
 
 export const TENANT_OPS = [

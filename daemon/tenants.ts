@@ -1,7 +1,6 @@
 /** Tenants as people write them, and as workers take them. */
 import type { z } from 'zod';
-import { addressesOf, type Endpoint, macOf, type Rule, type Tenant } from '../vswitch/model.ts';
-import { TRANSPORT_NAMES } from '../vswitch/transport.ts';
+import { addressesOf, type Endpoint, macOf, type Rule, type Tenant, TRANSPORT_NAMES } from '../vswitch/model.ts';
 import * as Gid from '../wire/gid.ts';
 import { gidText, readNetdev, toGid } from '../workers/linux/netdev.ts';
 import type { Connection } from '../workers/overlay/overlay.ts';

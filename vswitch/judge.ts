@@ -1,6 +1,6 @@
 /** Whether one address of a tenant may send to another: its rules, asked when a connection is made, for what passes the switch, and once more whenever they change. */
-import type { Prefix, Rule } from './model.ts';
-import { Transport, type TransportName } from './transport.ts';
+import type { Prefix, Rule, TransportName } from './model.ts';
+import { Transport } from './transport.ts';
 
 export interface Verdict {
   readonly isAllowed: boolean;

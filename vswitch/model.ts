@@ -1,6 +1,9 @@
 /** What a tenant's network is: plain values, in the configuration, in the control API and in every worker alike. */
 import * as Gid from '../wire/gid.ts';
-import type { TransportName } from './transport.ts';
+
+/** Transports as rules and commands name them; index = Transport. */
+export const TRANSPORT_NAMES = ['rc', 'uc', 'ud', 'cm'] as const;
+export type TransportName = (typeof TRANSPORT_NAMES)[number];
 
 /** A place in a tenant's network: a vRNIC, here or on another host. */
 export interface Endpoint {

@@ -13,9 +13,6 @@ import * as Udp from '../wire/udp.ts';
 export const Transport = { RC: 0, UC: 1, UD: 2, CM: 3, OTHER: 4, UNCLEAR: 5 } as const;
 export type Transport = (typeof Transport)[keyof typeof Transport];
 export const TRANSPORT_COUNT = 6;
-/** As rules and commands name them; index = Transport. */
-export const TRANSPORT_NAMES = ['rc', 'uc', 'ud', 'cm'] as const;
-export type TransportName = (typeof TRANSPORT_NAMES)[number];
 
 const GSI_QPN = 1;
 const IPV4_HEADER_BYTES_MIN = 20;

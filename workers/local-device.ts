@@ -1,7 +1,6 @@
 /** A vRNIC in the program's own process, without a daemon: in a worker thread, or polled by the thread that made it. */
 import { connect } from './client.ts';
 import type { DeviceLink, LinkEndpoint } from './device-link.ts';
-import { openPolledDevice } from './polled-device.ts';
 import { Supervisor } from './supervisor.ts';
 import type { PortConfig, Spin, VrnicConfig } from './vrnic-config.ts';
 
@@ -36,7 +35,10 @@ export async function openLocalDevice(options: LocalDeviceOptions): Promise<Loca
   if (netdev === undefined && port === undefined) throw new Error('a local device needs a netdev or a port');
   const wire: PortConfig = port ?? { kind: 'af_packet', netdev: netdev ?? '' };
   const config: VrnicConfig = { ...rest, name, port: wire };
-  return polled ? openPolledDevice(config, spin) : openHostedDevice(config, spin);
+  if (!polled) return openHostedDevice(config, spin);
+  // The engine: without `polled` its worker loads it, and this thread need not.
+  const { openPolledDevice } = await import('./polled-device.ts');
+  return openPolledDevice(config, spin);
 }
 
 async function openHostedDevice(config: VrnicConfig, spin: Spin | undefined): Promise<LocalDevice> {

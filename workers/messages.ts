@@ -78,6 +78,9 @@ export type LinkMessage =
   | { readonly kind: 'command'; readonly id: number; readonly command: LinkCommand }
   | { readonly kind: 'close' };
 
+/** Where asynchronous events of a hosted program go: no channel has this handle. */
+export const ASYNC_CHANNEL = -1;
+
 /** About a hosted program. */
 export type ProgramMessage =
   /** Events of a channel (or ASYNC_CHANNEL) are written to this pipe; without `fd` no longer. */

@@ -17,7 +17,7 @@ import type { SwitchPortConfig } from './overlay/switch-port.ts';
 import type { CaptureTarget } from './ports/capture-file.ts';
 import { SPIN_MICROS, type Spin, type VrnicConfig } from './vrnic-config.ts';
 import { VtepSeats } from './vtep-seats.ts';
-import { TURN_MICROS, type WorkerTask } from './worker-loop.ts';
+import type { WorkerTask } from './worker-loop.ts';
 import { WorkerMesh } from './worker-mesh.ts';
 
 export interface SupervisorOptions {
@@ -32,6 +32,8 @@ export interface SupervisorOptions {
   /** What the threads run; for tests that make a worker fail. */
   readonly workerFile?: string;
 }
+
+const TURN_MICROS = 500_000;
 
 /** How long a worker may take to end its vRNICs. */
 const PATIENCE_MILLIS = 5000;

@@ -38,7 +38,6 @@ interface Attachment {
   application: Application | null;
 }
 
-export const TURN_MICROS = 500_000;
 /** Messages of one application in one breath: the data path waits for no control flood. */
 const MESSAGE_COUNT_MAX = 32;
 

@@ -1,9 +1,6 @@
 /** `urnic decode`: a capture file in words, one line a packet. */
 import { readFileSync } from 'node:fs';
 import type { Command } from 'commander';
-import { readCapture } from '../../wire/capture.ts';
-import { decode } from '../../wire/decode.ts';
-import { describe, line } from '../../wire/describe.ts';
 
 export function addDecode(program: Command): void {
   program
@@ -14,7 +11,10 @@ export function addDecode(program: Command): void {
     .action((file: string, flags: { json?: boolean }) => run(file, flags.json ?? false));
 }
 
-function run(file: string, isJson: boolean): void {
+async function run(file: string, isJson: boolean): Promise<void> {
+  const { readCapture } = await import('../../wire/capture.ts');
+  const { decode } = await import('../../wire/decode.ts');
+  const { describe, line } = await import('../../wire/describe.ts');
   const octets = readFileSync(file === '-' ? 0 : file);
   for (const frame of readCapture(octets)) {
     const description = describe(decode(frame.octets));

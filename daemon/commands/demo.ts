@@ -1,7 +1,5 @@
 /** `urnic demo`: two hosts on this machine, nothing to configure. */
 import { type Command, Option } from 'commander';
-import { directDemo, startDemo } from '../demo/director.ts';
-import { serveHost } from '../demo/host.ts';
 
 interface Flags {
   inside?: boolean;
@@ -17,8 +15,12 @@ export function addDemo(program: Command, cli: string): void {
     .addOption(new Option('--inside', 'already in a namespace').hideHelp())
     .addOption(new Option('--host', 'be one of the hosts').hideHelp())
     .action(async (flags: Flags) => {
-      if (flags.host) await serveHost();
-      else if (flags.inside) await directDemo(cli, flags.json ?? false);
+      if (flags.host) {
+        const { serveHost } = await import('../demo/host.ts');
+        return serveHost();
+      }
+      const { directDemo, startDemo } = await import('../demo/director.ts');
+      if (flags.inside) await directDemo(cli, flags.json ?? false);
       else process.exitCode = startDemo(cli, flags.json ?? false);
     });
 }

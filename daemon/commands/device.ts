@@ -1,13 +1,14 @@
 /** `urnic devinfo`, `link`, `stat`, `res`, `capture`: a running daemon's vRNICs, or one made for the moment on `--netdev`. */
 import { resolve } from 'node:path';
 import type { Command } from 'commander';
+import { QpState, QpType } from '../../rnic/constants.ts';
 import type { ContextResources } from '../../rnic/resources.ts';
-import { QpState, QpType } from '../../verbs/index.ts';
 import type { AttachedProgram } from '../../verbs/uverbs/server.ts';
 import { number } from '../arguments.ts';
 import { ask, type ControlRequest, DEFAULT_SOCKET, hold } from '../control-client.ts';
-import { type DeviceDescription, describeDevice, toJson } from '../describe-device.ts';
-import { type HostFlags, hostFlags, openContext, openHosted } from '../hosted.ts';
+import type { DeviceDescription } from '../describe-device.ts';
+import { type HostFlags, hostFlags } from '../device-flags.ts';
+import { toJson } from '../json.ts';
 
 interface Flags extends HostFlags {
   /** devinfo only: opens the vRNIC as a program would, through its directory. */
@@ -90,6 +91,8 @@ async function fromDaemon<T>(op: Op, name: string | undefined, { socket }: Flags
 }
 
 async function fromDevice<T>(_op: Op, _name: string | undefined, flags: Flags): Promise<Map<string, T>> {
+  const { openContext } = await import('../hosted.ts');
+  const { describeDevice } = await import('../describe-device.ts');
   const { context, stop } = await openContext(flags);
   try {
     const { deviceName } = context;
@@ -100,6 +103,8 @@ async function fromDevice<T>(_op: Op, _name: string | undefined, flags: Flags): 
 }
 
 async function fromHosted<T>(op: Op, _name: string | undefined, flags: Flags): Promise<Map<string, T>> {
+  const { openHosted } = await import('../hosted.ts');
+  const { describeDevice } = await import('../describe-device.ts');
   const { device, context, stop } = await openHosted(flags);
   try {
     const { counters, ports, resources } = await device.statistics();

@@ -1,9 +1,8 @@
 /** `urnic pingpong`: the command around daemon/pingpong.ts, with the flags and the output of ibv_rc_pingpong. */
 import { type Command, InvalidArgumentError, Option } from 'commander';
-import { gidText } from '../../workers/linux/netdev.ts';
 import { wholeNumber } from '../arguments.ts';
-import { type DeviceFlags, deviceFlags, openContext } from '../hosted.ts';
-import { describeAddress, Pingpong, type PingpongType } from '../pingpong.ts';
+import { type DeviceFlags, deviceFlags } from '../device-flags.ts';
+import type { PingpongType } from '../pingpong.ts';
 
 interface Flags extends DeviceFlags {
   type: PingpongType;
@@ -72,6 +71,9 @@ async function run(host: string | undefined, flags: Flags): Promise<void> {
   const qps = flags.type === 'srq' ? flags.numQp : 1;
   if (flags.rxDepth < qps)
     throw new Error(`--rx-depth ${flags.rxDepth} is too small for ${qps} QPs: one receive each at least`);
+  const { openContext } = await import('../hosted.ts');
+  const { describeAddress, Pingpong } = await import('../pingpong.ts');
+  const { gidText } = await import('../../workers/linux/netdev.ts');
   const { context, stop } = await openContext(flags);
   try {
     const { gidTableLength } = await context.queryPort();

@@ -1,8 +1,7 @@
 /** `urnic rping`: the command around daemon/rping.ts, with the flags of rping(1). */
 import type { Command } from 'commander';
 import { addressArgument, wholeNumber } from '../arguments.ts';
-import { type DeviceFlags, deviceFlags, openContext } from '../hosted.ts';
-import { rpingClient, rpingServer } from '../rping.ts';
+import { type DeviceFlags, deviceFlags } from '../device-flags.ts';
 
 interface Flags extends DeviceFlags {
   server?: boolean;
@@ -36,6 +35,8 @@ export function addRping(program: Command): void {
 async function run(flags: Flags): Promise<void> {
   if (Boolean(flags.server) === Boolean(flags.client)) throw new Error('say -s or -c: server or client');
   if (flags.client && flags.address === undefined) throw new Error('say with -a where the server is');
+  const { openContext } = await import('../hosted.ts');
+  const { rpingClient, rpingServer } = await import('../rping.ts');
   const { context, stop } = await openContext(flags);
   const { port, count, size, validate = false } = flags;
   const address = { address: flags.address ?? '0.0.0.0', port };

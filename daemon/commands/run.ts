@@ -5,14 +5,12 @@ import { constants as system } from 'node:os';
 import { delimiter, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { type Command, Option } from 'commander';
-import { wake } from '../../verbs/uverbs/greeting.ts';
-import { UNDERLAY_VARIABLE } from '../../verbs/uverbs/server.ts';
+import { UNDERLAY_VARIABLE } from '../../verbs/uverbs/protocol.ts';
 import { UNDERLAYS, type Underlay } from '../../vswitch/model.ts';
 import { ask, DEFAULT_SOCKET } from '../control-client.ts';
-import { vrnicDirectory } from '../daemon.ts';
 import { overlaid } from '../sandbox/overlay.ts';
-import { spawnSupervised } from '../sandbox/seccomp.ts';
 import { isStaticallyLinked } from '../statically-linked.ts';
+import { vrnicDirectory } from '../vrnic-directory.ts';
 
 const SHIM = fileURLToPath(new URL('../../native/urnic-shim.so', import.meta.url));
 
@@ -51,7 +49,10 @@ export function addRun(program: Command): void {
     .passThroughOptions()
     .action(async ([name, ...args]: string[], flags: RunFlags) => {
       const directory = flags.directory ?? (await awaken(flags));
-      if (!existsSync(join(directory, 'sys'))) await wake(directory);
+      if (!existsSync(join(directory, 'sys'))) {
+        const { wake } = await import('../../verbs/uverbs/greeting.ts');
+        await wake(directory);
+      }
       if (flags.underlay !== undefined) process.env[UNDERLAY_VARIABLE] = flags.underlay;
       process.exitCode = await run(findProgram(name!), args, directory, flags.sandbox);
     });
@@ -125,8 +126,10 @@ async function start(path: string, args: readonly string[], directory: string, w
   const hasShim = way !== 'seccomp' || isStaticallyLinked(path);
   const preload = [hasShim && SHIM, process.env.LD_PRELOAD].filter(Boolean).join(':');
   const env = { ...process.env, URNIC_VRNIC: directory };
-  if (way === 'seccomp')
+  if (way === 'seccomp') {
+    const { spawnSupervised } = await import('../sandbox/seccomp.ts');
     return spawnSupervised({ socket: join(directory, 'uverbs'), path, args, preload }, directory, env);
+  }
   const [program, ...rest] = way === 'overlay' ? overlaid(path, args, directory) : [path, ...args];
   return spawn(program!, rest, { stdio: 'inherit', env: { ...env, LD_PRELOAD: preload } });
 }

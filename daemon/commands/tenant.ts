@@ -1,9 +1,7 @@
 /** `urnic tenant`, `endpoint`, `rule`, `conn`: the tenants' networks of a running daemon. */
 import { type Command, Option } from 'commander';
-import { parse } from 'yaml';
 import { burstOf } from '../../vswitch/bucket.ts';
-import type { Limit } from '../../vswitch/model.ts';
-import { TRANSPORT_NAMES } from '../../vswitch/transport.ts';
+import { type Limit, TRANSPORT_NAMES } from '../../vswitch/model.ts';
 import { rateArgument, sizeArgument, wholeNumber } from '../arguments.ts';
 import { ask, type ControlRequest, DEFAULT_SOCKET } from '../control-client.ts';
 import { rateText } from '../rates.ts';
@@ -73,15 +71,15 @@ function addChanges(tenant: Command): void {
   common(tenant.command('add').argument('<name>').argument('[settings...]', 'key=value, as in urnic.yaml'))
     .description('add a tenant')
     .requiredOption('--vni <number>', 'its VXLAN network identifier', wholeNumber(1, 0xff_fffe))
-    .action((name: string, settings: string[], { vni, ...flags }: Flags & { vni: number }) =>
-      change(flags, { op: 'addTenant', tenant: name, settings: { ...settingsOf(settings), vni } }),
+    .action(async (name: string, settings: string[], { vni, ...flags }: Flags & { vni: number }) =>
+      change(flags, { op: 'addTenant', tenant: name, settings: { ...(await settingsOf(settings)), vni } }),
     );
   common(
     tenant.command('set').argument('<name>').argument('<settings...>', 'key=value, as in urnic.yaml; key= for none'),
   )
     .description('change settings of a tenant')
-    .action((name: string, settings: string[], flags: Flags) =>
-      change(flags, { op: 'setTenant', tenant: name, settings: settingsOf(settings) }),
+    .action(async (name: string, settings: string[], flags: Flags) =>
+      change(flags, { op: 'setTenant', tenant: name, settings: await settingsOf(settings) }),
     );
   common(tenant.command('delete').argument('<name>'))
     .description('delete a tenant, its rules and its endpoints; its vRNICs fall silent')
@@ -89,22 +87,19 @@ function addChanges(tenant: Command): void {
 }
 
 /** Values are YAML: `mtu=1500`, `limit={rate: 1e9}`. */
-function settingsOf(texts: readonly string[]): Record<string, unknown> {
+async function settingsOf(texts: readonly string[]): Promise<Record<string, unknown>> {
+  const { parse } = await import('yaml');
   return Object.fromEntries(
     texts.map((text) => {
       const at = text.indexOf('=');
       if (at < 1) throw new Error(`${text}: settings are key=value`);
-      return [text.slice(0, at), readValue(text, at + 1)];
+      try {
+        return [text.slice(0, at), parse(text.slice(at + 1))];
+      } catch (error) {
+        throw new Error(`${text}: ${(error as Error).message.split('\n')[0]}`);
+      }
     }),
   );
-}
-
-function readValue(text: string, at: number): unknown {
-  try {
-    return parse(text.slice(at));
-  } catch (error) {
-    throw new Error(`${text}: ${(error as Error).message.split('\n')[0]}`);
-  }
 }
 
 interface EndpointFlags extends Flags {

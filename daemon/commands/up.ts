@@ -1,8 +1,6 @@
 /** `urnic up`: the daemon. */
 import type { Command } from 'commander';
-import { loadConfiguration } from '../configuration.ts';
 import { DEFAULT_SOCKET } from '../control-client.ts';
-import { Daemon } from '../daemon.ts';
 
 export function addUp(program: Command): void {
   program
@@ -11,6 +9,8 @@ export function addUp(program: Command): void {
     .option('-c, --config <file>', 'the configuration', 'urnic.yaml')
     .option('--socket <path>', 'where the daemon listens for commands', DEFAULT_SOCKET)
     .action(async (flags: { config: string; socket: string }) => {
+      const { loadConfiguration } = await import('../configuration.ts');
+      const { Daemon } = await import('../daemon.ts');
       const daemon = await Daemon.start(loadConfiguration(flags.config), flags.socket);
       await daemon.untilStopped();
     });

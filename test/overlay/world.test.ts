@@ -4,9 +4,9 @@
  */
 import t, { type Test } from 'tap';
 import { ReceiveBurst, TransmitBurst } from '../../rnic/burst.ts';
-import { type Endpoint, macOf, type Prefix, type Rule, type Tenant } from '../../vswitch/model.ts';
+import { type Endpoint, macOf, type Prefix, type Rule, type Tenant, TRANSPORT_NAMES } from '../../vswitch/model.ts';
 import { macNumber } from '../../vswitch/tenant-view.ts';
-import { TRANSPORT_NAMES, type Transport } from '../../vswitch/transport.ts';
+import type { Transport } from '../../vswitch/transport.ts';
 import * as Ipv4 from '../../wire/ipv4.ts';
 import * as Opcode from '../../wire/opcode.ts';
 import * as Udp from '../../wire/udp.ts';

@@ -8,10 +8,10 @@ import type { Underlay } from '../../rnic/path.ts';
 import { duplicateDescriptor } from '../../workers/bell.ts';
 import type { ProgramLink } from '../../workers/client.ts';
 import type { LinkEvent } from '../../workers/device-link.ts';
-import { ASYNC_CHANNEL } from '../../workers/hosted/program.ts';
 import { Arena } from '../../workers/linux/arena.ts';
 import * as Libc from '../../workers/linux/libc.ts';
 import { openPipe } from '../../workers/linux/unix-socket.ts';
+import { ASYNC_CHANNEL } from '../../workers/messages.ts';
 import { CHANNEL_ASYNC, EventPipe, type Reply, TOKEN_BYTES } from './protocol.ts';
 
 /** Completion events of 8 octets: 131,072 unread ones of a channel. */

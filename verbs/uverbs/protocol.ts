@@ -25,6 +25,8 @@ export const CHANNEL_ASYNC = 0xffff_ffff;
 export const QP_GONE = 0xff;
 export const TOKEN_BYTES = 16;
 export const DESCRIPTORS_MAX = 4;
+/** `vxlan`, `translate` or `local`, in the environment of a program. */
+export const UNDERLAY_VARIABLE = 'URNIC_UNDERLAY';
 
 export const REQUEST_HEADER_BYTES = 16;
 /** A longer request ends the connection. */

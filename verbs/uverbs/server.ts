@@ -12,11 +12,11 @@ import { UNDERLAYS } from '../../vswitch/model.ts';
 import { newWakeDescriptor } from '../../workers/bell.ts';
 import { connect, connectProgram } from '../../workers/client.ts';
 import type { ControlLink, LinkEndpoint, LinkEvent } from '../../workers/device-link.ts';
-import { ASYNC_CHANNEL } from '../../workers/hosted/program.ts';
 import * as Linux from '../../workers/linux/constants.ts';
 import * as Libc from '../../workers/linux/libc.ts';
 import { createSealedFile } from '../../workers/linux/memory-map.ts';
 import { peerPidfd } from '../../workers/linux/unix-socket.ts';
+import { ASYNC_CHANNEL } from '../../workers/messages.ts';
 import { type CmChannel, CmService } from './cm-channel.ts';
 import { execute } from './commands.ts';
 import { Connection, type Session } from './connection.ts';
@@ -33,6 +33,7 @@ import {
   RequestOp,
   Role,
   TOKEN_BYTES,
+  UNDERLAY_VARIABLE,
 } from './protocol.ts';
 import { type DeviceTree, writeTree } from './sysfs.ts';
 import { executeCm } from './ucma.ts';
@@ -56,9 +57,6 @@ export interface AttachedProgram {
   /** More than one after a fork. */
   readonly processes: readonly { readonly pid: number; readonly name: string }[];
 }
-
-/** `vxlan`, `translate` or `local`, in the environment of a program. */
-export const UNDERLAY_VARIABLE = 'URNIC_UNDERLAY';
 
 /** Sparse: only what queues use takes memory. */
 const QUEUE_FILE_BYTES = 2 ** 30;

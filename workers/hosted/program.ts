@@ -5,7 +5,7 @@ import type { LinkEvent, ProcessMemoryName } from '../device-link.ts';
 import { Arena } from '../linux/arena.ts';
 import { closeOwned, own } from '../linux/descriptors.ts';
 import * as Libc from '../linux/libc.ts';
-import type { HostedProgram, ProgramMessage } from '../messages.ts';
+import { ASYNC_CHANNEL, type HostedProgram, type ProgramMessage } from '../messages.ts';
 import { type BreathClock, Process } from './process.ts';
 import { ProcessMemory } from './process-memory.ts';
 import { QueueFile } from './queue-file.ts';
@@ -16,8 +16,6 @@ const ASYNC_BYTES = 16;
 const WAKE_BYTES = 8;
 /** User addresses of a 64-bit process end here. */
 const ADDRESSES_END = 2 ** 47;
-/** Where asynchronous events go: no channel has this handle. */
-export const ASYNC_CHANNEL = -1;
 
 const event = new Arena(ASYNC_BYTES);
 

@@ -1,24 +1,13 @@
 /** urnic to urnic over a veth pair, in two processes, by each kind of port. */
-import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import t from 'tap';
 import { listening } from '../interop/lab.ts';
 import { twoHosts } from '../support/netns.ts';
 import { ROOT } from '../support/root.ts';
-import { lacks } from '../support/skip.ts';
+import { lacks, lacksPackage } from '../support/skip.ts';
 
 t.setTimeout(300_000);
 const CLI = join(ROOT, 'dist/daemon/cli.js');
-const require = createRequire(import.meta.url);
-
-function lacksPackage(name: string): string | false {
-  try {
-    require.resolve(name);
-    return false;
-  } catch {
-    return `the optional package ${name} is not installed`;
-  }
-}
 
 for (const [kind, lacking] of [
   ['af_packet', false],

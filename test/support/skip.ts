@@ -1,6 +1,9 @@
 /** Reasons to skip a test: what this machine lacks. `t.test(name, { skip: lacks('root', 'tshark') }, …)`. */
 import { spawnSync } from 'node:child_process';
 import { accessSync, constants } from 'node:fs';
+import { createRequire } from 'node:module';
+
+const require = createRequire(import.meta.url);
 
 function hasProgram(name: string): boolean {
   for (const folder of (process.env.PATH ?? '').split(':').concat('/usr/sbin', '/sbin')) {
@@ -26,4 +29,14 @@ export function lacks(...needs: string[]): string | false {
     } else if (!hasProgram(need)) return `needs ${need}, which is not installed (scripts/setup-debian)`;
   }
   return false;
+}
+
+/** As `lacks`, of npm's optional packages. */
+export function lacksPackage(name: string): string | false {
+  try {
+    require.resolve(name);
+    return false;
+  } catch {
+    return `the optional package ${name} is not installed`;
+  }
 }

@@ -3,6 +3,8 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { ask } from '../../daemon/control-client.ts';
+import type { PortCounters } from '../../workers/port.ts';
+import type { Vrnic } from '../../workers/vrnic.ts';
 import type { Background, Namespace, Ran, RunOptions, Teardown } from '../support/netns.ts';
 import { ROOT } from '../support/root.ts';
 
@@ -93,8 +95,12 @@ export class UrnicHost {
 
   /** The vRNIC's counters by name. @throws Error when there is no answer. */
   async counters(): Promise<Record<string, number>> {
-    const answer = await ask(this.socket, { op: 'statistics', vrnic: 'v' });
-    return (answer as { counters: Record<string, number> }).counters;
+    return (await this.#statistics()).counters;
+  }
+
+  /** The vRNIC's ports by name. @throws Error when there is no answer. */
+  async ports(): Promise<Record<string, PortCounters>> {
+    return (await this.#statistics()).ports;
   }
 
   /** What lives on the vRNIC, as JSON; why there is no answer when there is none. */
@@ -108,6 +114,10 @@ export class UrnicHost {
 
   async listens(port: number): Promise<boolean> {
     return (await this.namespace.run(['ss', '-Hltn', `sport = :${port}`])).output.trim() !== '';
+  }
+
+  async #statistics(): Promise<ReturnType<Vrnic['statistics']>> {
+    return (await ask(this.socket, { op: 'statistics', vrnic: 'v' })) as ReturnType<Vrnic['statistics']>;
   }
 
   #up(): Background {

@@ -18,5 +18,14 @@ t.test(
     t.equal((await peer.exec('exit 7')).code, 7, 'the exit code comes through');
     const output = await peer.must('ibv_rc_pingpong -g 1 -n 10 & sleep 1; ibv_rc_pingpong -g 1 -n 10 192.0.2.2; wait');
     t.match(output, /10 iters/);
+
+    const rivals = [
+      'touch /tmp/one; until [ -e /tmp/two ]; do sleep 0.1; done',
+      'touch /tmp/two; until [ -e /tmp/one ]; do sleep 0.1; done',
+    ];
+    t.same(await Promise.all(rivals.map((command) => peer.must(command))), ['', ''], 'two commands at once');
+    const late = await peer.exec('echo began; sleep 997 & sleep 997', { timeoutMillis: 2000 });
+    t.same(late, { code: 124, output: 'began\n' }, 'a command that takes too long');
+    t.equal((await peer.exec('pgrep -x sleep')).code, 1, 'nothing of it goes on in the peer');
   },
 );

@@ -22,7 +22,7 @@ const RUN_MILLIS = 60_000;
 const OUTPUT_BYTES_MAX = 64 << 20;
 
 /** Arguments of setpriv for a program that ends when this process does, however that happens. */
-const ownedBy = (command: readonly string[]): string[] => ['--pdeathsig', 'KILL', '--', ...command];
+export const ownedBy = (command: readonly string[]): string[] => ['--pdeathsig', 'KILL', '--', ...command];
 
 /** Runs a program to its end; standard output and error together. A program that was killed for taking too long has code 124. */
 export function run(command: readonly string[], options: RunOptions = {}): Promise<Ran> {

@@ -5,14 +5,15 @@ import { existsSync, mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync } 
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Background, Namespace, Ran, RunOptions, Teardown } from './netns.ts';
+import { PeerShell } from './peer-shell.ts';
 import { ROOT } from './root.ts';
 import { lacks } from './skip.ts';
 
 const BUILD_FOLDER = join(ROOT, '.rxe-peer');
 const READY_MILLIS = 90_000;
 const EXEC_MILLIS = 60_000;
-const EXEC_MARGIN_MILLIS = 5000;
-const EXIT_MARK = 'urnic-exit:';
+/** For a shell, and for what it starts, to be there or to go. */
+const KILL_MILLIS = 5000;
 
 /** What the peer needs of this machine; false when it is all here. */
 export const lacksPeer = (): string | false =>
@@ -42,12 +43,18 @@ export interface PeerOptions {
   readonly memoryMib?: number;
 }
 
+/** A shell in the peer that runs nothing, and its process group. */
+type IdleShell = readonly [PeerShell, number];
+
 export class RxePeer {
   readonly namespace: Namespace;
   readonly #port: number;
   readonly #vm: Background;
+  readonly #t: Teardown;
+  readonly #idle: IdleShell[] = [];
 
-  private constructor(namespace: Namespace, port: number, vm: Background) {
+  private constructor(t: Teardown, namespace: Namespace, port: number, vm: Background) {
+    this.#t = t;
     this.namespace = namespace;
     this.#port = port;
     this.#vm = vm;
@@ -90,28 +97,35 @@ export class RxePeer {
       ...['-virtfs', 'local,path=/,mount_tag=host,security_model=none,readonly=on,multidevs=remap'],
       ...['-object', 'rng-random,filename=/dev/urandom,id=r0', '-device', 'virtio-rng-pci,rng=r0'],
     ]);
-    const peer = new RxePeer(namespace, port, vm);
+    const peer = new RxePeer(t, namespace, port, vm);
     await peer.#ready(console);
     return peer;
   }
 
-  /** Runs a shell command in the peer, where this machine's files are to be read and /tmp is empty and its own. */
-  async exec(command: string, options: RunOptions = {}): Promise<Ran> {
-    const { timeoutMillis = EXEC_MILLIS } = options;
-    // In the peer too: a command that outlives its time would go on there. Each process more costs tens of milliseconds in there.
-    const bounded = `timeout -s KILL ${Math.ceil(timeoutMillis / 1000)} bash -c ${quoted(command)}`;
-    const ran = await this.namespace.run(['nc', '-N', '127.0.0.1', String(this.#port)], {
-      ...options,
-      timeoutMillis: timeoutMillis + EXEC_MARGIN_MILLIS,
-      input: `${bounded} 2>&1; echo "${EXIT_MARK}$?"\n`,
-    });
-    const at = ran.output.lastIndexOf(EXIT_MARK);
-    if (at === -1) return { code: ran.code === 0 ? 1 : ran.code, output: ran.output };
-    return { code: Number.parseInt(ran.output.slice(at + EXIT_MARK.length), 10), output: ran.output.slice(0, at) };
+  /** Runs a command of bash in the peer, where this machine's files are to be read and /tmp is empty and its own. One that is killed for taking too long has code 124. */
+  async exec(command: string, { timeoutMillis = EXEC_MILLIS }: Pick<RunOptions, 'timeoutMillis'> = {}): Promise<Ran> {
+    const [shell, group] = this.#idle.pop() ?? (await this.#openShell());
+    const ran = await shell.run(command, timeoutMillis);
+    if (ran && shell.isOpen) this.#idle.push([shell, group]);
+    if (ran) return ran;
+    // In the peer too: it would go on there.
+    const { output } = shell;
+    shell.close();
+    const [other] = this.#idle.pop() ?? (await this.#openShell());
+    await other.run(`kill -KILL -- -${group}`, KILL_MILLIS);
+    return { code: 124, output };
+  }
+
+  /** With its process group. */
+  async #openShell(): Promise<IdleShell> {
+    const shell = new PeerShell(this.namespace, this.#port);
+    this.#t.teardown(() => shell.close());
+    const ran = await shell.run('echo $$', KILL_MILLIS);
+    return [shell, Number(ran?.output)];
   }
 
   /** As `exec`, and throws with the output when the command fails. */
-  async must(command: string, options: RunOptions = {}): Promise<string> {
+  async must(command: string, options: Pick<RunOptions, 'timeoutMillis'> = {}): Promise<string> {
     const { code, output } = await this.exec(command, options);
     if (code !== 0) throw new Error(`in the peer: ${command}: exit ${code}\n${output}`);
     return output;
@@ -159,7 +173,3 @@ export class RxePeer {
     throw new Error(`the peer was not ready in ${READY_MILLIS / 1000} s`);
   }
 }
-
-/** As one word of bash, on one line. */
-const quoted = (text: string): string =>
-  `$'${text.replaceAll('\\', '\\\\').replaceAll("'", "\\'").replaceAll('\n', '\\n')}'`;

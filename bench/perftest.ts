@@ -4,7 +4,7 @@
  *     without --vm    two urnic hosts joined by a veth pair, beside ucx_perftest over TCP and iperf3 on the same wire in the same run
  *     --vm            inside the virtual machine of the interoperability tests: one urnic vRNIC that talks to itself, beside the kernel's rxe that does
  */
-import { writeFileSync } from 'node:fs';
+import { existsSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { Namespace, twoHosts } from '../test/support/netns.ts';
@@ -195,6 +195,8 @@ async function besideRxe(t: Scope): Promise<Row[]> {
 async function main(): Promise<void> {
   const lacking = options.vm ? lacksPeer() : lacks('root', 'ib_write_bw', 'ucx_perftest', 'iperf3');
   if (lacking) throw new Error(lacking);
+  // The loader would only warn, and the programs would find rxe instead.
+  if (!existsSync(SHIM)) throw new Error(`${SHIM} is not built: npm run build:native`);
   const undo: (() => unknown)[] = [];
   const scope = { teardown: (step: () => unknown) => void undo.unshift(step) };
   try {

@@ -17,7 +17,6 @@ import {
 } from '../../verbs/index.ts';
 import { toGid } from '../../workers/linux/netdev.ts';
 import { eventually } from '../support/eventually.ts';
-import { exclusive } from '../support/exclusive.ts';
 import { twoHosts } from '../support/netns.ts';
 import { lacks } from '../support/skip.ts';
 import { UrnicHost } from '../uverbs/lab.ts';
@@ -88,7 +87,6 @@ async function write(a: Awaited<ReturnType<typeof open>>, b: Side, value: number
 }
 
 t.test('a thousand vRNICs', { skip: lacks('root', 'gcc', 'ibv_devinfo'), timeout: 1_200_000 }, async (t) => {
-  await exclusive(t, 'machine');
   const [here, there] = await twoHosts(t);
   const counts = { a: DEFINED, b: PAIRS };
   const begin = performance.now();

@@ -1,7 +1,6 @@
 /** Settings of a tenant that change while its vRNICs are in use, and programs that choose their connections' way themselves. */
 import t from 'tap';
 import { eventually } from '../support/eventually.ts';
-import { exclusive } from '../support/exclusive.ts';
 import { twoHosts } from '../support/netns.ts';
 import { lacks } from '../support/skip.ts';
 import { CLI, UrnicHost } from '../uverbs/lab.ts';
@@ -33,7 +32,6 @@ t.test(
   'settings change under what is in use',
   { skip: lacks('root', 'gcc', 'nft', 'ibv_rc_pingpong'), timeout: 600_000 },
   async (t) => {
-    await exclusive(t, 'machine');
     const [here, there] = await twoHosts(t);
     const a = await UrnicHost.start(t, here, 'eth0', configuration('10.0.0.1'));
     const b = await UrnicHost.start(t, there, 'eth0', configuration('10.0.0.2'));

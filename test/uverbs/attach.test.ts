@@ -9,7 +9,6 @@ import t from 'tap';
 import { AsyncEvent, getDeviceList, openDevice, QpType, WcStatus, WrOpcode } from '../../verbs/index.ts';
 import { CALLS_MAX } from '../../verbs/uverbs/link-session.ts';
 import { encodeRequest, RequestOp, Role } from '../../verbs/uverbs/protocol.ts';
-import { exclusive } from '../support/exclusive.ts';
 import { must, type Teardown, twoHosts } from '../support/netns.ts';
 import { ROOT } from '../support/root.ts';
 import { lacks } from '../support/skip.ts';
@@ -25,7 +24,6 @@ async function oneHost(t: Teardown): Promise<UrnicHost> {
 }
 
 async function hosts(t: Teardown): Promise<[UrnicHost, UrnicHost]> {
-  await exclusive(t, 'machine');
   const [here, there] = await twoHosts(t);
   return [await UrnicHost.start(t, here), await UrnicHost.start(t, there)];
 }

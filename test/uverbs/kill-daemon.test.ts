@@ -2,7 +2,6 @@
 import { readdirSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import t from 'tap';
-import { exclusive } from '../support/exclusive.ts';
 import { type Background, twoHosts } from '../support/netns.ts';
 import { lacks } from '../support/skip.ts';
 import { holdingsOf } from './holdings.ts';
@@ -33,7 +32,6 @@ const atWork = async (host: UrnicHost): Promise<boolean> => {
 };
 
 t.test('daemons that are killed', { skip, timeout: 7_200_000 }, async (t) => {
-  await exclusive(t, 'machine');
   const [here] = await twoHosts(t);
   const host = await UrnicHost.start(t, here);
   const programs = [...PROGRAMS, typescript(host, ' -e'), typescript(host, '')];

@@ -5,7 +5,6 @@
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import t from 'tap';
-import { exclusive } from '../support/exclusive.ts';
 import { type Background, twoHosts } from '../support/netns.ts';
 import { ROOT } from '../support/root.ts';
 import { lacks } from '../support/skip.ts';
@@ -42,7 +41,6 @@ t.test(
   'workers that die: programs hear of it, nothing is left, the vRNIC comes back',
   { skip, timeout: 7_200_000 },
   async (t) => {
-    await exclusive(t, 'machine');
     const [here] = await twoHosts(t);
     const mortal = join(ROOT, 'dist/test/uverbs/mortal-daemon.js');
     const host = await UrnicHost.start(t, here, 'eth0', undefined, mortal);

@@ -1,6 +1,5 @@
 /** Programs and daemons that die at any moment: what they had is given back, and who talked to them hears an error. KILL_ROUNDS=1000 for the long run. */
 import t from 'tap';
-import { exclusive } from '../support/exclusive.ts';
 import { type Background, twoHosts } from '../support/netns.ts';
 import { lacks } from '../support/skip.ts';
 import { holdingsOf } from './holdings.ts';
@@ -36,7 +35,6 @@ async function untilEmpty(host: UrnicHost): Promise<string> {
 }
 
 t.test('programs that are killed leave nothing', { skip, timeout: 3_600_000 }, async (t) => {
-  await exclusive(t, 'machine');
   const [here, there] = await twoHosts(t);
   const a = await UrnicHost.start(t, here);
   const b = await UrnicHost.start(t, there);
@@ -72,7 +70,6 @@ t.test(
   'T-52: a daemon that is killed: its programs hear an error, and the next one serves',
   { skip, timeout: 900_000 },
   async (t) => {
-    await exclusive(t, 'machine');
     const [here, there] = await twoHosts(t);
     const a = await UrnicHost.start(t, here);
     const b = await UrnicHost.start(t, there);

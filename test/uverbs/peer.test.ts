@@ -96,10 +96,12 @@ t.test('unmodified programs on urnic talk to Linux rxe', { skip, timeout: 900_00
     const isTcp = /^ib/.test(server) && !server.includes('-R');
     if (isTcp) return peer.listens(18_515);
     const joined = server.startsWith('mckey') && `ip maddr show dev eth0 | grep ${GROUP_MAC}`;
-    // By name: the listener of the program before may not have gone yet.
-    const look = joined || `rdma resource show cm_id | grep 'LISTEN.* comm ${server.split(' ')[0]}'`;
+    // By name: the listener of the program before may not have gone yet. The kernel says LISTEN before a request finds the listener: when all threads sleep, it does.
+    const [name] = server.split(' ');
+    const listens = `rdma resource show cm_id | grep 'LISTEN.* comm ${name}'`;
+    const look = joined || `${listens} && ! grep -qv ') S ' /proc/$(pgrep -x ${name})/task/*/stat`;
     const limit = server.startsWith('mckey') ? STARTS_MILLIS : LIMIT_MILLIS;
-    await eventually(async () => (await peer.exec(look)).output.trim() !== '', limit);
+    await eventually(async () => (await peer.exec(look)).code === 0, limit);
   };
 
   const serveHere = async (server: string, client: string, names = IPV4) => {

@@ -91,10 +91,14 @@ class Pair {
 
   /** Until so many have come, each piece of a super-frame for one. */
   async take(count: number): Promise<void> {
-    await eventually(() => {
+    await this.takeUntil(() => this.seen.length >= count);
+  }
+
+  takeUntil(holds: () => boolean): Promise<boolean> {
+    return eventually(() => {
       // Some of the looks that find nothing are at the ring alone.
       for (let looks = 0; looks < LOOKS; looks++) if (this.receiver.receive(this.#burst) > 0) looks = this.#note();
-      return this.seen.length >= count;
+      return holds();
     });
   }
 
@@ -148,16 +152,18 @@ for (const family of ['ipv4', 'ipv6'] as const)
     await t.test('frames alone leave as the kernel would send them', (t) => passBy(t, pair, veth, family));
   });
 
-/** UDP datagrams that sockets of this end have sent. */
-function sentBySockets(end: VethEnd): number {
+/** A counter of UDP, for all sockets of this end: netstat(8). */
+function udpCounter(end: VethEnd, name: string): number {
   const read = (file: string): string => within(end, () => readFileSync(`/proc/thread-self/net/${file}`, 'utf8'));
   const [names, values] = read('snmp')
     .split('\n')
     .filter((line) => line.startsWith('Udp:'))
     .map((line) => line.split(' '));
-  const [, six] = /^Udp6OutDatagrams\s+(\d+)/m.exec(read('snmp6'))!;
-  return Number(values![names!.indexOf('OutDatagrams')]) + Number(six);
+  const [, six] = new RegExp(`^Udp6${name}\\s+(\\d+)`, 'm').exec(read('snmp6'))!;
+  return Number(values![names!.indexOf(name)]) + Number(six);
 }
+
+const sentBySockets = (end: VethEnd): number => udpCounter(end, 'OutDatagrams');
 
 async function passBy(t: Test, pair: Pair, { left, right }: Veth, family: 'ipv4' | 'ipv6'): Promise<void> {
   pair.seen.length = 0;
@@ -254,6 +260,73 @@ for (const family of ['ipv4', 'ipv6'] as const)
     t.equal(pair.sender.counters.txErrors, 0);
     t.equal(pair.receiver.counters.rxDropped, 0);
   });
+
+const SLOW = '8kbit';
+/** Super-frames: more than the buffers of two sockets hold. */
+const OFFERS_MAX = 5000;
+/** tc-tbf(8). */
+const shape = ({ namespace, netdev }: VethEnd, ...tokens: string[]): unknown =>
+  execFileSync('tc', ['-n', namespace, 'qdisc', 'replace', 'dev', netdev, 'root', 'tbf', ...tokens]);
+
+/** A pair whose way is known, and the next PSN. */
+async function pairInTheKnow(t: Test, veth: Veth): Promise<readonly [Pair, number]> {
+  t.teardown(() => veth.remove());
+  const pair = new Pair(t, veth, 'ipv4', true);
+  pair.receiver.setVnis([VNI]);
+  const path = pair.path();
+  for (let psn = 0; psn < 2 * RUN; psn++) pair.send((maker) => maker.putRun(path, psn, 1, LARGE), LATER);
+  const before = sentBySockets(veth.right);
+  pair.send((maker) => maker.putRun(path, 2 * RUN, PIECES, LARGE), LATER);
+  t.equal(sentBySockets(veth.right), before, 'super-frames leave by the packet socket');
+  await pair.take(2 * RUN + PIECES);
+  return [pair, 2 * RUN + PIECES];
+}
+
+t.test('known way: of what a full queue refuses, none is lost that the kernel has not counted', { skip }, async (t) => {
+  const veth = makeVeth('short');
+  const [pair, first] = await pairInTheKnow(t, veth);
+  const path = pair.path();
+  shape(veth.right, 'rate', SLOW, 'burst', '10k', 'limit', '10k');
+  const frames = 20;
+  for (let i = 0; i < frames; i++) pair.send((maker) => maker.put(path, first + i, LARGE), LATER);
+  const lost = udpCounter(veth.right, 'SndbufErrors');
+  t.ok(lost > 0, 'the queue was full');
+  shape(veth.right, 'rate', '1gbit', 'burst', '100k', 'limit', '1m');
+  await pair.take(first + frames - lost);
+  t.equal(pair.seen.length, first + frames - lost);
+  t.ok(
+    pair.seen.every(([psn], i) => i === 0 || psn > pair.seen[i - 1]![0]),
+    'in order',
+  );
+  pair.send((maker) => maker.putRun(path, first + frames, PIECES, LARGE), 2 * LATER);
+  await pair.take(first + frames - lost + PIECES);
+  t.equal(pair.seen.at(-1)![0], first + frames + PIECES - 1, 'the next ones pass');
+});
+
+t.test('known way: frames for which no socket has room wait', { skip }, async (t) => {
+  const veth = makeVeth('slow');
+  const [pair, first] = await pairInTheKnow(t, veth);
+  const path = pair.path();
+  const maker = new FrameMaker();
+  const { burst } = maker;
+  const offer = (): boolean => pair.sender.transmit(burst, DSCP, LATER);
+  shape(veth.right, 'rate', SLOW, 'burst', '100k', 'limit', '200m');
+  const before = sentBySockets(veth.right);
+  maker.putRun(path, first, PIECES, LARGE);
+  let taken = 0;
+  for (; taken < OFFERS_MAX && offer(); taken++) burst.sent = 0;
+  const bySockets = sentBySockets(veth.right) - before;
+  t.ok(0 < bySockets && bySockets < taken, 'when the packet socket is full, the UDP socket takes them');
+  t.ok(taken < OFFERS_MAX, 'when both are, nobody');
+  burst.reset();
+  maker.putRun(path, first + PIECES, PIECES, LARGE);
+  t.notOk(offer());
+  t.match(pair.sender.counters, { txErrors: 0, txBusy: 2 });
+  execFileSync('tc', ['-n', veth.right.namespace, 'qdisc', 'del', 'dev', veth.right.netdev, 'root']);
+  t.ok(offer(), 'it was kept');
+  const last = first + 2 * PIECES - 1;
+  t.ok(await pair.takeUntil(() => pair.seen.at(-1)![0] === last));
+});
 
 /** Of an IPv6 packet with its UDP header at that place. RFC 8200 §8.1. */
 const pseudoSum = (view: DataView, udpAt: number): number =>

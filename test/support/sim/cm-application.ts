@@ -210,8 +210,10 @@ export class CmApplication {
 
   #hearUnreachable(id: CmSimId, { status }: CmEvent): void {
     this.errors++;
-    const isReachable = id.attempt.startedAt >= this.#reachableFrom;
-    if (isReachable && id.side === 'active' && status === -ETIMEDOUT)
+    const { startedAt, portSpace, passives } = id.attempt;
+    // A datagram service's id that is destroyed answers no more, and each new one thinks as long: few answers, which may all be lost.
+    const isAskedAnew = portSpace === PortSpace.UDP && passives.length > 1;
+    if (startedAt >= this.#reachableFrom && !isAskedAnew && id.side === 'active' && status === -ETIMEDOUT)
       throw new Broken(`connection ${id.attempt.number}: no answer, and hardly anything was lost`);
     this.#destroy(id);
   }
@@ -220,7 +222,7 @@ export class CmApplication {
     this.errors++;
     if (status === NO_RESOURCES) {
       if (!this.peerWasFullSince(id.attempt.startedAt)) throw new Broken('refused for want of room that there was');
-    } else if (status !== (id.story.endsWith('PR') ? Rej.TIMEOUT : Rej.CONSUMER_DEFINED))
+    } else if (!mayBeRefusedWith(status, id))
       throw new Broken(
         `the ${id.side} side of connection ${id.attempt.number}, after ${id.story}: refused with ${status}`,
       );
@@ -260,6 +262,13 @@ export class CmApplication {
 }
 
 const qpnOf = (attempt: number, side: CmSimId['side']): number => (side === 'active' ? 0x1000 : 0x2000) + attempt;
+
+/** Who waits in vain for an answer to its REP says TIMEOUT; that may arrive though none of its REPs did. */
+function mayBeRefusedWith(status: number, { story, attempt }: CmSimId): boolean {
+  if (story.endsWith('PR')) return status === Rej.TIMEOUT;
+  const isWaitOver = attempt.passives.some((passive) => passive.story.endsWith('U'));
+  return status === Rej.CONSUMER_DEFINED || (status === Rej.TIMEOUT && isWaitOver);
+}
 
 const parametersOf = (qpNum: number, data: Uint8Array): CmParameters => ({
   qpNum,

@@ -116,6 +116,8 @@ export interface RnicHost {
   /** Zeroed memory for a queue, shared with the application of `context`; undefined when there is none left. */
   allocateQueue(context: number, bytes: number): import('./queue/ring.ts').QueueMemory | undefined;
   freeQueue(context: number, memory: import('./queue/ring.ts').QueueMemory): void;
+  /** Places what memories have put off (memory/put-off.ts). Absent: none of them do that. */
+  placeRest?(): void;
   /** The way to an address, for the connection manager's own datagrams; null: ask again soon. Absent: this vRNIC manages no connections. */
   resolve?(
     av: import('./path.ts').AddressVector,

@@ -7,6 +7,7 @@ import type { Handle, QpCap } from './commands.ts';
 import type { RnicConfig, RnicHost } from './config.ts';
 import type { AsyncEvent, QpState, QpType, WcStatus } from './constants.ts';
 import type { Counters } from './counters.ts';
+import type { EndedMessages } from './ended-messages.ts';
 import type { InFlight } from './in-flight.ts';
 import type { Memory } from './memory/memory.ts';
 import type { ReceivedPacket } from './packet.ts';
@@ -197,6 +198,7 @@ export interface EngineCore {
   readonly reorderPool: PacketPool;
   readonly waitingRoom: WaitingRoom;
   readonly inFlight: InFlight;
+  readonly ended: EndedMessages;
   /** Puts the QP on the list that `Rnic.pollTransmit` walks (round robin). Idempotent. */
   schedule(qp: Qp): void;
   /** The machine met a fatal condition: the QP goes to ERR, `status` completes the sender's oldest WR, everything else is flushed, `event` (if any) is raised. */

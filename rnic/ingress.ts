@@ -13,6 +13,7 @@ import type { Micros } from '../wire/types.ts';
 import * as Udp from '../wire/udp.ts';
 import { QpState, QpType } from './constants.ts';
 import { Counter, type Counters } from './counters.ts';
+import type { EndedMessages } from './ended-messages.ts';
 import type { MulticastGroups } from './multicast.ts';
 import type { ReceivedPacket } from './packet.ts';
 import type { Path } from './path.ts';
@@ -45,22 +46,26 @@ export class Ingress {
   readonly #counters: Counters;
   readonly #qps: QpTable;
   readonly #groups: MulticastGroups;
+  readonly #ended: EndedMessages;
 
   /** The frame whose headers the ICRC went through last, the octets of its packets, and the state behind the UDP header. */
   #frame: number | undefined;
   #packetBytes = 0;
   #headerState = 0;
 
-  constructor(counters: Counters, qps: QpTable, groups: MulticastGroups) {
+  constructor(counters: Counters, qps: QpTable, groups: MulticastGroups, ended: EndedMessages) {
     this.#counters = counters;
     this.#qps = qps;
     this.#groups = groups;
+    this.#ended = ended;
   }
 
   handlePacket(packet: ReceivedPacket, now: Micros): void {
     const refused = this.#check(packet);
     if (refused !== ACCEPT) return this.#counters.add(refused);
     const qpn = Bth.destQp(packet.view, packet.bthAt);
+    const isRequest = (Opcode.flags(Bth.opcode(packet.view, packet.bthAt)) & Opcode.IS_REQUEST) !== 0;
+    this.#ended.turnTo(qpn, isRequest);
     if (packet.connectedOnly && (qpn === MULTICAST_QPN || qpn === GSI_QPN)) this.#counters.add(Counter.drop_underlay);
     else if (qpn === MULTICAST_QPN) this.#fanOut(packet, now);
     else if (qpn === GSI_QPN) this.#management(packet, now);

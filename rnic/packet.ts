@@ -18,10 +18,7 @@ export interface ReceivedPacket {
   ipId: number;
   /** Packets of one super-frame share it, others do not: their IP and UDP headers are the same octets. Absent: nothing is known. */
   frame?: number;
-  /**
-   * Another packet of this connection may come at once, before anything else is done. Payload of a message that goes on may then be placed together with the next
-   * one's; who hands packets on says when no more follow (workers/hosted/placement.ts).
-   */
+  /** Another packet may come at once, before anything else is done. Payload may then be placed together with the next one's; who hands packets on says when no more follow (`settle`). */
   isFollowed: boolean;
   /** The port it came in by. */
   port: number;

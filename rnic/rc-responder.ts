@@ -9,12 +9,15 @@ import * as Opcode from '../wire/opcode.ts';
 import * as PsnMath from '../wire/psn.ts';
 import * as Reth from '../wire/reth.ts';
 import type { Micros, OpFlags, Psn } from '../wire/types.ts';
+import { executeAtomic, executeAtomicWrite } from './atomic-requests.ts';
 import { Access, AsyncEvent, QpState, WcFlag, WcOpcode, WcStatus } from './constants.ts';
 import { type EngineCore, KeyVerdict, type Qp, type Responder } from './core.ts';
 import { Counter } from './counters.ts';
 import { EarlyPackets } from './early-packets.ts';
+import { completeEnded, type EndedMessage, type Teller } from './ended-messages.ts';
+import { putOffBytes } from './memory/put-off.ts';
 import { Notifier } from './notifier.ts';
-import { goesOn, type ReceivedPacket } from './packet.ts';
+import type { ReceivedPacket } from './packet.ts';
 import type { PacketWriter } from './packet-writer.ts';
 import { flushReceiveQueue } from './receive-completion.ts';
 import { ReceiveWork } from './receive-work.ts';
@@ -30,7 +33,7 @@ const Latch = { NONE: 0, NAK: 1, RNR: 2 } as const;
 const NO_FLAGS = 0 as OpFlags;
 const ORIGINAL = new Uint32Array(2);
 
-export class RcResponder implements Responder {
+export class RcResponder implements Responder, Teller {
   readonly #qp: Qp;
   readonly #core: EngineCore;
   #ePsn = 0 as Psn;
@@ -202,6 +205,11 @@ export class RcResponder implements Responder {
     const at = bthAt + Bth.BYTES;
     const payloadAt = bthAt + Opcode.headerBytes(opcode);
     const payloadBytes = packet.end - Icrc.BYTES - Bth.padCount(view, bthAt) - payloadAt;
+    if (!isData(flags)) {
+      // What it reads, those before it have written.
+      this.#core.ended.settle();
+      if (this.#qp.state === QpState.ERR) return false;
+    }
     const verdict =
       this.#checkOpSequence(flags) ||
       this.#checkOpAllowed(flags, view, at) ||
@@ -211,7 +219,9 @@ export class RcResponder implements Responder {
       this.#checkReceiveForWrite(flags) ||
       this.#execute(packet, flags, payloadAt, payloadBytes);
     if (verdict !== Verdict.ACCEPT) {
-      this.#refuse(verdict, flags);
+      // Those before it are told of first; one of them may have ended the QP.
+      this.#core.ended.settle();
+      if (this.#qp.state !== QpState.ERR) this.#refuse(verdict, flags);
       return false;
     }
     this.#latch = Latch.NONE;
@@ -331,7 +341,7 @@ export class RcResponder implements Responder {
       const verdict = this.#placeSend(packet, flags, payloadAt, payloadBytes);
       if (verdict !== Verdict.ACCEPT) return verdict;
     } else if ((flags & Opcode.IS_WRITE) !== 0) {
-      if (!this.#target!.place(packet.bytes, payloadAt, payloadBytes, goesOn(packet, flags))) return Verdict.KEY;
+      if (!this.#target!.place(packet.bytes, payloadAt, payloadBytes, mayWait(packet, flags))) return Verdict.KEY;
     } else return this.#executeShort(packet, flags, payloadAt);
     const psn = this.#ePsn;
     this.#ePsn = PsnMath.next(psn);
@@ -351,7 +361,7 @@ export class RcResponder implements Responder {
     const { regions } = this.#core;
     const pd = receive.pd(this.#qp);
     const { bytes } = packet;
-    const isFollowed = goesOn(packet, flags);
+    const isFollowed = mayWait(packet, flags);
     if (!receive.sges.scatter(regions, pd, Access.LOCAL_WRITE, bytes, payloadAt, payloadBytes, isFollowed)) {
       return Verdict.LOCAL_PROTECTION;
     }
@@ -362,30 +372,52 @@ export class RcResponder implements Responder {
     return regions.invalidate(key, this.#qp.pd, this.#qp.qpn) === 0 ? Verdict.ACCEPT : Verdict.INVALIDATE;
   }
 
-  /** Last packet of a SEND or WRITE: R-048, R-088 … R-090, R-094. */
+  /** Last packet of a SEND or WRITE: R-048, R-088 … R-090, R-094. Whoever is to hear of it does so once its payload is placed. */
   #endMessage(packet: ReceivedPacket, flags: OpFlags, payloadAt: number): void {
-    const { counters } = this.#core;
-    const isSend = (flags & Opcode.IS_SEND) !== 0;
+    const { ended } = this.#core;
+    const message = ended.add(this);
+    message.psn = this.#ackPsn;
+    message.msn = this.#msn;
+    message.isSend = (flags & Opcode.IS_SEND) !== 0;
+    message.completes = (flags & Opcode.COMPLETES_RECV_WQE) !== 0;
     this.#msn = (this.#msn + 1) & PsnMath.MASK;
-    counters.add(isSend ? Counter.rx_send_requests : Counter.rx_write_requests);
-    if ((flags & Opcode.COMPLETES_RECV_WQE) === 0) return;
-    this.owesReceipt = true;
-    const { view, bthAt } = packet;
-    let immediate = 0;
-    let wcFlags = 0;
+    if (message.completes) this.#describe(message, packet, flags, payloadAt);
+    if (!mayWait(packet, flags) || putOffBytes() === 0) ended.settle();
+  }
+
+  /** What its CQE says. */
+  #describe(message: EndedMessage, { view, bthAt }: ReceivedPacket, flags: OpFlags, payloadAt: number): void {
+    this.#receive!.leave(message);
+    message.byteLen = message.isSend ? this.#receivedBytes : this.#target!.length;
+    message.immediate = 0;
+    message.wcFlags = 0;
+    message.solicited = Bth.solicited(view, bthAt);
     if ((flags & Opcode.HAS_IMM) !== 0) {
-      immediate = view.getUint32(payloadAt - 4, true);
-      wcFlags = WcFlag.WITH_IMM;
+      message.immediate = view.getUint32(payloadAt - 4, true);
+      message.wcFlags = WcFlag.WITH_IMM;
     } else if ((flags & Opcode.HAS_IETH) !== 0) {
-      immediate = Ieth.rKey(view, payloadAt - Ieth.BYTES);
-      wcFlags = WcFlag.WITH_INV;
+      message.immediate = Ieth.rKey(view, payloadAt - Ieth.BYTES);
+      message.wcFlags = WcFlag.WITH_INV;
     }
-    const opcode = isSend ? WcOpcode.RECV : WcOpcode.RECV_RDMA_WITH_IMM;
-    const byteLen = isSend ? this.#receivedBytes : this.#target!.length;
-    const solicited = Bth.solicited(view, bthAt);
-    const { destQpn } = this.#qp;
-    const receive = this.#receive!;
-    receive.complete(this.#qp, this.#core, WcStatus.SUCCESS, opcode, byteLen, immediate, destQpn, wcFlags, solicited);
+  }
+
+  tell(message: EndedMessage): void {
+    this.#core.counters.add(message.isSend ? Counter.rx_send_requests : Counter.rx_write_requests);
+    if (message.completes) this.owesReceipt = true;
+    completeEnded(this.#qp, this.#core, message, WcStatus.SUCCESS);
+  }
+
+  /** As if the last packet of the first one came now, and its memory is gone. */
+  refuseEnded(messages: readonly EndedMessage[], first: number, count: number): void {
+    const qp = this.#qp;
+    const lost = messages[first]!;
+    this.#ePsn = lost.psn;
+    this.#msn = lost.msn;
+    completeEnded(qp, this.#core, lost, lost.isSend ? WcStatus.LOC_PROT_ERR : WcStatus.LOC_ACCESS_ERR);
+    for (let i = first + 1; i < count; i++) completeEnded(qp, this.#core, messages[i]!, WcStatus.WR_FLUSH_ERR);
+    if (lost.isSend) return this.#fail(Aeth.NAK_REMOTE_OPERATIONAL_ERROR, -1);
+    qp.violations++;
+    this.#fail(Aeth.NAK_REMOTE_ACCESS_ERROR, AsyncEvent.QP_ACCESS_ERR);
   }
 
   /** READ, atomic, ATOMIC_WRITE, FLUSH: each leaves a response, to be sent now and kept for repetitions. */
@@ -395,8 +427,9 @@ export class RcResponder implements Responder {
     const { regions, counters } = this.#core;
     const isRead = (flags & Opcode.IS_READ) !== 0;
     const isAtomic = (flags & Opcode.IS_ATOMIC) !== 0;
-    if (isAtomic && !this.#executeAtomic(view, bthAt)) return Verdict.KEY;
-    if ((flags & Opcode.IS_ATOMIC_WRITE) !== 0 && !this.#executeAtomicWrite(view, payloadAt)) return Verdict.KEY;
+    if (isAtomic && !executeAtomic(regions, view, bthAt, ORIGINAL)) return Verdict.KEY;
+    if ((flags & Opcode.IS_ATOMIC_WRITE) !== 0 && !executeAtomicWrite(regions, view, payloadAt, ORIGINAL))
+      return Verdict.KEY;
     const packets = isRead ? packetsFor(Reth.length(view, at), this.#qp.pathMtuBytes) : 1;
     const kind = isRead ? ResponseKind.READ : isAtomic ? ResponseKind.ATOMIC : ResponseKind.EMPTY;
     const response = this.#responses!.add(kind, this.#ePsn, packets);
@@ -421,34 +454,6 @@ export class RcResponder implements Responder {
     response.lo = Reth.virtualAddressLo(view, rethAt);
     response.rKey = Reth.rKey(view, rethAt);
     response.length = Reth.length(view, rethAt);
-  }
-
-  #executeAtomic(view: DataView, bthAt: number): boolean {
-    const at = bthAt + Bth.BYTES;
-    const { found, offset } = this.#core.regions;
-    const swapHi = AtomicEth.swapOrAddHi(view, at);
-    const swapLo = AtomicEth.swapOrAddLo(view, at);
-    if (Bth.opcode(view, bthAt) === Opcode.RC_FETCH_ADD)
-      return found!.memory.fetchAdd(offset, swapHi, swapLo, ORIGINAL);
-    const compareHi = AtomicEth.compareHi(view, at);
-    const compareLo = AtomicEth.compareLo(view, at);
-    return found!.memory.compareSwap(offset, compareHi, compareLo, swapHi, swapLo, ORIGINAL);
-  }
-
-  /** Eight octets at once: swapped in by comparing with what stands there until nobody came between. */
-  #executeAtomicWrite(view: DataView, payloadAt: number): boolean {
-    const { found, offset } = this.#core.regions;
-    const { memory } = found!;
-    const lo = view.getUint32(payloadAt, true);
-    const hi = view.getUint32(payloadAt + 4, true);
-    if (!memory.fetchAdd(offset, 0, 0, ORIGINAL)) return false;
-    for (let tries = 0; tries < ATOMIC_WRITE_TRIES; tries++) {
-      const beforeLo = ORIGINAL[0]!;
-      const beforeHi = ORIGINAL[1]!;
-      if (!memory.compareSwap(offset, beforeHi, beforeLo, hi, lo, ORIGINAL)) return false;
-      if (ORIGINAL[0] === beforeLo && ORIGINAL[1] === beforeHi) return true;
-    }
-    return false;
   }
 
   // ── Refusal ──
@@ -488,14 +493,18 @@ export class RcResponder implements Responder {
 
   /** R-099: the NAK is the last thing that leaves; the WQE in hand, if any, ends with `status`. */
   #end(syndrome: number, status: WcStatus, event: AsyncEvent | -1): void {
+    if (this.#receive?.isTaken) {
+      this.#receive.complete(this.#qp, this.#core, status, WcOpcode.RECV, 0, 0, 0, 0, false);
+    }
+    this.#fail(syndrome, event);
+  }
+
+  #fail(syndrome: number, event: AsyncEvent | -1): void {
     const { counters } = this.#core;
     if (syndrome === Aeth.NAK_INVALID_REQUEST) counters.add(Counter.resp_remote_invalid_request);
     else if (syndrome === Aeth.NAK_REMOTE_ACCESS_ERROR) counters.add(Counter.resp_remote_access_errors);
     else if (syndrome !== 0) counters.add(Counter.resp_remote_operational_errors);
     this.#nak = syndrome;
-    if (this.#receive?.isTaken) {
-      this.#receive.complete(this.#qp, this.#core, status, WcOpcode.RECV, 0, 0, 0, 0, false);
-    }
     this.#core.fail(this.#qp, WcStatus.WR_FLUSH_ERR, event);
     this.#core.schedule(this.#qp);
   }
@@ -576,8 +585,11 @@ export class RcResponder implements Responder {
   }
 }
 
-/** A word that changes faster than this is not being written by one reader at a time. */
-const ATOMIC_WRITE_TRIES = 64;
+const isData = (flags: OpFlags): boolean => (flags & (Opcode.IS_SEND | Opcode.IS_WRITE)) !== 0;
+
+/** Its payload may be placed with that of the packets behind it. R-092: not where a key is taken back once it is placed. */
+const mayWait = (packet: ReceivedPacket, flags: OpFlags): boolean =>
+  packet.isFollowed && (flags & Opcode.HAS_IETH) === 0;
 
 /** Rights that a FLUSH needs, by its placement type. */
 function flushAccess(view: DataView, fethAt: number): number {

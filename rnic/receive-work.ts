@@ -2,6 +2,7 @@
 import { AsyncEvent, QpState, WcStatus } from './constants.ts';
 import type { EngineCore, Pd, Qp } from './core.ts';
 import { Counter } from './counters.ts';
+import type { EndedMessage } from './ended-messages.ts';
 import * as Layout from './queue/layout.ts';
 import type { Ring } from './queue/ring.ts';
 import { SgeList } from './sge-list.ts';
@@ -54,13 +55,15 @@ export class ReceiveWork {
     solicited: boolean,
   ): void {
     this.isTaken = false;
-    const { recvCq } = qp;
-    if (status === WcStatus.WR_FLUSH_ERR) core.counters.add(Counter.resp_cqe_flush_error);
-    else if (status !== WcStatus.SUCCESS) core.counters.add(Counter.resp_cqe_error);
-    const lo = this.#wrIdLo >>> 0;
-    const hi = this.#wrIdHi >>> 0;
-    const pushed = recvCq.push(lo, hi, status, opcode, byteLen, immediate, qp.qpn, srcQp, wcFlags, solicited, 0);
-    if (!pushed && qp.state !== QpState.ERR) core.fail(qp, WcStatus.WR_FLUSH_ERR, AsyncEvent.QP_FATAL);
+    const lo = this.#wrIdLo;
+    completeReceive(qp, core, lo, this.#wrIdHi, status, opcode, byteLen, immediate, srcQp, wcFlags, solicited);
+  }
+
+  /** Hands its completion over to a message that may have to wait. */
+  leave(to: EndedMessage): void {
+    this.isTaken = false;
+    to.wrIdLo = this.#wrIdLo;
+    to.wrIdHi = this.#wrIdHi;
   }
 
   /** The slot is free as soon as it is copied: nobody but the engine reads the copy. */
@@ -81,4 +84,26 @@ export class ReceiveWork {
     ring.publishConsumer(ring.next(slot));
     return true;
   }
+}
+
+/** Writes the CQE of a receive WQE. An overrun of the CQ ends the QP. */
+export function completeReceive(
+  qp: Qp,
+  core: EngineCore,
+  wrIdLo: number,
+  wrIdHi: number,
+  status: WcStatus,
+  opcode: number,
+  byteLen: number,
+  immediate: number,
+  srcQp: number,
+  wcFlags: number,
+  solicited: boolean,
+): void {
+  if (status === WcStatus.WR_FLUSH_ERR) core.counters.add(Counter.resp_cqe_flush_error);
+  else if (status !== WcStatus.SUCCESS) core.counters.add(Counter.resp_cqe_error);
+  const lo = wrIdLo >>> 0;
+  const hi = wrIdHi >>> 0;
+  const pushed = qp.recvCq.push(lo, hi, status, opcode, byteLen, immediate, qp.qpn, srcQp, wcFlags, solicited, 0);
+  if (!pushed && qp.state !== QpState.ERR) core.fail(qp, WcStatus.WR_FLUSH_ERR, AsyncEvent.QP_FATAL);
 }

@@ -15,6 +15,7 @@ import type { Control, Totals } from './control/control.ts';
 import { HANDLERS } from './control/handlers.ts';
 import type { EngineCore, Qp } from './core.ts';
 import { Counter, Counters } from './counters.ts';
+import { EndedMessages } from './ended-messages.ts';
 import { ErrorSweep } from './error-sweep.ts';
 import { Events } from './events.ts';
 import { InFlight } from './in-flight.ts';
@@ -46,6 +47,7 @@ export class Rnic implements EngineCore, Control {
   readonly reorderPool: PacketPool;
   readonly waitingRoom = new WaitingRoom();
   readonly inFlight = new InFlight();
+  readonly ended: EndedMessages;
   readonly qps: QpTable;
   readonly groups: MulticastGroups;
   readonly totals: Totals = {
@@ -81,10 +83,11 @@ export class Rnic implements EngineCore, Control {
     const random32 = (): number => host.random32();
     this.events = new Events(this.counters, config.limits.asyncEvents);
     this.regions = new RegionTable(random32);
+    this.ended = new EndedMessages(host.placeRest?.bind(host) ?? (() => {}));
     this.reorderPool = new PacketPool(config.limits.reorderPackets);
     this.qps = new QpTable(config.qpnBase, config.qpnCount, random32);
     this.groups = new MulticastGroups(config.limits.multicastGroups, config.limits.multicastMembers);
-    this.#ingress = new Ingress(this.counters, this.qps, this.groups);
+    this.#ingress = new Ingress(this.counters, this.qps, this.groups, this.ended);
     this.#errors = new ErrorSweep(this.timers);
     this.#mtuBytes = largestPathMtu(config.mtu);
     const { timers, counters } = this;
@@ -181,6 +184,11 @@ export class Rnic implements EngineCore, Control {
 
   handlePacket(packet: ReceivedPacket, now: Micros): void {
     this.#ingress.handlePacket(packet, now);
+  }
+
+  /** No more packets follow those that were handed over. */
+  settle(): void {
+    this.ended.settle();
   }
 
   handleDoorbells(now: Micros): void {

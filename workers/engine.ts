@@ -16,6 +16,7 @@ export interface Engine {
   closeContext(context: number, now: Micros): void;
   execute(context: number, command: AnyCommand, now: Micros): Result;
   handlePacket(packet: ReceivedPacket, now: Micros): void;
+  settle(): void;
   handleDoorbells(now: Micros): void;
   handleTimeout(now: Micros): void;
   pollTransmit(out: PacketWriter, now: Micros): boolean;

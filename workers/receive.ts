@@ -10,7 +10,6 @@ import * as Ipv6 from '../wire/ipv6.ts';
 import type { Micros } from '../wire/types.ts';
 import * as Udp from '../wire/udp.ts';
 import * as Vxlan from '../wire/vxlan.ts';
-import { placeRest } from './hosted/placement.ts';
 import type { Neighbours } from './neighbours.ts';
 import type { Port } from './port.ts';
 
@@ -20,6 +19,8 @@ const ROCE_BYTES_MIN = Bth.BYTES + Icrc.BYTES;
 export interface PacketSink {
   readonly counters: Counters;
   handlePacket(packet: ReceivedPacket, now: Micros): void;
+  /** No more packets follow those that were handed over. */
+  settle(): void;
 }
 
 /** Says of a VXLAN frame under which counter it is dropped; 0: under none. */
@@ -78,7 +79,7 @@ export class Receiver {
     this.#packet.source = burst.source[i]!;
     if (link === 'vxlan') this.#handleVxlan(burst.at[i]!, burst.frameBytes[i]!, burst.segmentBytes[i]!, now);
     else this.#handleFrame(burst.at[i]!, burst.frameBytes[i]!, burst.segmentBytes[i]!, link === 'ip', now);
-    placeRest();
+    this.#sink.settle();
   }
 
   /** What this vRNIC sends to itself. */
@@ -91,7 +92,7 @@ export class Receiver {
     packet.icrcElided = true;
     for (let i = burst.sent; i < burst.count; i++)
       this.#handleFrame(burst.at[i]!, burst.frameBytes[i]!, burst.segmentBytes[i]!, false, now);
-    placeRest();
+    this.#sink.settle();
   }
 
   /** Frame i of another vRNIC's burst, which never left this host's memory: the VXLAN header stands once. */
@@ -107,7 +108,7 @@ export class Receiver {
     const refused = this.#overlay === null ? Counter.drop_vni : this.#overlay.admit(burst.view, at, at + bytes, 0);
     if (refused !== 0) this.#drop(refused);
     else this.#handleFrame(at + Vxlan.BYTES, bytes - Vxlan.BYTES, burst.segmentBytes[i]!, false, now);
-    placeRest();
+    this.#sink.settle();
   }
 
   /** Every segment has all its headers. */

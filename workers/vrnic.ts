@@ -19,6 +19,7 @@ import { Applications } from './applications.ts';
 import { clock } from './clock.ts';
 import { type Engine, type EngineParts, endsQp } from './engine.ts';
 import { gidTable } from './gid-table.ts';
+import { placeRest } from './hosted/placement.ts';
 import type { BreathClock } from './hosted/process.ts';
 import { Program } from './hosted/program.ts';
 import { type Identity, identified } from './identity.ts';
@@ -450,6 +451,7 @@ export class Vrnic {
       // What the engine asks for is for its connection manager.
       resolve: (av, local, remote, now) => this.#resolver.resolve(av, Transport.CM, local, remote, now),
       freeQueue: (context, memory) => this.applications.queuesOf(context).free(memory),
+      placeRest,
     };
   }
 

@@ -11,7 +11,7 @@ export interface Memory {
   read(offset: number, target: Uint8Array, at: number, length: number, ahead?: number): boolean;
   /** As `read`, for payload of posted work requests: the octets may be as old as the last look at the program's send queues (posted.ts). */
   readPosted(offset: number, target: Uint8Array, at: number, length: number, ahead: number): boolean;
-  /** Copies source[at …) to memory[offset …), at once or, when it is followed by more of the same message, with that (packet.ts, `isFollowed`). */
+  /** Copies source[at …) to memory[offset …), at once or, when another packet follows (packet.ts, `isFollowed`), with what that brings: put-off.ts says what has become of it. */
   write(offset: number, source: Uint8Array, at: number, length: number, isFollowed?: boolean): boolean;
   /** 64-bit compare and swap at an aligned offset; the old value goes to `old` (old[0] low, old[1] high). Values are host integers. */
   compareSwap(

@@ -10,7 +10,7 @@ import type { QueueMemory, Ring } from '../../rnic/queue/ring.ts';
 import { Rnic } from '../../rnic/rnic.ts';
 import { pathBetween } from './paths.ts';
 import { Random } from './sim/random.ts';
-import { openRing, type SendRequest, writeReceive, writeSend } from './sim/work.ts';
+import { openRing, type SendRequest, type SgeValue, writeReceive, writeSend } from './sim/work.ts';
 
 export const QPN_BASE = 0x4000;
 export const OURS = 0x0a00_0001;
@@ -34,6 +34,8 @@ export interface EngineOptions {
   readonly datagramsWait?: boolean;
   /** What its transmit burst holds; as much as a port's, unless said. */
   readonly burst?: { readonly bytes: number; readonly frames: number };
+  /** Of the host. */
+  readonly placeRest?: () => void;
   /** Gets every frame that leaves. */
   readonly onFrame?: (frame: Uint8Array) => void;
 }
@@ -92,6 +94,7 @@ export class TestEngine {
           if (!this.queues.delete(memory.buffer)) throw new Error('queue memory was given back twice');
         },
         ...(managesConnections && { resolve: () => ({ path }) }),
+        ...(options.placeRest && { placeRest: options.placeRest }),
       },
     );
     this.#burst = new TransmitBurst(options.burst?.bytes, options.burst?.frames);
@@ -151,8 +154,8 @@ export class TestEngine {
     this.page.ring(qp.slot);
   }
 
-  postReceive(qp: TestQp, wrId: number): void {
-    if (!writeReceive(qp.rq!, wrId, [])) throw new Error('the receive queue is full');
+  postReceive(qp: TestQp, wrId: number, sges: readonly SgeValue[] = []): void {
+    if (!writeReceive(qp.rq!, wrId, sges)) throw new Error('the receive queue is full');
   }
 
   /** Doorbells, timers, and all that is to be sent: how many packets. */

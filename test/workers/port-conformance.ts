@@ -62,6 +62,8 @@ class Collector {
     this.packets.push({ psn: Bth.psn(view, bthAt), payload, icrcOk: icrcOk(packet) });
   }
 
+  settle(): void {}
+
   limit(frames: number): void {
     this.#burst.limit = frames;
   }

@@ -86,6 +86,8 @@ class ProbeEngine implements Engine {
     return Number.POSITIVE_INFINITY;
   }
 
+  settle(): void {}
+
   setGids(): void {}
 
   setLink(): void {}

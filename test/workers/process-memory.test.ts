@@ -4,6 +4,7 @@
  */
 import t from 'tap';
 import { lookAgain } from '../../rnic/memory/posted.ts';
+import { isLostBefore, putOffBytes, settlePutOff } from '../../rnic/memory/put-off.ts';
 import { beginTurn } from '../../rnic/memory/turn.ts';
 import { registerArena } from '../../wire/arena.ts';
 import { placeRest } from '../../workers/hosted/placement.ts';
@@ -30,7 +31,7 @@ function setUp(t: { teardown(undo: () => void): void }, start: number, bytes: nu
   /** A packet's payload, with so much of its message behind it. */
   const packet = (offset: number, length: number, ahead: number): number[] | false =>
     own.bytes.length > 0 && memory.read(offset, into, 5, length, ahead) && [...into.subarray(5, 5 + length)];
-  return { own, memory, posted, packet };
+  return { own, someone, memory, posted, packet };
 }
 
 const expected = (from: number, length: number): number[] => Array.from({ length }, (_, i) => (from + i) % 251);
@@ -164,9 +165,10 @@ t.test(
     t.strictSame([0, 1, 2, 3].map(at), [100, 101, 102, before[3]]);
     t.ok(memory.write(5 * SEGMENT, from.bytes, 0, SEGMENT, true));
     t.ok(memory.write(9 * SEGMENT, from.bytes, SEGMENT, SEGMENT, true), 'elsewhere');
-    t.equal(at(5), 100, 'which places what waited');
+    t.ok(memory.write(5 * SEGMENT, from.bytes, 2 * SEGMENT, SEGMENT, true), 'and once more to the same place');
+    t.not(at(5), 100, 'they wait, too');
     placeRest();
-    t.equal(at(9), 101);
+    t.strictSame([5, 9].map(at), [102, 101]);
     t.ok(memory.write(0, from.bytes, 3 * SEGMENT, SEGMENT, true));
     t.ok(memory.write(SEGMENT, new Uint8Array(SEGMENT).fill(5), 0, SEGMENT), 'from memory without an address');
     t.strictSame([0, 1].map(at), [103, 5]);
@@ -178,6 +180,32 @@ t.test(
     );
   },
 );
+
+t.test('of what waited the octets are known from which on it is lost, and whose they are', async (t) => {
+  const { own, someone, memory } = setUp(t, 0, BYTES);
+  const broken = new ProcessMemory(someone, own.address, 2 ** 40);
+  const from = new Arena(SEGMENT);
+  registerArena(from.bytes);
+  from.bytes.fill(77);
+  settlePutOff(true);
+  const write = (to: ProcessMemory, offset: number): boolean => to.write(offset, from.bytes, 0, SEGMENT, true);
+  const later = () => [write(memory, 0), write(broken, 0)];
+  for (const isTold of [true, false]) {
+    write(memory, 0);
+    write(broken, 2 ** 39);
+    write(memory, 2 * SEGMENT);
+    t.equal(putOffBytes(), 3 * SEGMENT);
+    placeRest();
+    t.strictSame([SEGMENT, SEGMENT + 1].map(isLostBefore), [false, true]);
+    t.equal(own.bytes[SEGMENT - 1], 77);
+    settlePutOff(isTold);
+    t.equal(putOffBytes(), 0);
+    t.notOk(isLostBefore(2 ** 40));
+    t.strictSame(later(), isTold ? [true, true] : [false, false], 'told with their next write unless somebody knows');
+    placeRest();
+    settlePutOff(true);
+  }
+});
 
 t.test('what waited and could not be placed is told with the next write, once', async (t) => {
   const { memory } = setUp(t, 0, 2 ** 40);

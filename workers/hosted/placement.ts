@@ -1,48 +1,73 @@
 /**
- * Payload of one message that came in one super-frame goes to its program by one system call: to reach another process's memory costs more than to copy a page there.
- * What is put off is placed before anybody hears of it: with the last packet of its message, or when no more packets follow.
+ * Payload that came in one super-frame goes to its program by one system call: to reach another process's memory costs more than to copy a page there. What is put off is
+ * placed before anybody hears of it (rnic/memory/put-off.ts): when no more packets follow, or with the one that nothing follows.
  */
+import { addPutOff, type Loser, losePutOff, putOffBytes } from '../../rnic/memory/put-off.ts';
 import { Arena } from '../linux/arena.ts';
-
-/** Whose octets are placed by address. */
-interface Target {
-  /** Writes `bytes` octets from `offset` on, which lie in `count` pieces (struct iovec). */
-  place(offset: number, bytes: number, pieces: number, count: number): void;
-}
+import type { Process } from './process.ts';
 
 /** Segments of a super-frame. */
 const PIECES_MOST = 64;
 const IOVEC_BYTES = 16;
 
-const vector = new Arena(PIECES_MOST * IOVEC_BYTES);
+/** Pieces of ours, and where they go: as many, or fewer where some go behind one another. */
+const local = new Arena(PIECES_MOST * IOVEC_BYTES);
+const remote = new Arena(PIECES_MOST * IOVEC_BYTES);
 
-let owner: Target | null = null;
-let start = 0;
-let bytes = 0;
+let owner: Process | null = null;
+/** Whose memory the pieces go to. */
+const losers: Loser[] = [];
+const lengths = new Int32Array(PIECES_MOST);
 let count = 0;
+let remotes = 0;
+let bytes = 0;
+/** Where the last remote piece ends. */
+let next = 0;
 
-/** Octets at `address`, which stay there until they are placed; those that others put off, or that lie elsewhere, are placed now. */
-export function putOff(target: Target, offset: number, address: number, length: number): void {
-  if (owner !== target || offset !== start + bytes || count === PIECES_MOST) {
+/** Octets at `address`, which stay there until they are placed at `to` in the process; those that go to another one are placed now. */
+export function putOff(loser: Loser, process: Process, to: number, address: number, length: number): void {
+  if (owner !== process || count === PIECES_MOST) {
     placeRest();
-    owner = target;
-    start = offset;
+    owner = process;
   }
-  vector.setPointer(count * IOVEC_BYTES, address);
-  vector.setPointer(count * IOVEC_BYTES + 8, length);
+  setPiece(local, count, address, length);
+  if (remotes > 0 && to === next) {
+    const lengthAt = (remotes - 1) * IOVEC_BYTES + 8;
+    remote.view.setUint32(lengthAt, remote.view.getUint32(lengthAt, true) + length, true);
+  } else setPiece(remote, remotes++, to, length);
+  next = to + length;
+  losers[count] = loser;
+  lengths[count++] = length;
   bytes += length;
-  count++;
+  addPutOff(length);
 }
 
 /** No more follow. */
 export function placeRest(): void {
-  const target = owner;
-  if (target === null) return;
+  const process = owner;
+  if (process === null) return;
+  const placed = process.writePieces(local.address, count, remote.address, remotes);
+  if (placed < bytes) lose(placed);
   owner = null;
-  target.place(start, bytes, vector.address, count);
-  bytes = 0;
   count = 0;
+  remotes = 0;
+  bytes = 0;
 }
 
 /** Something waits to be placed. */
 export const hasRest = (): boolean => owner !== null;
+
+/** Every piece that is not wholly placed. */
+function lose(placed: number): void {
+  const start = putOffBytes() - bytes;
+  let end = 0;
+  for (let i = 0; i < count; i++) {
+    end += lengths[i]!;
+    if (end > placed) losePutOff(start + placed, losers[i]!);
+  }
+}
+
+function setPiece(pieces: Arena, index: number, address: number, length: number): void {
+  pieces.setPointer(index * IOVEC_BYTES, address);
+  pieces.setPointer(index * IOVEC_BYTES + 8, length);
+}

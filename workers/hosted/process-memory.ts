@@ -1,6 +1,7 @@
 /** Octets of another process as a region's memory. Nothing is pinned: a page that is gone is a protection error when it is used. */
 import type { Memory } from '../../rnic/memory/memory.ts';
 import { lookAgain } from '../../rnic/memory/posted.ts';
+import type { Loser } from '../../rnic/memory/put-off.ts';
 import { addressOfArena, registerArena } from '../../wire/arena.ts';
 import { Arena } from '../linux/arena.ts';
 import { hasRest, placeRest, putOff } from './placement.ts';
@@ -12,7 +13,7 @@ const ATOMIC_BYTES = 8;
 const cell = new Arena(ATOMIC_BYTES);
 registerArena(cell.bytes);
 
-export class ProcessMemory implements Memory {
+export class ProcessMemory implements Memory, Loser {
   readonly byteLength: number;
   readonly #process: Process;
   readonly #address: number;
@@ -47,13 +48,17 @@ export class ProcessMemory implements Memory {
       placeRest();
       return this.#process.write(this.#address + offset, source, at, length) && this.#isWhole();
     }
-    putOff(this, offset, address + at, length);
+    putOff(this, this.#process, this.#address + offset, address + at, length);
     if (!isFollowed) placeRest();
     return this.#isWhole();
   }
 
-  place(offset: number, bytes: number, pieces: number, count: number): void {
-    if (!this.#process.writePieces(this.#address + offset, bytes, pieces, count)) this.#hasFailed = true;
+  lost(): void {
+    this.#hasFailed = true;
+  }
+
+  forgetLoss(): void {
+    this.#hasFailed = false;
   }
 
   /** All that was put off is placed, as far as is known. */

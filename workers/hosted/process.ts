@@ -62,9 +62,10 @@ export class Process {
     return true;
   }
 
-  /** Copies `length` octets to its memory at `address`, which lie in `count` pieces of ours (struct iovec at `pieces`). False: not all of it could be written. */
-  writePieces(address: number, length: number, pieces: number, count: number): boolean {
-    return this.#transferPieces(Libc.processVmWritev, pieces, count, address, length);
+  /** Copies pieces of ours to pieces of its memory (struct iovec, both). How many octets could be written, from the first on. */
+  writePieces(pieces: number, count: number, remotes: number, remoteCount: number): number {
+    if (!this.#isAlive()) return 0;
+    return Math.max(0, Libc.processVmWritev(this.pid, pieces, count, remotes, remoteCount, 0));
   }
 
   close(): void {
@@ -76,14 +77,10 @@ export class Process {
     if (length === 0) return true;
     scratch.setPointer(LOCAL, local);
     scratch.setPointer(LOCAL + 8, length);
-    return this.#transferPieces(transfer, scratch.address + LOCAL, 1, remote, length);
-  }
-
-  #transferPieces(transfer: Transfer, pieces: number, count: number, remote: number, length: number): boolean {
     if (!this.#isAlive()) return false;
     scratch.setPointer(REMOTE, remote);
     scratch.setPointer(REMOTE + 8, length);
-    return transfer(this.pid, pieces, count, scratch.address + REMOTE, 1, 0) === length;
+    return transfer(this.pid, scratch.address + LOCAL, 1, scratch.address + REMOTE, 1, 0) === length;
   }
 
   #isAlive(): boolean {

@@ -50,6 +50,8 @@ const ELSEWHERE = [
   '#loseRead',
   // A READ that comes again after its key has gone: rare, and drilled.
   '#passOverRead',
+  // Memory here puts nothing off (test/rnic/ended-messages.test.ts).
+  'refuseEnded',
   'giveUp',
   // Asked for by nobody on this way.
   'handlePacket',

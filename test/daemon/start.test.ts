@@ -1,17 +1,25 @@
 /** How little a command loads before it does its work: a program that `urnic run` starts waits for all of it. */
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { createServer } from 'node:net';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t from 'tap';
+import { parseConfiguration } from '../../daemon/configuration.ts';
+import { Daemon } from '../../daemon/daemon.ts';
 import { run } from '../support/netns.ts';
 import { ROOT } from '../support/root.ts';
+import { lacks } from '../support/skip.ts';
 
 const CLI = 'daemon/cli.js';
 const TRACER = join(ROOT, 'dist/test/support/trace-modules.js');
 
 const scratch = mkdtempSync(join(tmpdir(), 'urnic-start-'));
 const socket = join(scratch, 'control.sock');
+const CONFIGURATION = `
+log: silent
+tenants: [{ name: t, vni: 100, endpoints: [{ address: 10.0.0.1, host: 192.0.2.1 }] }]
+vrnics: [{ name: v0, netdev: lo }]
+`;
+const skip = lacks('root');
 
 interface Loaded {
   readonly code: number;
@@ -32,22 +40,13 @@ async function loadedBy(main: string, ...args: string[]): Promise<Loaded> {
   return { code, packages: [...packages].sort(), own: urls.flatMap((url) => /\/dist\/(.*)/.exec(url)?.[1] ?? []) };
 }
 
-t.teardown(() => rmSync(scratch, { recursive: true }));
-
 t.before(async () => {
-  for (const name of ['sys', 'uverbs']) {
-    mkdirSync(join(scratch, 'vrnics/v0'), { recursive: true });
-    writeFileSync(join(scratch, 'vrnics/v0', name), '');
-  }
-  const daemon = createServer((client) => {
-    client.once('data', (request) => {
-      const { op } = JSON.parse(String(request)) as { op: string };
-      client.end(`${JSON.stringify({ ok: true, value: op === 'resources' ? { contexts: [], programs: [] } : [] })}\n`);
-    });
-  });
-  await new Promise<void>((resolve) => daemon.listen(socket, resolve));
-  daemon.unref();
+  if (skip) return;
+  const daemon = await Daemon.start(parseConfiguration(CONFIGURATION), socket);
+  t.teardown(() => daemon.stop());
 });
+
+t.teardown(() => rmSync(scratch, { recursive: true }));
 
 const COMMANDS = [
   ['--version'],
@@ -63,6 +62,7 @@ const COMMANDS = [
 for (const args of COMMANDS)
   t.test(
     `urnic ${args.filter((word) => !['--socket', socket].includes(word)).join(' ')}: loads the parser of its arguments and little else`,
+    { skip: args.includes(socket) && skip },
     async (t) => {
       const { code, packages, own } = await loadedBy(CLI, ...args);
       t.equal(code, 0);

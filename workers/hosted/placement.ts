@@ -17,7 +17,6 @@ const remote = new Arena(PIECES_MOST * IOVEC_BYTES);
 let owner: Process | null = null;
 /** Whose memory the pieces go to. */
 const losers: Loser[] = [];
-const lengths = new Int32Array(PIECES_MOST);
 let count = 0;
 let remotes = 0;
 let bytes = 0;
@@ -36,8 +35,7 @@ export function putOff(loser: Loser, process: Process, to: number, address: numb
     remote.view.setUint32(lengthAt, remote.view.getUint32(lengthAt, true) + length, true);
   } else setPiece(remote, remotes++, to, length);
   next = to + length;
-  losers[count] = loser;
-  lengths[count++] = length;
+  losers[count++] = loser;
   bytes += length;
   addPutOff(length);
 }
@@ -62,7 +60,7 @@ function lose(placed: number): void {
   const start = putOffBytes() - bytes;
   let end = 0;
   for (let i = 0; i < count; i++) {
-    end += lengths[i]!;
+    end += local.view.getUint32(i * IOVEC_BYTES + 8, true);
     if (end > placed) losePutOff(start + placed, losers[i]!);
   }
 }

@@ -84,7 +84,7 @@ export class RxePeer {
         '-no-reboot',
       ],
       ...['-serial', `file:${console}`, '-monitor', 'none'],
-      ...['-kernel', join(folder, 'vmlinuz'), '-initrd', join(folder, 'initramfs.gz')],
+      ...['-kernel', join(folder, 'kernel'), '-initrd', join(folder, 'initramfs.cpio')],
       ...['-append', `console=ttyS0 quiet mitigations=off ip0=${address} mtu=${mtu}`],
       ...['-netdev', `tap,id=n0,ifname=${tap},script=no,downscript=no`],
       ...['-device', `virtio-net-pci,netdev=n0,mac=${mac},host_mtu=${mtu}`],

@@ -61,6 +61,12 @@ export class Sleeper {
     Libc.ppoll(address + POLLFDS_AT, this.#count, isBare ? 0 : address + TIMEOUT_AT, 0);
   }
 
+  /** Nothing ends it. @param micros more than 0. */
+  nap(micros: Micros): void {
+    this.#write(TIMEOUT_AT, micros);
+    Libc.ppoll(0, 0, this.#memory.address + TIMEOUT_AT, 0);
+  }
+
   /** A packet socket whose interface went down has an error until somebody asks for it, and nobody would sleep on it again: to be called now and then. */
   clearErrors(): void {
     const { view } = this.#memory;

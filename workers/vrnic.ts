@@ -280,6 +280,12 @@ export class Vrnic {
     return this.#pace?.hasRunOut ?? false;
   }
 
+  /** That it has sent and received. */
+  get packets(): number {
+    const { values } = this.engine.counters;
+    return values[Counter.sent_pkts]! + values[Counter.rcvd_pkts]!;
+  }
+
   /** Told before and after the worker sleeps. False: there is something to do, no sleep now. */
   setSleeping(asleep: boolean): boolean {
     let isQuiet = this.applications.setSleeping(asleep) && !this.#transmitter.hasMore;

@@ -11,6 +11,7 @@ import * as Libc from './linux/libc.ts';
 import { enterNetworkNamespace } from './linux/namespace.ts';
 import { Crowd, preferThisThread } from './linux/scheduling.ts';
 import type { ControlAnswer, ControlMessage, ControlNotice, HostedProgram, LinkMessage } from './messages.ts';
+import { Naps } from './naps.ts';
 import { breatheLinks, came, closeLinks, meet, part, setLinksSleeping, went } from './overlay/elsewhere.ts';
 import { openSwitchPort, type SwitchPort, type SwitchPortConfig } from './overlay/switch-port.ts';
 import { Patience } from './patience.ts';
@@ -53,6 +54,10 @@ export class WorkerLoop {
   readonly #sleeper = new Sleeper();
   readonly #clock = new IdleClock();
   readonly #crowd = new Crowd();
+  readonly #naps = new Naps();
+  /** When there was nothing to do, last time, and packets until then. */
+  #restedAt: Micros = 0;
+  #packetsAtRest = 0;
   /** Runs ahead of ordinary threads. */
   #isPreferred = false;
   #isStopped = false;
@@ -112,6 +117,7 @@ export class WorkerLoop {
   /** Nothing to do: lets others have the core if they want it, or sleeps when it has been so for long enough. True when time has passed. */
   #rest(now: Micros, turnAt: Micros, isCrowded: boolean): boolean {
     const idleMicros = now - this.#busyAt;
+    if (isCrowded && this.#nap(now)) return true;
     if (idleMicros >= this.#patience.micros || isCrowded) this.#sleep(now, turnAt);
     else if (idleMicros >= YIELD_MICROS) Libc.schedYield();
     else return false;
@@ -138,6 +144,19 @@ export class WorkerLoop {
     for (const port of this.#ports) if (port.breathe(now)) isBusy = true;
     if (breatheLinks(now)) isBusy = true;
     return isBusy;
+  }
+
+  /** False when a sleep is better. */
+  #nap(now: Micros): boolean {
+    let packets = 0;
+    for (const vrnic of this.#vrnics) packets += vrnic.packets;
+    let micros = this.#naps.next(packets - this.#packetsAtRest, now - this.#restedAt);
+    this.#packetsAtRest = packets;
+    this.#restedAt = now;
+    if (micros === 0) return false;
+    for (const vrnic of this.#vrnics) micros = Math.min(micros, vrnic.pollTimeout(now) - now);
+    if (micros > 0) this.#sleeper.nap(micros);
+    return true;
   }
 
   #sleep(now: Micros, until: Micros): void {

@@ -48,6 +48,14 @@ t.test('sleeper: wakes for the bell, with a timer and without one', async (t) =>
   }
 });
 
+t.test('sleeper: a nap lasts as long as it was to, whoever rings', async (t) => {
+  const { sleeper, bell } = setUp(t);
+  bell.wake();
+  const begin = clock();
+  sleeper.nap(2000);
+  t.ok(clock() - begin >= 1900);
+});
+
 t.test('sleeper: a descriptor that is added twice wakes for room, too, if it was asked for once', async (t) => {
   const { sleeper, bell } = setUp(t);
   for (const isRoomAskedFor of [false, true]) {

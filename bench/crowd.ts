@@ -35,7 +35,7 @@ const BYTES = 65_536;
 const DEPTH = 16;
 const MODERATION = 4;
 /** Workers are new, and V8 compiles what they do again and again meanwhile. */
-const WARM_MILLIS = 2000;
+const WARM_SECONDS = 5;
 const GID_INDEX = 1;
 const PSN = 1;
 const RIGHTS = Access.LOCAL_WRITE | Access.REMOTE_WRITE;
@@ -107,31 +107,51 @@ export interface CrowdFigures {
   readonly gigabitsPerCpuSecond: number;
 }
 
-/** @param slots messages that each side's region holds: one, the same octets again and again, or as many as make all regions together as large for any number of pairs. */
-export async function crowd(way: Way, pairs: number, ends: Ends, seconds: number, slots = 1): Promise<CrowdFigures> {
-  const supervisor = new Supervisor({ workers: way === 'local' ? 1 : 2, spin: 50 });
-  const sides: Side[] = [];
-  try {
-    for (const config of configs(way, pairs, ends)) sides.push(await open(supervisor, config, slots));
-    for (const [i, side] of sides.entries()) {
-      const other = sides[i ^ 1]!;
+/** As many pairs as it was made of. Idle they sleep, so that several crowds can be measured in turn. */
+export class Crowd {
+  readonly #supervisor: Supervisor;
+  readonly #sides: Side[] = [];
+
+  private constructor(way: Way) {
+    this.#supervisor = new Supervisor({ workers: way === 'local' ? 1 : 2, spin: 50 });
+  }
+
+  /** @param slots messages that each side's region holds: one, the same octets again and again, or as many as make all regions together as large for any number of pairs. */
+  static async open(way: Way, pairs: number, ends: Ends, slots = 1): Promise<Crowd> {
+    const crowd = new Crowd(way);
+    try {
+      for (const config of configs(way, pairs, ends)) crowd.#sides.push(await open(crowd.#supervisor, config, slots));
+      await crowd.#connect();
+      await crowd.run(WARM_SECONDS);
+      return crowd;
+    } catch (error) {
+      await crowd.close();
+      throw error;
+    }
+  }
+
+  async #connect(): Promise<void> {
+    for (const [i, side] of this.#sides.entries()) {
+      const other = this.#sides[i ^ 1]!;
       const to = { gid: other.gid, qpNum: other.qp.qpNum, psn: PSN };
       await side.qp.toRtr(to, { sgidIndex: GID_INDEX, pathMtu: 5 });
       await side.qp.toRts(PSN, { timeout: 18 });
     }
+  }
+
+  async run(seconds: number): Promise<CrowdFigures> {
+    const sides = this.#sides;
     const senders = sides.filter((_, i) => i % 2 === 0);
-    const run = async (millis: number): Promise<CrowdFigures> => {
-      const [begin, used] = [performance.now(), process.cpuUsage()];
-      const done = await Promise.all(senders.map((side, i) => write(side, sides[2 * i + 1]!, begin + millis)));
-      const gigabits = (done.reduce((sum, count) => sum + count, 0) * BYTES * 8) / 1e9;
-      const { user, system } = process.cpuUsage(used);
-      const elapsed = (performance.now() - begin) / 1000;
-      return { gigabits: gigabits / elapsed, gigabitsPerCpuSecond: gigabits / ((user + system) / 1e6) };
-    };
-    await run(WARM_MILLIS);
-    return await run(seconds * 1000);
-  } finally {
-    for (const { context } of sides) await context.close();
-    await supervisor.stop();
+    const [begin, used] = [performance.now(), process.cpuUsage()];
+    const done = await Promise.all(senders.map((side, i) => write(side, sides[2 * i + 1]!, begin + seconds * 1000)));
+    const gigabits = (done.reduce((sum, count) => sum + count, 0) * BYTES * 8) / 1e9;
+    const { user, system } = process.cpuUsage(used);
+    const elapsed = (performance.now() - begin) / 1000;
+    return { gigabits: gigabits / elapsed, gigabitsPerCpuSecond: gigabits / ((user + system) / 1e6) };
+  }
+
+  async close(): Promise<void> {
+    for (const { context } of this.#sides) await context.close();
+    await this.#supervisor.stop();
   }
 }

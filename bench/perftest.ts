@@ -62,6 +62,17 @@ async function medianOf(measure: () => Promise<number>): Promise<number> {
   return median(found.filter((value) => !Number.isNaN(value)));
 }
 
+/** Two in turn, for a shared machine changes its speed: medians of each, and of the ratios of one turn. */
+async function inTurn(one: () => Promise<number>, other: () => Promise<number>) {
+  const turns: { own: number; theirs: number; ratio: number }[] = [];
+  for (let round = 0; round < ROUNDS; round++) {
+    const [own, theirs] = [await one(), await other()];
+    if (!Number.isNaN(own + theirs)) turns.push({ own, theirs, ratio: own / theirs });
+  }
+  const of = (what: 'own' | 'theirs' | 'ratio'): number => median(turns.map((turn) => turn[what]));
+  return { own: of('own'), theirs: of('theirs'), ratio: of('ratio') };
+}
+
 interface Scope {
   teardown(undo: () => unknown): void;
 }
@@ -110,11 +121,12 @@ async function betweenHosts(t: Scope): Promise<Row[]> {
   for (const program of PROGRAMS) {
     await overUrnic(t, a, b, program, SIZES[0]!); // a daemon that has compiled what it runs, as one has that has been up for a while
     for (const bytes of SIZES) {
-      const urnic = await medianOf(() => overUrnic(t, a, b, program, bytes));
-      const ucx = await medianOf(() =>
-        overUcx(t, here, there, isLatency(program) ? 'ucp_put_lat' : 'ucp_put_bw', bytes),
+      const put = isLatency(program) ? 'ucp_put_lat' : 'ucp_put_bw';
+      const { own, theirs, ratio } = await inTurn(
+        () => overUrnic(t, a, b, program, bytes),
+        () => overUcx(t, here, there, put, bytes),
       );
-      rows.push({ what: `${program} ${bytes}`, urnic, ucx, ratio: urnic / ucx });
+      rows.push({ what: `${program} ${bytes}`, urnic: own, ucx: theirs, ratio });
       console.error(JSON.stringify(rows.at(-1)));
     }
   }
@@ -128,8 +140,7 @@ const VRNIC = '/tmp/run/vrnics/v';
 const VM_SECONDS = 3;
 /** Of large messages fewer are under way at once than perftest's 128: as many must complete before the time is over. */
 const UNDER_WAY_BYTES = 8 << 20;
-const WARM_UP_SECONDS = 20;
-const WARM_UP_BYTES = 65_536;
+const WARM_UP_SECONDS = 15;
 const WARM_UP_PROGRAMS = 2;
 const UP = [
   'ip link set lo up',
@@ -163,10 +174,8 @@ async function loopback(peer: RxePeer, prefix: string, to: string, program: stri
  * A daemon that has been up for a while: under emulation V8 takes a quarter of a minute of traffic until all is compiled (64 KiB WRITEs move 0.02 Gb/s in the first three
  * seconds, 0.06, 0.11 … 0.24 in the following ones). What is compiled for one program is compiled once more for the next, which has other memory and other queues.
  */
-async function warmUp(peer: RxePeer, prefix: string, program: string): Promise<void> {
-  const bytes = isLatency(program) ? SIZES[0]! : WARM_UP_BYTES;
-  await both(peer, prefix, '127.0.0.1', perftest(program, bytes, `-D ${WARM_UP_SECONDS}`));
-  const command = perftest(program, 4096, '-n 2000');
+async function warmUp(peer: RxePeer, prefix: string, program: string, bytes: number): Promise<void> {
+  const command = perftest(program, bytes, `-D ${WARM_UP_SECONDS}`);
   for (let time = 0; time < WARM_UP_PROGRAMS; time++) await both(peer, prefix, '127.0.0.1', command);
 }
 
@@ -181,11 +190,13 @@ async function besideRxe(t: Scope): Promise<Row[]> {
   const urnicPrefix = `nsenter -t ${pid} -n env LD_PRELOAD=${SHIM} URNIC_VRNIC=${VRNIC}`;
   const rows: Row[] = [];
   for (const program of PROGRAMS) {
-    await warmUp(peer, urnicPrefix, program);
     for (const bytes of SIZES) {
-      const urnic = await medianOf(() => loopback(peer, urnicPrefix, '127.0.0.1', program, bytes));
-      const rxe = await medianOf(() => loopback(peer, '', '192.0.2.2', program, bytes));
-      rows.push({ what: `${program} ${bytes}`, urnic, rxe, ratio: urnic / rxe });
+      await warmUp(peer, urnicPrefix, program, bytes);
+      const { own, theirs, ratio } = await inTurn(
+        () => loopback(peer, urnicPrefix, '127.0.0.1', program, bytes),
+        () => loopback(peer, '', '192.0.2.2', program, bytes),
+      );
+      rows.push({ what: `${program} ${bytes}`, urnic: own, rxe: theirs, ratio });
       console.error(JSON.stringify(rows.at(-1)));
     }
   }

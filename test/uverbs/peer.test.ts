@@ -9,6 +9,10 @@ import { UrnicHost } from './lab.ts';
 
 const skip = lacksPeer() || lacks('gcc', 'rping');
 const LIMIT_MILLIS = 120_000;
+/** For who is to hear that its peer has hung up. */
+const HANG_UP_MILLIS = 30_000;
+/** rping ends its id right behind its DREQ, and the kernel repeats none of an id that has ended (cm_destroy_id): on a lossy wire one is lost for good now and then, twice in a row seldom. */
+const LOST_HANG_UPS = 2;
 /** Of 224.0.1.9, as rxe maps it. */
 const GROUP_MAC = '33:33:e0:00:01:09';
 /** Where no group is to be seen, mckey is given so long. */
@@ -173,12 +177,18 @@ t.test('unmodified programs on urnic talk to Linux rxe', { skip, timeout: 900_00
         const client = await own('-c', '-a', there, '-C', '10', '-V', '-v');
         t.equal(client.code, 0, client.output);
         t.match((await theirServer).output, /server ping data: rdma-ping-9/);
-        const ourServer = here.spawn(t, urnic('rping', '--netdev', 'tap0', '-s', '-a', at, '-v'));
-        await ourServer.waits();
-        const theirClient = await inPeer(`rping -c -a ${zone(at, 'eth0')} -C 10 -V -v`);
-        t.equal(theirClient.code, 0, theirClient.output);
-        t.equal(await ourServer.end(LIMIT_MILLIS), 0, ourServer.output);
-        t.match(ourServer.output, /server ping data: rdma-ping-9/);
+        const serve = async (): Promise<{ code: number; output: string }> => {
+          const ourServer = here.spawn(t, urnic('rping', '--netdev', 'tap0', '-s', '-a', at, '-v'));
+          await ourServer.waits();
+          const theirClient = await inPeer(`rping -c -a ${zone(at, 'eth0')} -C 10 -V -v`);
+          t.equal(theirClient.code, 0, theirClient.output);
+          return { code: await ourServer.end(HANG_UP_MILLIS), output: ourServer.output };
+        };
+        let served = await serve();
+        for (let left = LOST_HANG_UPS; netem.includes('loss') && served.code !== 0 && left > 0; left--)
+          served = await serve();
+        t.equal(served.code, 0, served.output);
+        t.match(served.output, /server ping data: rdma-ping-9/);
       });
     }
   }

@@ -51,21 +51,23 @@ const wired = options['no-hosts'] ? [] : ALL_WIRED.filter((way) => ways.includes
 
 const ip = (...args: string[]): void => void execFileSync('ip', args);
 
-/** Two hosts with a polled device each, whose V8 has compiled what is measured. */
-async function openLab(way: Wired): Promise<Lab> {
-  const lab = new Lab(MTU);
-  try {
-    await lab.plug();
-    const underlay = way === 'plain' ? {} : { underlay: way };
-    await lab.connect({ mode: 'polled', spin: 0, qps: 1, depth: 128, ...underlay });
-    await flow(lab, { verb: 'WRITE', bytes: 65_536, seconds: WARM_SECONDS });
-    await latency(lab, WARM_SECONDS, false);
-    await lab.a.do({ do: 'setUp', count: WARM_CONNECTIONS });
-    return lab;
-  } catch (error) {
-    await lab.end();
-    throw error;
+/** Each of them so often, in turn; the first is the second the next time. Who is idle meanwhile sleeps. */
+async function inTurn<T>(all: T[], measure: (one: T) => Promise<void>): Promise<void> {
+  await quiet();
+  for (let slice = 0; slice < SLICES; slice++) {
+    for (const one of all) await measure(one);
+    all.unshift(all.pop()!);
   }
+}
+
+/** A polled device on each host, and V8 has compiled what is measured. */
+async function prepare(lab: Lab, way: Wired): Promise<void> {
+  await lab.plug();
+  const underlay = way === 'plain' ? {} : { underlay: way };
+  await lab.connect({ mode: 'polled', spin: 0, qps: 1, depth: 128, ...underlay });
+  await flow(lab, { verb: 'WRITE', bytes: 65_536, seconds: WARM_SECONDS });
+  await latency(lab, WARM_SECONDS, false);
+  await lab.a.do({ do: 'setUp', count: WARM_CONNECTIONS });
 }
 
 const MEASURES: Record<What, (lab: Lab) => Promise<number>> = {
@@ -75,17 +77,12 @@ const MEASURES: Record<What, (lab: Lab) => Promise<number>> = {
   'set-up (µs)': (lab) => lab.a.do<number>({ do: 'setUp', count: CONNECTIONS }),
 };
 
-/** Who is idle meanwhile sleeps. The first of a slice is the second of the next one. */
-async function hosts(): Promise<void> {
-  const labs: { way: Wired; lab: Lab }[] = [];
+async function measureHosts(): Promise<void> {
+  const labs = wired.map((way) => ({ way, lab: new Lab(MTU) }));
   try {
-    for (const way of wired) labs.push({ way, lab: await openLab(way) });
-    await quiet();
+    for (const { way, lab } of labs) await prepare(lab, way);
     for (const what of Object.keys(GOALS) as What[])
-      for (let slice = 0; slice < SLICES; slice++) {
-        for (const { way, lab } of labs) note(`${way} ${what}`, await MEASURES[what](lab));
-        labs.unshift(labs.pop()!);
-      }
+      await inTurn(labs, async ({ way, lab }) => note(`${way} ${what}`, await MEASURES[what](lab)));
     for (const { lab } of labs) await lab.drop();
   } finally {
     for (const { lab } of labs) await lab.end();
@@ -112,33 +109,25 @@ function makeEnds(count: number): Ends & { remove(): void } {
   return { left: end(a, 1), right: end(b, 2), mtu: MTU, remove };
 }
 
-/** So many pairs, and so many, in turn. Each on a wire of their own: the kernel asks all packet sockets of an interface about every packet. */
-async function crowds(way: Way): Promise<void> {
-  const open: { count: number; crowd: Crowd; ends: ReturnType<typeof makeEnds> }[] = [];
+/** So many pairs, and so many. Each on a wire of their own: the kernel asks all packet sockets of an interface about every packet. */
+async function measureCrowds(way: Way): Promise<void> {
+  const open: { count: number; crowd: Crowd }[] = [];
+  const undo: (() => unknown)[] = [];
   try {
     for (const count of pairs) {
       const ends = makeEnds(count);
-      try {
-        open.push({ count, ends, crowd: await Crowd.open(way, count, ends, slotsOf(count)) });
-      } catch (error) {
-        ends.remove();
-        throw error;
-      }
+      undo.unshift(() => ends.remove());
+      const crowd = await Crowd.open(way, count, ends, slotsOf(count));
+      undo.unshift(() => crowd.close());
+      open.push({ count, crowd });
     }
-    await quiet();
-    for (let slice = 0; slice < SLICES; slice++) {
-      for (const { count, crowd } of open) {
-        const { gigabits, gigabitsPerCpuSecond } = await crowd.run(SECONDS / SLICES);
-        note(`${way}, ${count} pairs (Gb/s)`, gigabits);
-        note(`${way}, ${count} pairs (Gb per CPU second)`, gigabitsPerCpuSecond);
-      }
-      open.unshift(open.pop()!);
-    }
+    await inTurn(open, async ({ count, crowd }) => {
+      const { gigabits, gigabitsPerCpuSecond } = await crowd.run(SECONDS / SLICES);
+      note(`${way}, ${count} pairs (Gb/s)`, gigabits);
+      note(`${way}, ${count} pairs (Gb per CPU second)`, gigabitsPerCpuSecond);
+    });
   } finally {
-    for (const { crowd, ends } of open) {
-      await crowd.close();
-      ends.remove();
-    }
+    for (const step of undo) await step();
   }
 }
 
@@ -153,8 +142,8 @@ const note = (name: string, value: number): void => {
 
 for (let round = 1; round <= rounds; round++) {
   console.error(`round ${round} of ${rounds}`);
-  if (wired.length > 0) await hosts();
-  for (const way of ways) await crowds(way);
+  if (wired.length > 0) await measureHosts();
+  for (const way of ways) await measureCrowds(way);
 }
 
 const ratio = (one: string, other: string): number =>
@@ -173,13 +162,14 @@ const header = `\n| pairs of vRNICs, 64 KiB WRITE, Gb/s | ${pairs.join(' | ')} |
 console.log(`${header}\n|---|${pairs.map(() => '---|').join('')}---|`);
 for (const way of ways) {
   const found = pairs.map((n) => median(figures[`${way}, ${n} pairs (Gb/s)`]!));
-  const shares = pairs.map((n) => ratio(`${way}, ${pairs.at(-1)!} pairs (Gb/s)`, `${way}, ${n} pairs (Gb/s)`));
-  const share = Math.min(...shares);
+  const share = Math.min(
+    ...pairs.map((n) => ratio(`${way}, ${pairs.at(-1)!} pairs (Gb/s)`, `${way}, ${n} pairs (Gb/s)`)),
+  );
   console.log(`| ${way} | ${found.map((rate) => rate.toFixed(1)).join(' | ')} | ${share.toFixed(2)} |`);
 }
 /** As bench/plots.ts draws them. */
-const series = ways.flatMap((way) =>
-  pairs.map((x) => ({ series: way, x, y: median(figures[`${way}, ${x} pairs (Gb/s)`]!) })),
+const crowds = ways.flatMap((series) =>
+  pairs.map((x) => ({ series, x, y: median(figures[`${series}, ${x} pairs (Gb/s)`]!) })),
 );
 if (options.json)
-  writeFileSync(options.json, `${JSON.stringify({ machine: machine(), rounds, figures, crowds: series }, null, 2)}\n`);
+  writeFileSync(options.json, `${JSON.stringify({ machine: machine(), rounds, figures, crowds }, null, 2)}\n`);

@@ -27,6 +27,7 @@ export class Naps {
   #micros = 0;
   /** What a nap brings. */
   #found = 0;
+  /** In a row; 0: it sleeps. */
   #naps = 0;
   #sleepsLeft = TRIAL_SLEEPS;
   #trialSleeps = TRIAL_SLEEPS;
@@ -39,7 +40,6 @@ export class Naps {
     this.#micros += (Math.min(micros, SELDOM) - this.#micros) / SLEEP_SHARE;
     if (--this.#sleepsLeft > 0 || this.#micros > SELDOM / 2) return 0;
     this.#naps = 1;
-    this.#found = 0;
     return this.#length;
   }
 

@@ -116,8 +116,8 @@ export class WorkerLoop {
 
   /** Nothing to do: lets others have the core if they want it, or sleeps when it has been so for long enough. True when time has passed. */
   #rest(now: Micros, turnAt: Micros, isCrowded: boolean): boolean {
-    const idleMicros = now - this.#busyAt;
     if (isCrowded && this.#nap(now)) return true;
+    const idleMicros = now - this.#busyAt;
     if (idleMicros >= this.#patience.micros || isCrowded) this.#sleep(now, turnAt);
     else if (idleMicros >= YIELD_MICROS) Libc.schedYield();
     else return false;

@@ -74,3 +74,12 @@ export class ReceiveBurst extends Burst {
     this.limit = frames;
   }
 }
+
+/** Frame `from` of a burst becomes frame `to`, where it lies. */
+export function moveFrame({ at, frameBytes, segmentBytes, source }: ReceiveBurst, from: number, to: number): void {
+  if (from === to) return;
+  at[to] = at[from]!;
+  frameBytes[to] = frameBytes[from]!;
+  segmentBytes[to] = segmentBytes[from]!;
+  source[to] = source[from]!;
+}

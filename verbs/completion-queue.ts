@@ -53,6 +53,7 @@ export class Cq {
   }
 
   #take(into: WorkCompletion): boolean {
+    if (this.#ring.looksEmpty()) return false;
     for (;;) {
       const index = this.#ring.consumer();
       if (index === this.#ring.producer()) return false;

@@ -49,14 +49,14 @@ export class Applications {
 
   isRung(): boolean {
     const row = this.#row;
-    for (let i = 0; i < row.length; i++) if (row[i]!.doorbell.pending()) return true;
+    for (let i = 0; i < row.length; i++) if (row[i]!.doorbell.isRung()) return true;
     return false;
   }
 
   /** Told before and after the worker sleeps. False: one has rung. */
   setSleeping(asleep: boolean): boolean {
     for (const { doorbell } of this.#row) doorbell.setSleeping(asleep);
-    return !this.isRung();
+    return !this.#row.some(({ doorbell }) => doorbell.pending());
   }
 
   /** Adds what programs of other processes wake the worker by. */

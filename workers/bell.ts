@@ -65,7 +65,7 @@ export class Bell {
 
   /** The worker: whether there is mail; asks no twice. */
   takeMail(): boolean {
-    return Atomics.load(this.#words, MAIL) !== 0 && Atomics.exchange(this.#words, MAIL, 0) !== 0;
+    return this.#words[MAIL] !== 0 && Atomics.exchange(this.#words, MAIL, 0) !== 0;
   }
 
   hasMail(): boolean {
@@ -76,7 +76,7 @@ export class Bell {
   takeSummons(count: number, visit: (index: number) => void): void {
     for (let base = 0; base < count; base += 32) {
       const word = SUMMONED + (base >> 5);
-      if (Atomics.load(this.#words, word) === 0) continue;
+      if (this.#words[word] === 0) continue;
       for (let bits = Atomics.exchange(this.#words, word, 0); bits !== 0; bits &= bits - 1)
         visit(base + 31 - Math.clz32(bits & -bits));
     }

@@ -35,8 +35,8 @@ export interface Port {
   readonly counters: PortCounters;
   /** False: just now nobody need ask it. What comes for it comes by its sink, which somebody else feeds. Absent: it has to be asked in every breath. */
   readonly isAsked?: boolean;
-  /** Fills `burst` from its start (never more than it holds). Returns the frames read, those that it gave to others among them; 0 when there are none. Never blocks. */
-  receive(burst: ReceiveBurst): number;
+  /** Fills `burst` from its start (never more than it holds). Returns the frames read, those that it gave to others among them; 0 when there are none. Never blocks. @param now where the reader knows it. */
+  receive(burst: ReceiveBurst, now?: Micros): number;
   /** Sends frames `burst.sent` … `burst.count` and moves `burst.sent` past those that were taken. False when some are left: ask again later. Never blocks. @param now where the sender knows it. */
   transmit(burst: TransmitBurst, now?: Micros): boolean;
   /** Ports that are called back: `wake` is called when frames arrive, and when a full port takes frames again. Others ignore it. */

@@ -98,6 +98,8 @@ export class Vrnic {
   readonly #mac: Uint8Array;
   readonly #neighbours: Neighbours;
   readonly #resolver: PathResolver;
+  /** Ports that are asked for frames; those of the others come by sinks. */
+  readonly #asked: readonly number[];
   /** By port. */
   readonly #receivers: Receiver[];
   /** Whose neighbours are asked for by which port. */
@@ -144,6 +146,7 @@ export class Vrnic {
     ];
     if (local) this.ports.push(local);
     if (translation) this.ports.push(translation.port);
+    this.#asked = translation ? [WIRE_PORT, TRANSLATED_PORT] : [WIRE_PORT];
     const limits = { ...DEFAULT_LIMITS, ...config.limits };
     this.#limits = limits;
     this.#slots = limits.qps;
@@ -202,7 +205,7 @@ export class Vrnic {
     }
     let received = false;
     this.#receive.limit = crowd > 1 ? CROWD_FRAMES : this.#receive.at.length;
-    for (let i = 0; i < this.ports.length; i++) received = this.#receiveFrom(i, now) || received;
+    for (let i = 0; i < this.#asked.length; i++) received = this.#receiveFrom(this.#asked[i]!, now) || received;
     if (!isDue && !received) return false;
     this.#fireTimers(received, now);
     busy = busy || received;
@@ -490,7 +493,7 @@ export class Vrnic {
 
   #receiveFrom(index: number, now: Micros): boolean {
     const port = this.ports[index]!;
-    if (port.receive(this.#receive) === 0) return false;
+    if (port.receive(this.#receive, now) === 0) return false;
     this.#receivers[index]!.handleBurst(this.#receive, port, index, false, now);
     return true;
   }

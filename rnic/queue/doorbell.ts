@@ -70,7 +70,7 @@ export class DoorbellPage {
   /** Worker side: calls `visit(slot)` for each slot rung since last time. Slots beyond the page (a hostile application) are passed over. */
   take(visitor: { handleDoorbell(slot: number): void }): void {
     for (let top = 0; top < this.#topWords; top++) {
-      if (Atomics.load(this.words, TOP + top) === 0) continue;
+      if (this.words[TOP + top] === 0) continue;
       this.#takeGroups(top, Atomics.exchange(this.words, TOP + top, 0), visitor);
     }
   }
@@ -98,7 +98,13 @@ export class DoorbellPage {
     }
   }
 
-  /** Worker side: true when something was rung and not yet taken. */
+  /** Worker side, in each breath: true when something was rung and not yet taken. What is rung just now the next look sees: it takes a tenth of what an atomic one does. */
+  isRung(): boolean {
+    for (let top = 0; top < this.#topWords; top++) if (this.words[TOP + top] !== 0) return true;
+    return false;
+  }
+
+  /** Worker side, once it has said that it sleeps: the same, of all that was rung by somebody who did not see that. */
   pending(): boolean {
     for (let top = 0; top < this.#topWords; top++) if (Atomics.load(this.words, TOP + top) !== 0) return true;
     return false;

@@ -217,18 +217,22 @@ t.test(
 );
 
 t.test(
-  'what comes by a packet socket is asked for of tenants that no other worker has: all workers would see it',
+  'what comes by a packet socket is asked for of tenants whose packets come by VXLAN and that no other worker has: all workers would see it',
   async (t) => {
     const { member } = await joined(t);
     const said: (readonly number[])[] = [];
     member.hub.port.setVnis = (vnis) => void said.push(vnis);
     const [one, two] = [2, 3].map((last) => ({ vtep: HERE, vni: VNI, mac: macOfLast(last) })) as [Member, Member];
+    member.hub.expect(VNI);
+    member.hub.expect(VNI);
+    member.hub.expect(VNI + 1);
+    t.strictSame(said, [[VNI]], 'once, and of tenants that are here');
     came(7, one);
     came(7, two);
     went(7, one);
-    t.strictSame(said, [[]]);
+    t.strictSame(said, [[VNI], []]);
     went(7, two);
-    t.strictSame(said, [[], [VNI]]);
+    t.strictSame(said, [[VNI], [], [VNI]]);
   },
 );
 

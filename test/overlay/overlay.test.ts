@@ -156,11 +156,50 @@ for (const [what, endpoints] of [
   });
 }
 
-t.test('a connection from a GID that is no endpoint is refused in words: the peer would drop all of it', async (t) => {
-  const { member, overlay } = place(t);
+/** Of a vRNIC whose only endpoint address has GID 1. */
+function resolverOf(member: VxlanMember, overlay: Overlay): PathResolver {
   const gids = [{ gid: LINK_LOCAL }, { gid: ONE }];
   const neighbours = new Neighbours({ mac: MAC, addresses: [ONE], answers: true });
-  const resolver = new PathResolver({ mac: MAC, gids, ports: [member], neighbours, overlay });
+  return new PathResolver({ mac: MAC, gids, ports: [member], neighbours, overlay });
+}
+
+t.test(
+  'packets are awaited by VXLAN once a path leads by it, or comes to; the connection manager’s do not count',
+  async (t) => {
+    const said: (readonly number[])[] = [];
+    const begin = (underlay: 'translate' | 'vxlan') => {
+      const member = joinVtep({ local: HERE, mtu: 1450, udpPort: 0 }, VNI, macNumber(MAC));
+      t.teardown(() => member.close());
+      said.length = 0;
+      member.hub.port.setVnis = (vnis) => void said.push(vnis);
+      return { member, overlay: new Overlay(tenant({ underlay }), member, MAC, [ONE]) };
+    };
+    const { member, overlay } = begin('translate');
+    const resolver = resolverOf(member, overlay);
+    const av = { dgid: TWO, sgidIndex: 1, hopLimit: 0, trafficClass: 0, flowLabel: 0, portNum: 1 };
+    t.match(resolver.resolve(av, Transport.CM, 1, 1, 0), { path: { port: 0 } });
+    t.match(resolver.resolve(av, Transport.RC, 2, 3, 0), { ok: false, reason: /translate/ });
+    t.strictSame(said, []);
+    t.match(resolver.resolve(av, Transport.UD, 2, 3, 0), { path: { port: 0 } });
+    t.strictSame(said, [[VNI]]);
+    member.close();
+    const connected = begin('vxlan');
+    const made = resolverOf(connected.member, connected.overlay).resolve(av, Transport.RC, 2, 3, 0) as { path: Path };
+    t.strictSame(said, [[VNI]]);
+    connected.member.close();
+    const { overlay: moved } = begin('vxlan');
+    moved.follow(ONE, TWO, Transport.CM, { ...made.path });
+    moved.update(tenant(), isConnected);
+    t.strictSame(said, []);
+    moved.follow(ONE, TWO, Transport.UD, made.path);
+    moved.update(tenant(), isConnected);
+    t.strictSame(said, [[VNI]], 'a path that led elsewhere');
+  },
+);
+
+t.test('a connection from a GID that is no endpoint is refused in words: the peer would drop all of it', async (t) => {
+  const { member, overlay } = place(t);
+  const resolver = resolverOf(member, overlay);
   const av = { dgid: TWO, hopLimit: 0, trafficClass: 0, flowLabel: 0, portNum: 1 };
   t.match(resolver.resolve({ ...av, sgidIndex: 0 }, Transport.RC, 2, 3, 0), {
     ok: false,

@@ -49,6 +49,8 @@ class Pair {
   readonly #burst = new ReceiveBurst();
   readonly #leaving = new ReceiveBurst();
   readonly #port: UdpVxlanPort;
+  /** What the receiver is told: a microsecond a look. */
+  #now = 0;
 
   /** @param isVeth what the sender is told of its interface. */
   constructor(t: Test, { left, right }: Veth, family: 'ipv4' | 'ipv6', isVeth = false) {
@@ -97,7 +99,8 @@ class Pair {
   takeUntil(holds: () => boolean): Promise<boolean> {
     return eventually(() => {
       // Some of the looks that find nothing are at the ring alone.
-      for (let looks = 0; looks < LOOKS; looks++) if (this.receiver.receive(this.#burst) > 0) looks = this.#note();
+      for (let looks = 0; looks < LOOKS; looks++)
+        if (this.receiver.receive(this.#burst, this.#now++) > 0) looks = this.#note();
       return holds();
     });
   }

@@ -2,7 +2,7 @@
  * The RoCEv2 of a host's own address on one interface, shared by the vRNICs of one worker whose connections are translated: one packet socket, which takes the QPNs of all of
  * them. A QPN says whose a packet is. Who polls hands each frame to its owner, where it lies.
  */
-import type { ReceiveBurst, TransmitBurst } from '../../rnic/burst.ts';
+import { moveFrame, type ReceiveBurst, type TransmitBurst } from '../../rnic/burst.ts';
 import { Framing } from '../../rnic/path.ts';
 import * as Bth from '../../wire/bth.ts';
 import * as Ethernet from '../../wire/ethernet.ts';
@@ -67,9 +67,11 @@ class HostHub {
     if (!this.#turn.mayRead(member, this.#members.length > 1)) return 0;
     const read = this.port.receive(burst);
     this.#turn.hasRead(member, read);
+    if (this.#members.length === 1) return read;
     let own = 0;
-    for (let i = 0; i < read; i++) if (this.#hand(burst, i, member.now) === member) own++;
+    for (let i = 0; i < read; i++) if (this.#hand(burst, i, member)) moveFrame(burst, i, own++);
     this.#turn.hasHanded(member, read - own, read);
+    burst.count = own;
     return read;
   }
 
@@ -78,17 +80,18 @@ class HostHub {
     return this.#turn.isReader(member);
   }
 
-  /** Whose the frame was; null: everybody's or nobody's. */
-  #hand(burst: ReceiveBurst, i: number, now: Micros): HostMember | null {
+  /** To others than the reader. True: it is the reader's, too. */
+  #hand(burst: ReceiveBurst, i: number, reader: HostMember): boolean {
     const at = burst.at[i]!;
     const qpn = destQpOf(burst.view, at, at + burst.frameBytes[i]!);
+    if (qpn !== EVERYBODY && reader.owns(qpn)) return true;
     for (let j = 0; j < this.#members.length; j++) {
       const member = this.#members[j]!;
-      if (qpn !== EVERYBODY && !member.owns(qpn)) continue;
-      member.take(burst, i, now);
-      if (qpn !== EVERYBODY) return member;
+      if (member === reader || (qpn !== EVERYBODY && !member.owns(qpn))) continue;
+      member.take(burst, i, reader.now);
+      if (qpn !== EVERYBODY) return false;
     }
-    return null;
+    return qpn === EVERYBODY;
   }
 
   #filter(): void {
@@ -163,34 +166,29 @@ export class HostMember implements Port {
   }
 
   take(burst: ReceiveBurst, i: number, now: Micros): void {
+    this.#count(burst, i);
+    this.sink?.(burst, i, now);
+  }
+
+  #count(burst: ReceiveBurst, i: number): void {
     const bytes = burst.frameBytes[i]!;
     const segment = burst.segmentBytes[i]!;
     const frames = segment === 0 ? 1 : segmentCount(bytes, segment, sharedHeaderBytes(burst.view, burst.at[i]!));
     this.#counters.rxFrames += frames;
     this.#counters.rxBytes += bytes;
-    this.sink?.(burst, i, now);
   }
 
-  /** Its own frames come by the sink, as those of others do. */
+  /** Its own frames are in the burst; what it read for others counts as well: they have something to do. */
   receive(burst: ReceiveBurst): number {
-    const read = this.#hub === null ? 0 : this.#hub.poll(this, burst);
     burst.count = 0;
+    const read = this.#hub === null ? 0 : this.#hub.poll(this, burst);
+    for (let i = 0; i < burst.count; i++) this.#count(burst, i);
     return read;
   }
 
   /** Frames have paths, and paths are made once it is open. */
   transmit(burst: TransmitBurst): boolean {
-    if (this.#hub === null) return true;
-    const { port } = this.#hub;
-    const { txBytes, txFrames, txErrors, txBusy } = port.counted;
-    const isAll = port.transmit(burst);
-    const now = port.counted;
-    this.#counters.txCalls++;
-    this.#counters.txBytes += now.txBytes - txBytes;
-    this.#counters.txFrames += now.txFrames - txFrames;
-    this.#counters.txErrors += now.txErrors - txErrors;
-    this.#counters.txBusy += now.txBusy - txBusy;
-    return isAll;
+    return this.#hub === null || this.#hub.port.transmit(burst, undefined, this.#counters);
   }
 
   onReadable(): void {}

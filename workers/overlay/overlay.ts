@@ -177,6 +177,11 @@ export class Overlay {
     return { mac, host, underlay, destination, encapsulation: this.#encapsulation };
   }
 
+  /** Packets go out by VXLAN, and answers, or a peer's own, come by it. */
+  expectPackets(): void {
+    this.#member.hub.expect(this.#tenant.vni);
+  }
+
   /** The traffic class of packets for which a program asked for this one. */
   trafficClass(asked: number, underlay: Underlay): number {
     return underlay === 'translate' ? outerClass(this.#tenant, asked) : innerClass(this.#tenant, asked);
@@ -280,6 +285,7 @@ export class Overlay {
         const path = reference.deref();
         if (!path) continue;
         if (!isTranslated) redirect(path, way);
+        if (path.port === VXLAN_PORT && transport !== Transport.CM) this.expectPackets();
         if (isReclassed) setTrafficClass(path, this.trafficClass(asked, isTranslated ? 'translate' : 'vxlan'));
       }
     }

@@ -206,7 +206,7 @@ export class SwitchPort {
   /** What the network has for the interface. */
   #takeFromNetwork(now: Micros): boolean {
     const burst = this.#fromNetwork;
-    const read = this.#member.receive(burst);
+    const read = this.#member.receive(burst, now);
     this.#toNetdev.count = 0;
     // What it read for others is theirs already.
     for (let i = 0; i < burst.count; i++) {

@@ -2,7 +2,7 @@
  * The VXLAN socket of one VTEP in one worker, shared by the vRNICs and switch ports of all tenants there. Each has a member, which looks like a port of its own. Who polls takes
  * its own frames in place, and hands those of others to their sinks; for who has none they are kept. What is for a member in another worker goes there by a link.
  */
-import type { ReceiveBurst, TransmitBurst } from '../../rnic/burst.ts';
+import { moveFrame, type ReceiveBurst, type TransmitBurst } from '../../rnic/burst.ts';
 import { Framing } from '../../rnic/path.ts';
 import { AskedFor } from '../../vswitch/neighbour-answerer.ts';
 import * as Ethernet from '../../wire/ethernet.ts';
@@ -61,6 +61,8 @@ class Segment {
   /** The number by which frames name all of its hosts but this one. */
   readonly group: number;
   readonly members: VxlanMember[] = [];
+  /** Packets of its tenant leave by VXLAN, and so others come. */
+  isBusy = false;
   readonly #byMac = new Map<number, VxlanMember>();
 
   constructor(group: number) {
@@ -120,7 +122,16 @@ export class VxlanHub {
     const member = new VxlanMember(this, options, segment.group);
     this.#members.push(member);
     segment.add(member);
+    if (options.isSwitch) this.expect(options.vni);
     return member;
+  }
+
+  /** Packets of this tenant will come, and not only what connections that are translated need to be made: small ones by the ring. */
+  expect(vni: number): void {
+    const segment = this.#segments.get(vni);
+    if (segment === undefined || segment.isBusy) return;
+    segment.isBusy = true;
+    this.#sayVnis();
   }
 
   leave(member: VxlanMember): void {
@@ -156,16 +167,17 @@ export class VxlanHub {
   }
 
   /** Reads the socket for `member`: its frames stay in the burst, others go to whom they are for. How many were read. */
-  poll(member: VxlanMember, burst: ReceiveBurst): number {
+  poll(member: VxlanMember, burst: ReceiveBurst, now?: Micros): number {
     burst.count = 0;
+    if (now !== undefined) this.now = now;
     if (!this.#turn.mayRead(member, this.#members.length > 1)) return 0;
-    const read = this.port.receive(burst);
+    const read = this.port.receive(burst, now);
     this.#turn.hasRead(member, read);
     if (this.#members.length === 1 && this.#elsewhere.segments.size === 0) return read;
     let kept = 0;
     for (let i = 0; i < read; i++) {
       // Behind a frame that waits, all do: they stay in order.
-      if (!member.isWaiting && isAllFor(member, burst, i)) move(burst, i, kept++);
+      if (!member.isWaiting && isAllFor(member, burst, i)) moveFrame(burst, i, kept++);
       else this.#share(burst, i);
     }
     this.#turn.hasHanded(member, read - kept, read);
@@ -258,7 +270,8 @@ export class VxlanHub {
 
   /** Every worker's packet socket sees every datagram: of a tenant that several workers have, the UDP sockets have all, which the kernel steers by MAC. */
   #sayVnis(): void {
-    this.port.setVnis([...this.#segments.keys()].filter((vni) => !this.#elsewhere.segments.has(vni)));
+    const busy = [...this.#segments].filter(([vni, { isBusy }]) => isBusy && !this.#elsewhere.segments.has(vni));
+    this.port.setVnis(busy.map(([vni]) => vni));
   }
 
   #newSegment(vni: number): Segment {
@@ -267,7 +280,6 @@ export class VxlanHub {
     const segment = new Segment(GROUPS_AT + slot);
     this.#groups[slot] = segment;
     this.#segments.set(vni, segment);
-    this.#sayVnis();
     return segment;
   }
 
@@ -325,11 +337,6 @@ function isRoceGroup(view: DataView, ethernetAt: number, to: number): boolean {
   if (udpAt + Udp.BYTES > to || (!isIpv6 && view.getUint16(ethernetAt + 12) !== Ethernet.ETHER_TYPE_IPV4)) return false;
   const protocol = isIpv6 ? Ipv6.nextHeader(view, ipAt) : Ipv4.protocol(view, ipAt);
   return protocol === Ipv4.PROTOCOL_UDP && Udp.destinationPort(view, udpAt) === Udp.PORT_ROCE;
-}
-
-function move(burst: ReceiveBurst, from: number, to: number): void {
-  if (from === to) return;
-  for (const column of [burst.at, burst.frameBytes, burst.segmentBytes, burst.source]) column[to] = column[from]!;
 }
 
 export interface MemberOptions {
@@ -408,9 +415,9 @@ export class VxlanMember implements Port {
   }
 
   /** Its own frames are in the burst; what it read for others counts as well: they have something to do. */
-  receive(burst: ReceiveBurst): number {
+  receive(burst: ReceiveBurst, now?: Micros): number {
     this.counters.rxCalls++;
-    const read = this.isWaiting ? this.#kept.take(burst) : this.hub.poll(this, burst);
+    const read = this.isWaiting ? this.#kept.take(burst) : this.hub.poll(this, burst, now);
     for (let i = 0; i < burst.count; i++) this.#count(burst, i);
     return read;
   }

@@ -9,6 +9,7 @@ import { Framing } from '../../rnic/path.ts';
 import { boxed } from '../../wire/arena.ts';
 import * as Checksum from '../../wire/checksum.ts';
 import * as Ethernet from '../../wire/ethernet.ts';
+import type { Micros } from '../../wire/types.ts';
 import { addressOf } from '../linux/arena.ts';
 import * as Linux from '../linux/constants.ts';
 import { closeOwned } from '../linux/descriptors.ts';
@@ -56,6 +57,8 @@ export class AfPacketPort implements Port {
   #options: AfPacketOptions;
   readonly #headBytes: number;
   readonly #counters = newPortCounters();
+  /** Of whose frames leave. */
+  #senders: PortCounters = this.#counters;
   readonly #out: MessageBatch;
   #fd: number;
   #guards: number[] = [];
@@ -98,11 +101,6 @@ export class AfPacketPort implements Port {
 
   get counters(): PortCounters {
     if (this.#fd >= 0) this.#counters.rxDropped += Socket.packetDrops(this.#fd);
-    return this.#counters;
-  }
-
-  /** The counters as they stand: `counters` asks the kernel what it dropped. */
-  get counted(): Readonly<PortCounters> {
     return this.#counters;
   }
 
@@ -176,7 +174,9 @@ export class AfPacketPort implements Port {
     if (bytes >= this.#headBytes) this.#describe(burst, 0, this.#headBytes, bytes - this.#headBytes, burst.view, 0);
   }
 
-  transmit(burst: TransmitBurst): boolean {
+  /** @param senders the counters of who sends, where several share the port. */
+  transmit(burst: TransmitBurst, _now?: Micros, senders: PortCounters = this.#counters): boolean {
+    this.#senders = senders;
     if (burst !== this.#sending) {
       this.#sending = burst;
       this.#sendingAddress = addressOf(burst.bytes);
@@ -185,7 +185,7 @@ export class AfPacketPort implements Port {
     while (burst.sent < burst.count) {
       const asked = Math.min(SEND_BATCH, burst.count - burst.sent);
       for (let i = 0; i < asked; i++) this.#layOut(burst, burst.sent + i, i);
-      this.#counters.txCalls++;
+      senders.txCalls++;
       const taken = this.#out.send(this.#fd, asked, Linux.MSG_DONTWAIT);
       for (let i = 0; i < taken; i++) this.#countSent(burst, burst.sent + i);
       if (taken > 0) burst.sent += taken;
@@ -199,7 +199,7 @@ export class AfPacketPort implements Port {
     const frame = burst.sent;
     const at = burst.at[frame]! - this.#headBytes;
     if (this.#headBytes > 0) this.#writeHead(burst, frame, burst.view, at);
-    this.#counters.txCalls++;
+    this.#senders.txCalls++;
     const bytes = this.#headBytes + burst.frameBytes[frame]!;
     const taken = Libc.send(this.#fd, boxed(this.#sendingAddress + at), bytes, Linux.MSG_DONTWAIT);
     if (taken < 0) return !this.#mustWait(burst);
@@ -305,19 +305,19 @@ export class AfPacketPort implements Port {
 
   #countSent(burst: TransmitBurst, frame: number): void {
     const bytes = burst.frameBytes[frame]!;
-    this.#counters.txBytes += bytes;
-    this.#counters.txFrames += segmentCount(bytes, burst.segmentBytes[frame]!, burst.headerBytes[frame]!);
+    this.#senders.txBytes += bytes;
+    this.#senders.txFrames += segmentCount(bytes, burst.segmentBytes[frame]!, burst.headerBytes[frame]!);
   }
 
   /** The first frame was refused. A full buffer or queue: later. Anything else: that frame is lost, as on a wire that is cut. */
   #mustWait(burst: TransmitBurst): boolean {
     const errno = Libc.errno();
     if (errno === Linux.EAGAIN || errno === Linux.ENOBUFS) {
-      this.#counters.txBusy++;
+      this.#senders.txBusy++;
       if (errno === Linux.ENOBUFS && this.#pagedFrames === 0) this.#pagedFrames = PAGED_FRAMES;
       return true;
     }
-    this.#counters.txErrors++;
+    this.#senders.txErrors++;
     burst.sent++;
     return false;
   }

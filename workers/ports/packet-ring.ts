@@ -110,8 +110,9 @@ export class PacketRing {
   }
 
   #kindAt(slot: number): Next {
+    // Mostly there is none, and an atomic look takes ten times as long.
+    if ((this.#words[slot + STATUS]! & Linux.TP_STATUS_USER) === 0) return Next.NONE;
     const status = Atomics.load(this.#words, slot + STATUS);
-    if ((status & Linux.TP_STATUS_USER) === 0) return Next.NONE;
     if (((this.#words[slot + PACKET_TYPE]! >> PACKET_TYPE_SHIFT) & 0xff) === Bpf.PACKET_OUTGOING) return Next.LEAVING;
     if ((status & Linux.TP_STATUS_COPY) !== 0) return Next.QUEUED;
     return this.#words[slot + WIRE_BYTES] === this.#words[slot + HERE_BYTES] ? Next.HERE : Next.CUT;

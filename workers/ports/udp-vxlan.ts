@@ -54,8 +54,12 @@ export const VTEP_COUNT_MAX = 65_536;
 /** `source` of a datagram whose sender is in no table. */
 export const STRANGER = -1;
 const NOBODY: readonly Vtep[] = [];
-/** Where all is said to come by the ring, the socket is looked at this often: a system call costs what several looks do. */
-const LOOKS = 16;
+/**
+ * A look at the socket is a system call, whether it has something or not, and often all comes by the ring, or is translated. Between two looks passes this share of the time for
+ * which it has had nothing, so that what comes then comes not much later.
+ */
+const PAUSE_SHARE = 1 / 32;
+const PAUSE_MICROS_MAX = 50;
 
 interface Vtep {
   readonly index: number;
@@ -107,8 +111,9 @@ export class UdpVxlanPort implements Port {
   readonly #ring: VxlanRing | undefined;
   /** By which frames may leave without it; undefined: by none. */
   readonly #ways: KnownWays | undefined;
-  /** How often the ring was found empty since the socket was looked at. */
-  #unlooked = 0;
+  /** When the socket had something, and when it is to be looked at again. */
+  #foundAt: Micros = Number.NEGATIVE_INFINITY;
+  #lookAt: Micros = Number.NEGATIVE_INFINITY;
   #sending: TransmitBurst | null = null;
   #sendingAddress = 0;
   #dscp = 0;
@@ -139,7 +144,7 @@ export class UdpVxlanPort implements Port {
     return this.#ring === undefined ? -1 : this.#ring.fileDescriptor;
   }
 
-  /** The VNIs that somebody here has: their small datagrams come by the ring. */
+  /** VNIs whose small datagrams are to come by the ring. */
   setVnis(vnis: readonly number[]): void {
     if (this.#fd >= 0) this.#ring?.setVnis(vnis);
   }
@@ -169,32 +174,34 @@ export class UdpVxlanPort implements Port {
     this.#groups[group] = indices.flatMap((index) => this.#vteps[index] ?? NOBODY);
   }
 
-  receive(burst: ReceiveBurst): number {
+  /** @param now without it the socket is always looked at. */
+  receive(burst: ReceiveBurst, now?: Micros): number {
     burst.count = 0;
     if (this.#fd < 0) return 0;
     if (burst !== this.#receiving) this.#adopt(burst);
-    if (this.#ring === undefined) this.#receiveFromSocket(burst);
-    else this.#receiveFromRing(this.#ring, burst);
+    if (this.#ring === undefined) this.#receiveFromSocket(burst, now);
+    else this.#receiveFromRing(this.#ring, burst, now);
     return burst.count;
   }
 
-  #receiveFromSocket(burst: ReceiveBurst): void {
+  #receiveFromSocket(burst: ReceiveBurst, now: Micros | undefined): void {
+    if (now !== undefined && now < this.#lookAt) return;
     const isMany = this.#streak > 1;
     const count = this.#read(burst, isMany ? Math.min(this.#in.count, burst.limit) : 1);
     this.#streak = count > (isMany ? 1 : 0) ? this.#streak + 1 : 0;
+    if (now === undefined) return;
+    if (count > 0) this.#foundAt = now;
+    this.#lookAt = now + Math.min((now - this.#foundAt) * PAUSE_SHARE, PAUSE_MICROS_MAX);
   }
 
   /** Small datagrams, as many as there are, or large ones: never both in one burst. */
-  #receiveFromRing(ring: VxlanRing, burst: ReceiveBurst): void {
+  #receiveFromRing(ring: VxlanRing, burst: ReceiveBurst, now: Micros | undefined): void {
     let next = ring.next();
     for (; next === Next.LEAVING; next = ring.next()) this.#ways!.learn(this.#receivingWords, burst.view);
     if (next === Next.HERE) this.#takeSmall(ring, burst);
     else if (next !== Next.NONE) ring.passMarks(this.#read(burst, ring.marks(Math.min(this.#in.count, burst.limit))));
     // What came by another interface, or when the ring was full.
-    else if (this.#streak > 0 || ++this.#unlooked === LOOKS) {
-      this.#unlooked = 0;
-      this.#receiveFromSocket(burst);
-    }
+    else this.#receiveFromSocket(burst, now);
   }
 
   #takeSmall(ring: VxlanRing, burst: ReceiveBurst): void {

@@ -35,6 +35,7 @@ export class VxlanRing {
   readonly #ring: PacketRing;
   readonly #options: VxlanRingOptions;
   readonly #ipBytes: number;
+  #isBound = false;
   #looks = 0;
   /** Of the datagram that was copied last: where it begins, behind the UDP header; its octets; of each of several that were joined, or 0; its outer traffic class. */
   at = 0;
@@ -65,7 +66,6 @@ export class VxlanRing {
       Socket.requireOption(fd, Linux.SOL_PACKET, Linux.PACKET_VNET_HDR, 1, 'PACKET_VNET_HDR');
       Socket.setBuffers(fd, 0, Socket.SEND_BUFFER_BYTES);
       if (!PacketRing.request(fd, false)) throw new Error('no receive ring');
-      Socket.bindPacket(fd, options.interfaceIndex);
     });
     try {
       this.#ring = new PacketRing(this.fileDescriptor);
@@ -75,8 +75,12 @@ export class VxlanRing {
     }
   }
 
-  /** Takes small datagrams of these VNIs from now on. One that is on its way meanwhile is taken twice, if its VNI is new, or by nobody, if it goes. */
+  /**
+   * Takes small datagrams of these VNIs from now on. One that is on its way meanwhile is taken twice, if its VNI is new, or by nobody, if it goes. Before the first one the
+   * socket is not on the interface: the kernel would ask its filter about every packet.
+   */
   setVnis(vnis: readonly number[]): void {
+    if (!this.#isBound && (vnis.length === 0 || !this.#bind())) return;
     const wanted = { ...this.#options, vnis: vnis.length > VNIS_MAX ? [] : vnis };
     ringFilter(wanted).attach(this.fileDescriptor);
     socketFilter(wanted).attach(this.#options.socket);
@@ -123,6 +127,15 @@ export class VxlanRing {
   close(): void {
     this.#ring.close();
     closeOwned(this.fileDescriptor);
+  }
+
+  /** False: the interface has gone; all comes by the UDP socket. */
+  #bind(): boolean {
+    try {
+      Socket.bindPacket(this.fileDescriptor, this.#options.interfaceIndex);
+      this.#isBound = true;
+    } catch {}
+    return this.#isBound;
   }
 
   #read(view: DataView, virtioAt: number, ipAt: number, frameEnd: number): boolean {

@@ -1,6 +1,6 @@
 /**
  * The RoCEv2 of a host's own address on one interface, shared by the vRNICs of one worker whose connections are translated: one packet socket, which takes the QPNs of all of
- * them. A QPN says whose a packet is. Who polls hands each frame to its owner, where it lies.
+ * them. A QPN says whose a packet is. Who polls takes its own in place, and hands those of others to their sinks.
  */
 import { moveFrame, type ReceiveBurst, type TransmitBurst } from '../../rnic/burst.ts';
 import { Framing } from '../../rnic/path.ts';

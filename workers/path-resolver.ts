@@ -3,7 +3,7 @@ import { Errno, type Refusal } from '../rnic/commands.ts';
 import type { GidEntry } from '../rnic/config.ts';
 import type { AddressVector, Path } from '../rnic/path.ts';
 import { RecentMap } from '../rnic/recent-map.ts';
-import { Transport } from '../vswitch/transport.ts';
+import type { Transport } from '../vswitch/transport.ts';
 import * as Gid from '../wire/gid.ts';
 import type { Micros } from '../wire/types.ts';
 import { gidText } from './linux/netdev.ts';
@@ -129,7 +129,6 @@ export class PathResolver {
       ? this.#buildGroup(marked, sgid, localQpn, remoteQpn, way.mac, way)
       : this.#build(marked, sgid, localQpn, remoteQpn, port, way.mac, way);
     overlay.follow(sgid, av.dgid, transport, built.path, av.trafficClass);
-    if (port === WIRE_PORT && transport !== Transport.CM) overlay.expectPackets();
     return built;
   }
 

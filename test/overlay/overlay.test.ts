@@ -13,7 +13,7 @@ import { readCapture } from '../../wire/capture.ts';
 import * as Vxlan from '../../wire/vxlan.ts';
 import { toGid } from '../../workers/linux/netdev.ts';
 import { Neighbours } from '../../workers/neighbours.ts';
-import { Overlay, type Way } from '../../workers/overlay/overlay.ts';
+import { LOCAL_PORT, Overlay, type Way } from '../../workers/overlay/overlay.ts';
 import { NOWHERE } from '../../workers/overlay/vtep-table.ts';
 import { joinVtep, type VxlanMember } from '../../workers/overlay/vxlan-hub.ts';
 import { PathResolver } from '../../workers/path-resolver.ts';
@@ -191,7 +191,9 @@ t.test(
     moved.follow(ONE, TWO, Transport.CM, { ...made.path });
     moved.update(tenant(), isConnected);
     t.strictSame(said, []);
+    made.path.port = LOCAL_PORT;
     moved.follow(ONE, TWO, Transport.UD, made.path);
+    t.strictSame(said, []);
     moved.update(tenant(), isConnected);
     t.strictSame(said, [[VNI]], 'a path that led elsewhere');
   },

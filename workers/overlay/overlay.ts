@@ -177,11 +177,6 @@ export class Overlay {
     return { mac, host, underlay, destination, encapsulation: this.#encapsulation };
   }
 
-  /** Packets go out by VXLAN, and answers, or a peer's own, come by it. */
-  expectPackets(): void {
-    this.#member.hub.expect(this.#tenant.vni);
-  }
-
   /** The traffic class of packets for which a program asked for this one. */
   trafficClass(asked: number, underlay: Underlay): number {
     return underlay === 'translate' ? outerClass(this.#tenant, asked) : innerClass(this.#tenant, asked);
@@ -204,6 +199,7 @@ export class Overlay {
     route.paths.push({ path: new WeakRef(path), asked, isTranslated });
     if (isPowerOfTwo(route.paths.length)) route.paths = route.paths.filter((one) => one.path.deref() !== undefined);
     this.#routes.set(key, route);
+    this.#expectBy(path, transport);
   }
 
   opened(connection: Connection, isConnected: (qpn: number) => boolean): void {
@@ -285,10 +281,15 @@ export class Overlay {
         const path = reference.deref();
         if (!path) continue;
         if (!isTranslated) redirect(path, way);
-        if (path.port === VXLAN_PORT && transport !== Transport.CM) this.expectPackets();
+        this.#expectBy(path, transport);
         if (isReclassed) setTrafficClass(path, this.trafficClass(asked, isTranslated ? 'translate' : 'vxlan'));
       }
     }
+  }
+
+  /** What leaves by VXLAN is answered by it. */
+  #expectBy({ port }: Path, transport: Transport): void {
+    if (port === VXLAN_PORT && transport !== Transport.CM) this.#member.hub.expect(this.#tenant.vni);
   }
 
   #nameVteps(): void {

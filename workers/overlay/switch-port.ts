@@ -129,6 +129,7 @@ export class SwitchPort {
   }
 
   breathe(now: Micros): boolean {
+    this.#member.hub.now = now;
     const isBusy = this.#takeFromNetwork(now);
     return (this.#flush() && this.#takeFromNetdev(now)) || isBusy;
   }

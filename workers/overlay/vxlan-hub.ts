@@ -169,7 +169,6 @@ export class VxlanHub {
   /** Reads the socket for `member`: its frames stay in the burst, others go to whom they are for. How many were read. */
   poll(member: VxlanMember, burst: ReceiveBurst, now?: Micros): number {
     burst.count = 0;
-    if (now !== undefined) this.now = now;
     if (!this.#turn.mayRead(member, this.#members.length > 1)) return 0;
     const read = this.port.receive(burst, now);
     this.#turn.hasRead(member, read);

@@ -205,11 +205,12 @@ class Side {
     const { blue } = this.#seats;
     const [words, sent] = [blue.words(IN_AT), blue.words(OUT_AT)];
     const last = words.length - 1;
-    words[last] = 0;
     for (let count = 1; ; count++) {
       while (Atomics.load(words, last) !== count) {
         this.#move();
-        if (Atomics.load(words, last) === OVER) return;
+        if (Atomics.load(words, last) !== OVER) continue;
+        words[last] = 0; // before the next run, whose first may come before this host is told
+        return;
       }
       sent[last] = count;
       blue.write(PING_BYTES, 0);

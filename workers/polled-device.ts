@@ -18,6 +18,9 @@ import { SPIN_MICROS, type Spin, type VrnicConfig, YIELD_MICROS } from './vrnic-
 const BACKGROUND_MILLIS = 1;
 const REFRESH_MICROS: Micros = 500_000;
 
+/** One for all devices of a thread: while one of them is busy, the time is right for the others, too. */
+const breaths = new IdleClock();
+
 /** @throws Error that says why not: no such interface, no CAP_NET_RAW, a port that needs a bridge … */
 export function openPolledDevice(config: VrnicConfig, spin: Spin = SPIN_MICROS): LocalDevice {
   if (config.namespace !== undefined)
@@ -33,7 +36,6 @@ class PolledDevice implements LocalDevice, Driver {
   readonly #links = new Set<PolledLink>();
   readonly #sleeper = new Sleeper();
   readonly #timer: NodeJS.Timeout;
-  readonly #clock = new IdleClock();
   readonly #crowd = new Crowd();
   readonly #spinMicros: number;
   #isIdle = false;
@@ -67,7 +69,7 @@ class PolledDevice implements LocalDevice, Driver {
 
   progress(): boolean {
     if (this.#vrnic === null) return false;
-    const isBusy = this.#vrnic.breathe(this.#clock.read(this.#isIdle));
+    const isBusy = this.#vrnic.breathe(breaths.read(this.#isIdle));
     this.#isIdle = !isBusy;
     return isBusy;
   }

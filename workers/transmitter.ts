@@ -4,6 +4,7 @@ import { Counter } from '../rnic/counters.ts';
 import { PacketWriter, TURN_BYTES } from '../rnic/packet-writer.ts';
 import type { Micros } from '../wire/types.ts';
 import type { Engine } from './engine.ts';
+import { Lull } from './lull.ts';
 import type { Pace } from './pace.ts';
 import { LOOPBACK_PORT } from './path-resolver.ts';
 import type { Port } from './port.ts';
@@ -36,6 +37,7 @@ export class Transmitter {
   readonly #ports: readonly Port[];
   /** Null outside of tenants' networks. */
   readonly #pace: Pace | null;
+  readonly #lull = new Lull();
   readonly #writer: PacketWriter;
   /** By port: frames that it has not taken yet. */
   readonly #kept: (TransmitBurst | null)[];
@@ -105,10 +107,12 @@ export class Transmitter {
       return;
     }
     writer.meteredBytes = 0;
-    writer.allowance = pace.allowance(now);
+    const allowance = pace.allowance(now);
+    writer.allowance = pace.isWaiting && allowance > 0 && this.#lull.isAwaited(now) ? 0 : allowance;
     const hasMore = this.#engine.pollTransmit(writer, now);
     const waited = pace.settle(writer.meteredBytes, writer.isPaced, now);
     if (waited > 0) this.#engine.counters.add(Counter.limited_micros, waited);
+    if (writer.meteredBytes > 0) this.#lull.begin();
     this.#hasMore = hasMore && (!writer.isPaced || writer.isFull);
   }
 
@@ -124,6 +128,7 @@ export class Transmitter {
         this.#keptCount++;
       }
     }
+    if (isBusy) this.#lull.hasSent();
     return isBusy;
   }
 

@@ -45,6 +45,8 @@ export class TransmitBurst extends Burst {
   generation = 0;
   /** Octets before each frame that are its port's to use: 0 or FRAME_HEADROOM. */
   readonly headroom: number;
+  /** Which port's headers stand in the room before the first frame. */
+  headedBy: unknown = null;
 
   constructor(arenaBytes = BURST_BYTES, frames = BURST_FRAMES, headroom = 0) {
     super(arenaBytes, frames);

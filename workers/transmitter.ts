@@ -112,7 +112,7 @@ export class Transmitter {
     const hasMore = this.#engine.pollTransmit(writer, now);
     const waited = pace.settle(writer.meteredBytes, writer.isPaced, now);
     if (waited > 0) this.#engine.counters.add(Counter.limited_micros, waited);
-    if (writer.meteredBytes > 0) this.#lull.begin();
+    if (writer.isPaced && writer.meteredBytes > 0) this.#lull.begin();
     this.#hasMore = hasMore && (!writer.isPaced || writer.isFull);
   }
 

@@ -264,6 +264,49 @@ for (const family of ['ipv4', 'ipv6'] as const)
     t.equal(pair.receiver.counters.rxDropped, 0);
   });
 
+for (const family of ['ipv4', 'ipv6'] as const)
+  t.test(
+    `${family}: the outer headers that stand before the first frame are only used again for the same`,
+    { skip },
+    async (t) => {
+      const veth = makeVeth(`heads-${family}`);
+      t.teardown(() => veth.remove());
+      const pair = new Pair(t, veth, family, true);
+      pair.receiver.setVnis([VNI]);
+      const other = within(veth.right, () => new AfPacketPort({ netdev: veth.right.netdev, addresses: [] }));
+      t.teardown(() => other.close());
+      const [plain, marked, strange] = [pair.path(), pair.path(VNI, ECT_0), pair.path(STRANGE_VNI, ECT_0)];
+      let [psn, now] = [0, LATER];
+      const send = async (path: Path): Promise<void> => {
+        // A flow's socket is opened with its first frame.
+        within(veth.right, () => pair.send((maker) => maker.put(path, psn++, SMALL), now++));
+        await pair.take(psn);
+      };
+      for (let i = 0; i < 2 * RUN; i++) for (const path of [plain, strange]) await send(path);
+      const before = sentBySockets(veth.right);
+      pair.outer.length = 0;
+      for (const path of [plain, plain, marked, strange, plain, strange, marked, marked, plain]) await send(path);
+      pair.send((maker) => {
+        maker.put(strange, 0, SMALL);
+        t.ok(other.transmit(maker.burst), 'another port writes its own before the frame');
+        maker.burst.reset();
+        maker.put(plain, psn++, SMALL);
+      }, now);
+      await pair.take(psn);
+      t.equal(sentBySockets(veth.right), before, 'all of them by the known ways');
+      t.same(
+        pair.seen.map(([seen]) => seen),
+        inOrder(psn),
+      );
+      t.equal(pair.receiver.counters.rxDropped, 0);
+      const ofIp = (headers: DataView): number =>
+        family === 'ipv4' ? headers.getUint8(1) & 3 : (headers.getUint16(0) >> 4) & 3;
+      t.strictSame(pair.outer.map(ofIp), [0, 0, ECT_0, 0, ECT_0, ECT_0, 0, 0], 'each its own mark');
+      const ports = pair.outer.map((headers) => headers.getUint16(headers.byteLength - 8));
+      t.equal(new Set(ports).size, 1, 'and its flow’s source port');
+    },
+  );
+
 const SLOW = '8kbit';
 /** Super-frames: more than the buffers of two sockets hold. */
 const OFFERS_MAX = 5000;

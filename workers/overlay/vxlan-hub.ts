@@ -16,6 +16,7 @@ import { closeOwned } from '../linux/descriptors.ts';
 import { gidText, readNetdev } from '../linux/netdev.ts';
 import type { Port } from '../port.ts';
 import { newPortCounters } from '../ports/port-counters.ts';
+import { segmentCount } from '../ports/super-frame.ts';
 import { UdpVxlanPort, VTEP_COUNT_MAX } from '../ports/udp-vxlan.ts';
 import { elsewhereOf, type Link, type VtepElsewhere } from './elsewhere.ts';
 import { KeptFrames } from './kept-frames.ts';
@@ -427,16 +428,8 @@ export class VxlanMember implements Port {
   }
 
   transmit(burst: TransmitBurst, now?: Micros): boolean {
-    const { counters } = this.hub.port;
     const before = burst.sent;
-    const { txErrors, txBusy, txBytes } = counters;
-    const isAll = this.hub.port.transmit(burst, this.dscp, now);
-    const failed = counters.txErrors - txErrors;
-    this.counters.txCalls++;
-    this.counters.txErrors += failed;
-    this.counters.txBusy += counters.txBusy - txBusy;
-    this.counters.txBytes += counters.txBytes - txBytes;
-    this.counters.txFrames += burst.sent - before - failed;
+    const isAll = this.hub.port.transmit(burst, this.dscp, now, this.counters);
     for (let i = before; i < burst.sent; i++) if (burst.destination[i] === this.group) this.#deliver(burst, i);
     return isAll;
   }
@@ -453,8 +446,9 @@ export class VxlanMember implements Port {
   }
 
   #count(burst: ReceiveBurst, i: number): void {
-    this.counters.rxFrames++;
-    this.counters.rxBytes += burst.frameBytes[i]!;
+    const bytes = burst.frameBytes[i]!;
+    this.counters.rxFrames += segmentCount(bytes, burst.segmentBytes[i]!, 0);
+    this.counters.rxBytes += bytes;
   }
 
   /** What goes to all hosts goes to the members on this one, too. */

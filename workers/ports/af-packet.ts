@@ -199,6 +199,7 @@ export class AfPacketPort implements Port {
     const frame = burst.sent;
     const at = burst.at[frame]! - this.#headBytes;
     if (this.#headBytes > 0) this.#writeHead(burst, frame, burst.view, at);
+    burst.headedBy = this;
     this.#senders.txCalls++;
     const bytes = this.#headBytes + burst.frameBytes[frame]!;
     const taken = Libc.send(this.#fd, boxed(this.#sendingAddress + at), bytes, Linux.MSG_DONTWAIT);

@@ -63,6 +63,11 @@ export class KnownWays {
   #width = 0;
   /** One flow is looked for at a time, or of those that leave together the same ones would be missed again and again. */
   #lookedAt: Micros = Number.NEGATIVE_INFINITY;
+  /** Where a head was written last, for which flow and class: it stands there until another port writes there, and only lengths and sums change. */
+  #headed: TransmitBurst | null = null;
+  #headedAt = 0;
+  #headedFlow = 0;
+  #headedClass = 0;
   /** Of the next IPv4 packet: the kernel lets super-frames be fragmented. */
   #identification = 0;
   #sourcePort = 0;
@@ -129,6 +134,7 @@ export class KnownWays {
     const flow = this.#flow;
     if (flow === NOWHERE || !this.#isOurs(view, at - VIRTIO_BYTES)) return;
     this.#flow = NOWHERE;
+    this.#headed = null;
     const head = flow * this.#headBytes;
     for (let i = 0; i < this.#headBytes; i++) this.#heads.setUint8(head + i, view.getUint8(at - VIRTIO_BYTES + i));
     this.#prepare(flow, head);
@@ -140,9 +146,11 @@ export class KnownWays {
   send(burst: TransmitBurst, burstAddress: number, flow: number, dscp: number): boolean {
     const frameAt = burst.at[burst.sent]!;
     const bytes = burst.frameBytes[burst.sent]!;
-    this.#writeHead(burst.view, frameAt, bytes, flow, outerClassOf(dscp, ecnOf(burst.view, frameAt + Vxlan.BYTES)));
+    const trafficClass = outerClassOf(dscp, ecnOf(burst.view, frameAt + Vxlan.BYTES));
+    if (!this.#isHeaded(burst, frameAt, flow, trafficClass)) this.#writeHead(burst, frameAt, flow, trafficClass);
+    this.#writeLengths(burst.view, frameAt, bytes, flow);
     const segment = burst.segmentBytes[burst.sent]!;
-    if (segment !== 0) this.#writeSegments(burst.view, frameAt, bytes, segment, flow);
+    if (segment !== 0) this.#writeSegments(burst, frameAt, bytes, segment, flow);
     this.#identification = (this.#identification + segmentCount(bytes, segment, 0)) & 0xffff;
     const head = this.#headBytes;
     const at = boxed(burstAddress + frameAt - head);
@@ -195,7 +203,9 @@ export class KnownWays {
   }
 
   /** A super-frame in one piece of the kernel's memory (af-packet.ts says why); as from a UDP socket, its pieces have checksums over IPv4, too. */
-  #writeSegments(view: DataView, frameAt: number, bytes: number, segment: number, flow: number): void {
+  #writeSegments(burst: TransmitBurst, frameAt: number, bytes: number, segment: number, flow: number): void {
+    const { view } = burst;
+    this.#headed = null;
     const headBytes = this.#headBytes;
     const at = frameAt - headBytes;
     this.#writeUnsummed(view, at);
@@ -205,26 +215,42 @@ export class KnownWays {
     view.setUint16(at + this.#udpAt + UDP_CHECKSUM_AT, Checksum.fold(this.#pseudoSums[flow]! + Udp.BYTES + bytes));
   }
 
-  #writeHead(view: DataView, frameAt: number, bytes: number, flow: number, trafficClass: number): void {
+  #isHeaded(burst: TransmitBurst, frameAt: number, flow: number, trafficClass: number): boolean {
+    const isThere = burst === this.#headed && burst.headedBy === this && frameAt === this.#headedAt;
+    return isThere && flow === this.#headedFlow && trafficClass === this.#headedClass;
+  }
+
+  #writeHead(burst: TransmitBurst, frameAt: number, flow: number, trafficClass: number): void {
+    const { view } = burst;
     const heads = this.#heads;
     const headBytes = this.#headBytes;
     const at = frameAt - headBytes;
     const from = flow * headBytes;
     for (let i = 0; i < headBytes; i += 4) view.setUint32(at + i, heads.getUint32(from + i));
     const ipAt = at + IP_AT;
-    const udpAt = at + this.#udpAt;
+    if (this.#isIpv4) view.setUint8(ipAt + 1, trafficClass);
+    else view.setUint32(ipAt, (heads.getUint32(from + IP_AT) & 0xf00f_ffff) | (trafficClass << 20));
+    // Only the first frame of a burst has the same place as the one before.
+    this.#headed = burst.sent === 0 ? burst : null;
+    burst.headedBy = this;
+    this.#headedAt = frameAt;
+    this.#headedFlow = flow;
+    this.#headedClass = trafficClass;
+  }
+
+  #writeLengths(view: DataView, frameAt: number, bytes: number, flow: number): void {
+    const ipAt = frameAt - this.#headBytes + IP_AT;
+    const udpAt = frameAt - Udp.BYTES;
     const udpBytes = Udp.BYTES + bytes;
     view.setUint16(udpAt + 4, udpBytes);
     if (this.#isIpv4) {
       const ipBytes = Ipv4.BYTES + udpBytes;
-      view.setUint8(ipAt + 1, trafficClass);
       const identification = this.#identification;
+      const sum = this.#ipSums[flow]! + view.getUint8(ipAt + 1) + ipBytes + identification;
       view.setUint16(ipAt + 2, ipBytes);
       view.setUint16(ipAt + 4, identification);
-      view.setUint16(ipAt + 10, Checksum.finish(this.#ipSums[flow]! + trafficClass + ipBytes + identification));
+      view.setUint16(ipAt + 10, Checksum.finish(sum));
     } else {
-      const versionAndFlow = heads.getUint32(from + IP_AT) & 0xf00f_ffff;
-      view.setUint32(ipAt, versionAndFlow | (trafficClass << 20));
       view.setUint16(ipAt + 4, udpBytes);
       view.setUint16(udpAt + UDP_CHECKSUM_AT, Checksum.fold(this.#pseudoSums[flow]! + udpBytes));
     }

@@ -16,7 +16,7 @@ import { closeOwned } from '../linux/descriptors.ts';
 import * as Libc from '../linux/libc.ts';
 import { MessageBatch } from '../linux/message-batch.ts';
 import * as Socket from '../linux/socket.ts';
-import type { Port } from '../port.ts';
+import type { Port, PortCounters } from '../port.ts';
 import { FlowSockets, flowOf } from './flow-sockets.ts';
 import { KnownWays, Way } from './known-ways.ts';
 import { Next } from './packet-ring.ts';
@@ -75,6 +75,8 @@ export class UdpVxlanPort implements Port {
   readonly mtu: number;
   readonly framing = Framing.HEADER_EACH;
   readonly counters = newPortCounters();
+  /** Of whose frames leave. */
+  #senders: PortCounters = this.counters;
   /** The UDP port that it is bound to. */
   readonly udpPort: number;
   readonly #isIpv4: boolean;
@@ -244,9 +246,13 @@ export class UdpVxlanPort implements Port {
     this.#in.setControlBytes(i, CONTROL_BYTES);
   }
 
-  /** @param dscp of the outer header; its ECN is the inner one's. @param now undefined: all goes through the kernel. */
-  transmit(burst: TransmitBurst, dscp = 0, now?: Micros): boolean {
+  /**
+   * @param dscp of the outer header; its ECN is the inner one's. @param now undefined: all goes through the kernel. @param senders the counters of who sends, where several share
+   * the port.
+   */
+  transmit(burst: TransmitBurst, dscp = 0, now?: Micros, senders: PortCounters = this.counters): boolean {
     this.#dscp = dscp;
+    this.#senders = senders;
     if (burst !== this.#sending) {
       this.#sending = burst;
       this.#sendingAddress = addressOf(burst.bytes);
@@ -281,7 +287,7 @@ export class UdpVxlanPort implements Port {
   }
 
   #sendKnown(burst: TransmitBurst): boolean {
-    this.counters.txCalls++;
+    this.#senders.txCalls++;
     if (!this.#ways!.send(burst, this.#sendingAddress, this.#outFlow, this.#dscp)) return false;
     this.#countSent(burst, burst.sent++);
     return true;
@@ -291,7 +297,7 @@ export class UdpVxlanPort implements Port {
   #sendByKernel(burst: TransmitBurst, most: number): boolean {
     const asked = this.#fill(burst, most);
     if (asked === 0) return true;
-    this.counters.txCalls++;
+    this.#senders.txCalls++;
     const taken = asked === 1 ? this.#sendOne(burst) : this.#out.send(this.#outFd, asked, Linux.MSG_DONTWAIT);
     for (let i = 0; i < taken; i++) this.#passOver(burst);
     return taken > 0 || !this.#mustWait(burst);
@@ -456,7 +462,7 @@ export class UdpVxlanPort implements Port {
 
   /** The first frame has nobody (left) to go to: an error, but for a group, which may be empty. */
   #skip(burst: TransmitBurst): void {
-    if (burst.destination[burst.sent]! < VTEP_COUNT_MAX) this.counters.txErrors++;
+    if (burst.destination[burst.sent]! < VTEP_COUNT_MAX) this.#senders.txErrors++;
     this.#copies = 0;
     burst.sent++;
   }
@@ -489,8 +495,8 @@ export class UdpVxlanPort implements Port {
 
   #countSent(burst: TransmitBurst, frame: number): void {
     const bytes = burst.frameBytes[frame]!;
-    this.counters.txBytes += bytes;
-    this.counters.txFrames += segmentCount(bytes, burst.segmentBytes[frame]!, 0);
+    this.#senders.txBytes += bytes;
+    this.#senders.txFrames += segmentCount(bytes, burst.segmentBytes[frame]!, 0);
   }
 
   #mustWait(burst: TransmitBurst): boolean {
@@ -498,10 +504,10 @@ export class UdpVxlanPort implements Port {
     // ICMP's answer to an earlier frame, which a connected socket is told of once: this one has not left yet.
     if (errno === Linux.ECONNREFUSED) return false;
     if (errno === Linux.EAGAIN || errno === Linux.ENOBUFS) {
-      this.counters.txBusy++;
+      this.#senders.txBusy++;
       return true;
     }
-    this.counters.txErrors++;
+    this.#senders.txErrors++;
     if (++this.#copies >= this.#targetsOf(burst.destination[burst.sent]!).length) {
       this.#copies = 0;
       burst.sent++;

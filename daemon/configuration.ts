@@ -221,7 +221,7 @@ export function parseConfiguration(text: string, path = 'urnic.yaml'): Configura
     const { tenants } = parsed.data;
     const found = faultOfTenants(tenants.map(toTenant));
     if (found)
-      throw new ConfigurationError(`${path}:${lineOf(document, ['tenants', found.tenant], lines)}: ${found.fault}`);
+      throw new ConfigurationError(`${path}:${lineOf(document, ['tenants', ...found.at], lines)}: ${found.text}`);
     return checkNames(parsed.data, path);
   }
   const issue = parsed.error.issues[0]!;

@@ -1,4 +1,5 @@
 /** The ports of tenants' switches on this host: one for each endpoint that is a tap or a veth and lives at an address of ours. They come and go with the endpoints. */
+import { statSync } from 'node:fs';
 import { networkInterfaces } from 'node:os';
 import type { pino } from 'pino';
 import type { Endpoint, Tenant } from '../vswitch/model.ts';
@@ -8,9 +9,7 @@ import type { Supervisor } from '../workers/supervisor.ts';
 import { mtuOf } from './tenants.ts';
 
 const RETRY_MILLIS = 1000;
-
-/** A port's name: the tenant's and the interface's. */
-const nameOf = (tenant: Tenant, { netdev }: Endpoint): string => `${tenant.name}/${netdev}`;
+const OWN_NAMESPACE = '/proc/thread-self/ns/net';
 
 /** The interface of this host that has an address. */
 function holderOf(address: string): string | undefined {
@@ -19,24 +18,72 @@ function holderOf(address: string): string | undefined {
   return undefined;
 }
 
+/** An endpoint that is an interface of this host. */
+interface Place {
+  readonly tenant: Tenant;
+  readonly endpoint: Endpoint;
+  readonly kind: SwitchPortConfig['kind'];
+  readonly netdev: string;
+  /** The interface that has its VTEP's address. */
+  readonly holder: string;
+}
+
+function placesOf(tenant: Tenant): Place[] {
+  return tenant.endpoints.flatMap((endpoint) => {
+    const { kind = 'vrnic', netdev, host } = endpoint;
+    if (kind === 'vrnic' || netdev === undefined) return [];
+    const holder = holderOf(gidText(host));
+    return holder === undefined ? [] : [{ tenant, endpoint, kind, netdev, holder }];
+  });
+}
+
+/** Names of a tenant's ports: its own and the interface's, and the namespace's where it has interfaces of that name in several. */
+function namesOf(places: readonly Place[]): string[] {
+  const counts = new Map<string, number>();
+  for (const { netdev } of places) counts.set(netdev, (counts.get(netdev) ?? 0) + 1);
+  return places.map(({ tenant, endpoint: { namespace }, netdev }) => {
+    const isPlain = namespace === undefined || counts.get(netdev) === 1;
+    return `${tenant.name}/${netdev}${isPlain ? '' : `@${namespace}`}`;
+  });
+}
+
+/** The same for all paths of one namespace. */
+function identityOf({ netdev, endpoint: { namespace = OWN_NAMESPACE } }: Place): string {
+  try {
+    const { dev, ino } = statSync(namespace);
+    return `${netdev} ${dev} ${ino}`;
+  } catch {
+    return `${netdev} ${namespace}`; // it is not there: who opens the port says so
+  }
+}
+
 /** What the tenants want of this host, by name; what cannot be, in words, goes to `failures`. */
 function wantedPorts(tenants: readonly Tenant[], failures: string[]): Map<string, SwitchPortConfig> {
   const wanted = new Map<string, SwitchPortConfig>();
-  for (const tenant of tenants)
-    for (const endpoint of tenant.endpoints) {
-      const { kind = 'vrnic', netdev, namespace, address, host: local } = endpoint;
-      if (kind === 'vrnic' || netdev === undefined) continue;
-      const holder = holderOf(gidText(local));
-      if (holder === undefined) continue;
-      const name = nameOf(tenant, endpoint);
-      const place = { netdev, ...(namespace !== undefined && { namespace }) };
+  const owners = new Map<string, string>();
+  for (const places of tenants.map(placesOf)) {
+    const names = namesOf(places);
+    for (const [i, place] of places.entries()) {
+      const name = names[i]!;
       try {
-        wanted.set(name, { name, tenant, address, kind, ...place, local, mtu: mtuOf(tenant, local, holder) });
+        const identity = identityOf(place);
+        const owner = owners.get(identity);
+        if (owner !== undefined) throw new Error(`port ${owner} is that interface already: give each its own`);
+        owners.set(identity, name);
+        wanted.set(name, configOf(place, name));
       } catch (error) {
         failures.push(`port ${name}: ${(error as Error).message}`);
       }
     }
+  }
   return wanted;
+}
+
+/** @throws Error: the interface of the VTEP carries less than the tenant was given. */
+function configOf({ tenant, endpoint, kind, netdev, holder }: Place, name: string): SwitchPortConfig {
+  const { namespace, address, host: local } = endpoint;
+  const place = { netdev, ...(namespace !== undefined && { namespace }) };
+  return { name, tenant, address, kind, ...place, local, mtu: mtuOf(tenant, local, holder) };
 }
 
 /** What a port was opened with, but for the tenant, which it is told of. */

@@ -1,6 +1,6 @@
 /** The tenants of a daemon: what its control store has of them, kept up as that changes, and changed by writing there. */
 import type { Tenant } from '../vswitch/model.ts';
-import { faultOf, faultOfTenants } from './check-tenants.ts';
+import { faultOf, faultOfTenants, type Interfaces, interfacesOf } from './check-tenants.ts';
 import type { TenantText } from './configuration.ts';
 import { editsOf } from './declare.ts';
 import type { Claim } from './presence.ts';
@@ -97,7 +97,7 @@ export class TenantDirectory {
     for (let attempt = 0; attempt < ATTEMPTS_MAX; attempt++) {
       const before = this.#known.get(name)?.text;
       const after = edited(name, before, op, change);
-      this.#check(name, after);
+      this.#check(name, after, this.#interfacesBeside(name));
       const ended = await this.#put(before, after);
       if (ended !== undefined) return ended;
     }
@@ -233,12 +233,18 @@ export class TenantDirectory {
     return true;
   }
 
-  #check(name: string, after: TenantText | undefined): void {
+  /** Interfaces that endpoints of the other tenants are. */
+  #interfacesBeside(name: string): Interfaces {
+    return interfacesOf(this.tenants.filter((tenant) => tenant.name !== name));
+  }
+
+  /** @param interfaces that endpoints of others are, where that is to be looked at. @throws Error in words. */
+  #check(name: string, after: TenantText | undefined, interfaces?: Interfaces): void {
     if (!after) return;
     const other = [...this.#known.values()].find(({ text }) => text.name !== name && text.vni === after.vni);
     if (other) throw new Error(`tenants ${other.text.name} and ${name} have VNI ${after.vni} both: give each its own`);
-    const fault = faultOf(toTenant(after));
-    if (fault !== undefined) throw new Error(fault);
+    const fault = faultOf(toTenant(after), interfaces);
+    if (fault) throw new Error(fault.text);
   }
 
   /** @throws Error: what the file declares cannot be beside what the store has. */
@@ -252,7 +258,7 @@ export class TenantDirectory {
     for (const [key, value] of values) take(pieces, key, value, NO_KEYS);
     const texts = [...pieces.values()].flatMap(({ text }) => text ?? []);
     const found = faultOfTenants(texts.map(toTenant));
-    if (found) throw new Error(`the configuration and the control store disagree: ${found.fault}`);
+    if (found) throw new Error(`the configuration and the control store disagree: ${found.text}`);
   }
 
   async #take({ edits, revision }: Batch): Promise<void> {

@@ -79,11 +79,11 @@ t.test('configuration: what cannot be told apart is refused, with its line', asy
   const endpoints = (...of: string[]): string =>
     blue(`    endpoints:\n${of.map((address) => `      - { address: '${address}', host: 192.0.2.1 }\n`).join('')}`);
   for (const [text, message] of [
-    [blue('  - name: red\n    vni: 100\n'), /yaml:4: tenants blue and red have VNI 100 both/],
+    [blue('  - name: red\n    vni: 100\n'), /yaml:5: tenants blue and red have VNI 100 both/],
     [blue('  - name: blue\n    vni: 200\n'), /yaml:4: two tenants are named blue/],
     [endpoints('224.0.0.1'), /endpoints\[0\]\.address: must be the address of one/],
     [endpoints('::'), /must be the address of one/],
-    [endpoints('10.0.0.1', '10.0.0.1'), /yaml:2: .*two endpoints 10\.0\.0\.1/],
+    [endpoints('10.0.0.1', '10.0.0.1'), /yaml:6: .*two endpoints 10\.0\.0\.1/],
     [endpoints('fd00::1', 'FD00:0:0::1'), /two endpoints fd00::1/],
     [endpoints('fd00::1', 'fd00::1:0:0'), /fd00::1 and fd00::1:0:0 of tenant blue have MAC/],
     [blue('    rules: [{ id: r, action: deny }, { id: r, action: allow }]\n'), /two rules r/],

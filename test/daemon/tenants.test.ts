@@ -47,6 +47,24 @@ t.test('an endpoint that collides is refused, and the tenant stays as it was', a
   await directory.close();
 });
 
+t.test('an interface is one endpoint’s alone, of all tenants', async (t) => {
+  const { directory, described } = await newDirectory();
+  const veth = { address: '10.0.0.1', host: '192.0.2.1', kind: 'veth', netdev: 'c0' } as const;
+  await directory.declare('this', textsOf('\n  - { name: blue, vni: 100 }\n  - { name: red, vni: 200 }'));
+  await directory.change('blue', 'addEndpoint', { endpoint: veth });
+  await t.rejects(directory.change('red', 'addEndpoint', { endpoint: { ...veth, address: '10.0.0.2' } }), {
+    message: /^endpoints 10\.0\.0\.1 of tenant blue and 10\.0\.0\.2 of tenant red are both interface c0 on 192/,
+  });
+  for (const endpoint of [
+    { ...veth, netdev: 'c1' },
+    { ...veth, address: '10.0.0.2', namespace: '/run/netns/x' },
+    { ...veth, address: '10.0.0.3', host: '192.0.2.2' },
+  ])
+    await directory.change('red', 'addEndpoint', { endpoint });
+  t.match(described(), [{ endpoints: { length: 1 } }, { endpoints: { length: 3 } }]);
+  await directory.close();
+});
+
 t.test('tenants are added, changed and deleted by commands; what cannot be is refused in words', async (t) => {
   const { directory, described, told } = await newDirectory();
   await directory.declare('this', textsOf(BLUE));

@@ -244,3 +244,50 @@ t.test(
     });
   },
 );
+
+t.test(
+  'containers whose interfaces have one name in namespaces of their own have a port each',
+  { skip: lacks('root', 'busybox'), timeout: 300_000 },
+  async (t) => {
+    const [here] = await twoHosts(t);
+    const containers: Namespace[] = [];
+    const endpoints: string[] = [];
+    const paths: string[] = [];
+    for (const last of [1, 2]) {
+      const outside = await Namespace.create(t, `outside${last}`);
+      const inside = await Namespace.create(t, `inside${last}`);
+      const pair = ['c0', 'netns', outside.name, 'type', 'veth', 'peer', 'name', 'eth0', 'netns', inside.name];
+      await must('ip', 'link', 'add', ...pair);
+      await inside.ip('link', 'set', 'eth0', 'address', macOf(last), 'mtu', String(MTU), 'up');
+      await inside.ip('addr', 'add', `10.0.0.${last}/24`, 'dev', 'eth0');
+      containers.push(inside);
+      paths.push(`/var/run/netns/${outside.name}`);
+      endpoints.push(
+        `{ address: 10.0.0.${last}, host: 192.0.2.1, kind: veth, netdev: c0, namespace: ${paths.at(-1)}, mac: '${macOf(last)}' }`,
+      );
+    }
+    const text = `tenants: [{ name: blue, vni: 100, mtu: ${MTU}, endpoints: [${endpoints[0]}, ${endpoints[1]}] }]\n`;
+    const host = await UrnicHost.start(t, here, 'eth0', text);
+    const control = (...args: string[]) => host.urnic(...args, '--socket', host.socket);
+    const ports = async (): Promise<string[]> => Object.keys(JSON.parse((await control('stat', '--json')).output));
+    const ping = () => containers[0]!.run(['busybox', 'ping', '-c', '3', '-A', '-W', '10', '10.0.0.2']);
+
+    t.strictSame(await ports(), [`blue/c0@${paths[0]}`, `blue/c0@${paths[1]}`]);
+    t.match(await ping(), { code: 0 });
+
+    const second = ['blue', '10.0.0.3', '--host', '192.0.2.1', '--kind', 'veth', '--netdev', 'c0', '--namespace'];
+    t.match(await control('endpoint', 'add', ...second, paths[0]!), {
+      code: 1,
+      output:
+        /10\.0\.0\.1 of tenant blue and 10\.0\.0\.3 of tenant blue are both interface c0 in .*: give each its own/,
+    });
+    const otherwise = paths[0]!.replace('/var/run', '/run');
+    t.match(await control('endpoint', 'add', ...second, otherwise), { code: 0 });
+    await host.daemon.matches(/port blue\/c0@\/run\/.*: port blue\/c0@\/var\/run\/.* is that interface already/);
+    t.match(await control('endpoint', 'del', 'blue', '10.0.0.3'), { code: 0 });
+    t.match(await ping(), { code: 0 }, 'whose it was it is');
+
+    t.match(await control('endpoint', 'del', 'blue', '10.0.0.2'), { code: 0 });
+    t.strictSame(await ports(), ['blue/c0'], 'a name without a namesake needs no namespace');
+  },
+);

@@ -121,14 +121,14 @@ export class PathResolver {
     if (way.underlay === 'translate') {
       const translated = this.#translate(way, marked, localQpn, remoteQpn, now);
       if (translated !== null && 'path' in translated)
-        overlay.follow(sgid, av.dgid, transport, translated.path, av.trafficClass, true);
+        overlay.follow(sgid, av.dgid, transport, translated.path, av.trafficClass, av.underlay);
       return translated;
     }
     const port = way.underlay === 'local' ? LOCAL_PORT : WIRE_PORT;
     const built = multicastMac(av.dgid)
       ? this.#buildGroup(marked, sgid, localQpn, remoteQpn, way.mac, way)
       : this.#build(marked, sgid, localQpn, remoteQpn, port, way.mac, way);
-    overlay.follow(sgid, av.dgid, transport, built.path, av.trafficClass);
+    overlay.follow(sgid, av.dgid, transport, built.path, av.trafficClass, av.underlay);
     return built;
   }
 

@@ -464,11 +464,13 @@ export class Vrnic {
     };
   }
 
-  #opened(qpn: number, transport: Transport, { dgid, sgidIndex }: AddressVector, { port }: Path): void {
+  #opened(qpn: number, transport: Transport, av: AddressVector, { port }: Path): void {
+    const { dgid: remote, sgidIndex, underlay: wanted } = av;
     this.#connectionQuota?.take();
     const underlay = port === TRANSLATED_PORT ? 'translate' : port === WIRE_PORT ? 'vxlan' : 'local';
     const local = this.#gids[sgidIndex]!.gid;
-    this.#overlay?.opened({ qpn, transport, local, remote: dgid, underlay }, this.#isConnected);
+    const connection: Connection = { qpn, transport, local, remote, underlay, ...(wanted && { wanted }) };
+    this.#overlay?.opened(connection, this.#isConnected);
   }
 
   /** What other vRNICs of this worker send comes in the middle of their breath. */

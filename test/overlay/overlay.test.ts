@@ -6,14 +6,16 @@ import { TransmitBurst } from '../../rnic/burst.ts';
 import { Errno } from '../../rnic/commands.ts';
 import { Counter } from '../../rnic/counters.ts';
 import { Framing, type Path } from '../../rnic/path.ts';
-import { type Endpoint, macOf, type Rule, type Tenant } from '../../vswitch/model.ts';
+import { type Endpoint, macOf, type Rule, type Tenant, type Underlay } from '../../vswitch/model.ts';
 import { macNumber } from '../../vswitch/tenant-view.ts';
 import { Transport } from '../../vswitch/transport.ts';
 import { readCapture } from '../../wire/capture.ts';
 import * as Vxlan from '../../wire/vxlan.ts';
 import { toGid } from '../../workers/linux/netdev.ts';
 import { Neighbours } from '../../workers/neighbours.ts';
+import { joinLocal } from '../../workers/overlay/local-hub.ts';
 import { LOCAL_PORT, Overlay, type Way } from '../../workers/overlay/overlay.ts';
+import { TRANSLATED_PORT } from '../../workers/overlay/translation.ts';
 import { NOWHERE } from '../../workers/overlay/vtep-table.ts';
 import { joinVtep, type VxlanMember } from '../../workers/overlay/vxlan-hub.ts';
 import { PathResolver } from '../../workers/path-resolver.ts';
@@ -39,23 +41,25 @@ const tenant = (more: Partial<Tenant> = {}): Tenant => ({
   ...more,
 });
 
+const VXLAN_PATH: Path = {
+  template: new Uint8Array(64),
+  sourcePort: 0xc123,
+  ethernetAt: 8,
+  ipAt: 22,
+  udpAt: 62,
+  isIpv6: true,
+  port: 0,
+  destination: NOWHERE,
+  framing: Framing.HEADER_EACH,
+  icrcElided: false,
+};
+
 function place(t: Test): { member: VxlanMember; overlay: Overlay; path: Path } {
   const member = joinVtep({ local: HERE, mtu: 1450, udpPort: 0 }, VNI, macNumber(MAC));
   t.teardown(() => member.close());
   const overlay = new Overlay(tenant(), member, MAC, [ONE]);
   const { destination } = overlay.wayTo(ONE, TWO, Transport.RC) as Way;
-  const path: Path = {
-    template: new Uint8Array(0),
-    sourcePort: 0xc123,
-    ethernetAt: 8,
-    ipAt: 22,
-    udpAt: 62,
-    isIpv6: true,
-    port: 0,
-    destination,
-    framing: Framing.HEADER_EACH,
-    icrcElided: false,
-  };
+  const path: Path = { ...VXLAN_PATH, destination };
   overlay.follow(ONE, TWO, Transport.UD, path);
   overlay.opened({ qpn: QPN, transport: Transport.RC, local: ONE, remote: TWO, underlay: 'vxlan' }, isConnected);
   return { member, overlay, path };
@@ -127,6 +131,74 @@ t.test('a path follows its endpoint to another host, and ends with it', async (t
   t.strictSame(member.hub.vtep(path.destination), ELSEWHERE);
   overlay.update(tenant({ endpoints: [endpoint(ONE, HERE)] }), isConnected);
   t.equal(path.destination, NOWHERE);
+});
+
+/** A vRNIC whose peer lives at `host`, in a tenant that has memory, too. */
+function placeBeside(t: Test, host: Uint8Array) {
+  const endpoints = [endpoint(ONE, HERE), endpoint(TWO, host)];
+  const member = joinVtep({ local: HERE, mtu: 1450, udpPort: 0 }, VNI, macNumber(MAC));
+  const local = joinLocal(HERE, VNI, macNumber(MAC), 1450);
+  t.teardown(() => {
+    local.close();
+    member.close();
+  });
+  const overlay = new Overlay(tenant({ endpoints }), member, MAC, [ONE], local);
+  let qpn = QPN;
+  const listed = (): (Underlay | undefined)[] => overlay.connections(isConnected).map(({ underlay }) => underlay);
+  /** As whoever makes a connection does; `port` of a path that is translated. */
+  const connect = (wanted?: Underlay, port?: number): { qpn: number; path: Path } => {
+    const { destination, underlay } = overlay.wayTo(ONE, TWO, Transport.RC, wanted) as Way;
+    const path = { ...VXLAN_PATH, port: port ?? (underlay === 'local' ? LOCAL_PORT : 0), destination };
+    overlay.follow(ONE, TWO, Transport.RC, path, 0, wanted);
+    const connection = { qpn: qpn++, transport: Transport.RC, local: ONE, remote: TWO, underlay } as const;
+    overlay.opened({ ...connection, ...(wanted && { wanted }) }, isConnected);
+    return { qpn: connection.qpn, path };
+  };
+  const change = (more: Partial<Tenant>): number[] => overlay.update(tenant({ endpoints, ...more }), isConnected);
+  return { member, overlay, connect, change, listed };
+}
+
+t.test(
+  'a path goes on by the underlay that its program asked for when the tenant changes, others by the tenant’s',
+  async (t) => {
+    const { member, connect, change, listed } = placeBeside(t, HERE);
+    const [wired, plain, near] = [connect('vxlan'), connect(), connect('local')];
+    const ports = () => [wired, plain, near].map(({ path }) => path.port);
+    t.strictSame(change({ rules: [{ ...DENY, transport: 'ud' }] }), []);
+    t.strictSame(ports(), [0, LOCAL_PORT, LOCAL_PORT]);
+    t.equal(wired.path.destination, member.hub.localIndex);
+    t.strictSame(listed(), ['vxlan', 'local', 'local']);
+    t.strictSame(change({ underlay: 'vxlan' }), []);
+    t.strictSame(ports(), [0, 0, LOCAL_PORT]);
+    t.strictSame(listed(), ['vxlan', 'vxlan', 'local'], 'the list says by which they go now');
+    t.strictSame(change({ underlay: 'local' }), []);
+    t.strictSame(ports(), [LOCAL_PORT, LOCAL_PORT, LOCAL_PORT], 'no wire, whatever programs say');
+    t.strictSame(change({}), []);
+    t.strictSame(listed(), ['vxlan', 'local', 'local']);
+  },
+);
+
+t.test('a tenant that wants no wire any more ends connections to other hosts, whoever asked for them', async (t) => {
+  const { connect, change, listed } = placeBeside(t, THERE);
+  const all = [connect(), connect('vxlan'), connect('translate', TRANSLATED_PORT)];
+  t.strictSame(change({ underlay: 'vxlan' }), []);
+  t.strictSame(listed(), ['vxlan', 'vxlan', 'translate']);
+  t.strictSame(
+    change({ underlay: 'local' }),
+    all.map(({ qpn }) => qpn),
+  );
+  t.strictSame(listed(), []);
+  for (const { path } of all.slice(0, 2)) t.equal(path.destination, NOWHERE);
+});
+
+t.test('a translated connection ends where its tenant wants VXLAN, unless its program asked for it', async (t) => {
+  const { connect, change, listed } = placeBeside(t, THERE);
+  t.strictSame(change({ underlay: 'translate' }), []);
+  const [given, asked] = [connect(undefined, TRANSLATED_PORT), connect('translate', TRANSLATED_PORT)];
+  t.strictSame(change({}), [], 'a tenant that leaves it to the hosts minds neither');
+  t.strictSame(change({ underlay: 'vxlan' }), [given.qpn]);
+  t.strictSame(listed(), ['translate']);
+  t.equal(asked.path.port, TRANSLATED_PORT);
 });
 
 t.test('what goes nowhere is dropped and counted, and does not hold up what follows', async (t) => {

@@ -135,6 +135,30 @@ t.test('translation', { skip: lacks('root', 'gcc', 'ibv_rc_pingpong', 'ib_write_
           t.equal(counters[name], 0, `${tenant} ${name}`);
       }
   });
+
+  await t.test(
+    'a tenant that wants VXLAN from now on ends what is translated; what is made anew goes by it',
+    async (t) => {
+      const command = 'ibv_rc_pingpong -d rxe0 -g 1 -n 10000000 -p 18560'.split(' ');
+      const server = a.spawn(t, command, 'red');
+      await listens(18_560);
+      const client = b.spawn(t, [...command, '192.0.2.1'], 'red');
+      const isConnected = async (): Promise<boolean> =>
+        ((await ask(b.socket, { op: 'connections', vrnic: 'red' })) as object[]).length > 0;
+      t.ok(await eventually(isConnected));
+      for (const host of [a, b])
+        t.match(await host.urnic('tenant', 'set', 'red', 'underlay=vxlan', '--socket', host.socket), {
+          output: /1 connection ended/,
+        });
+      t.not(await server.end(LIMIT_MILLIS), 0);
+      t.not(await client.end(LIMIT_MILLIS), 0);
+      const [plain, encapsulated] = await sent(b, 'red');
+      await converse(t, 'red', 'ibv_rc_pingpong -d rxe0 -g 1 -n 100', 18_561);
+      const [plainNow, encapsulatedNow] = await sent(b, 'red');
+      t.equal(plainNow, plain);
+      t.ok(encapsulatedNow >= encapsulated + 100);
+    },
+  );
 });
 
 const pause = (millis: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, millis));

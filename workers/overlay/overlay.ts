@@ -18,6 +18,7 @@ import { gidText } from '../linux/netdev.ts';
 import { multicastMac } from '../neighbours.ts';
 import { setTrafficClass } from '../path-builder.ts';
 import type { LocalMember } from './local-hub.ts';
+import { TRANSLATED_PORT } from './translation.ts';
 import { NOWHERE } from './vtep-table.ts';
 import type { VxlanMember } from './vxlan-hub.ts';
 
@@ -28,6 +29,8 @@ export interface Connection {
   readonly local: Uint8Array;
   readonly remote: Uint8Array;
   readonly underlay: Underlay;
+  /** That its program asked for; absent: it left that to the tenant. */
+  readonly wanted?: Underlay;
 }
 
 /** Index of the port among the vRNIC's by which it talks to others of its host. */
@@ -49,14 +52,14 @@ export interface Way {
 interface GivenPath {
   readonly path: WeakRef<Path>;
   readonly asked: number;
-  readonly isTranslated: boolean;
 }
 
-/** From one of our addresses to a peer's. */
+/** From one of our addresses to a peer's, by the underlay that programs asked for, if they did. */
 interface Route {
   readonly source: Uint8Array;
   readonly address: Uint8Array;
   readonly transport: Transport;
+  readonly wanted: Underlay | undefined;
   paths: GivenPath[];
 }
 
@@ -82,7 +85,7 @@ export class Overlay {
   readonly #encapsulation: Uint8Array;
   /** By QPN. */
   readonly #connections = new Map<number, Connection>();
-  /** Paths that were given out, by the two addresses and the transport: address handles live on when the tenant changes. */
+  /** Paths that were given out, by the two addresses, the transport and the underlay asked for: address handles live on when the tenant changes. */
   readonly #routes = new Map<string, Route>();
   #tenant: Tenant;
   /** As each of our addresses sees the tenant. */
@@ -119,7 +122,7 @@ export class Overlay {
     return this.#own;
   }
 
-  /** The tenant has changed: QPNs of connections that are allowed no longer, or whose peer is no more or lives elsewhere now. */
+  /** The tenant has changed: QPNs of connections that are allowed no longer, have no way any more, or whose peer is no more or lives elsewhere now. */
   update(tenant: Tenant, isConnected: (qpn: number) => boolean): number[] {
     const before = this.#views;
     const isReclassed = tenant.dscp !== this.#tenant.dscp || tenant.ecn !== this.#tenant.ecn;
@@ -133,8 +136,12 @@ export class Overlay {
     this.#answerer = null;
     this.#redirectPaths(isReclassed);
     const ended: number[] = [];
-    for (const connection of this.connections(isConnected))
-      if (!this.#mayStay(before, connection)) ended.push(connection.qpn);
+    for (const connection of this.connections(isConnected)) {
+      const { qpn } = connection;
+      const underlay = this.#underlayNow(before, connection);
+      if (underlay === undefined) ended.push(qpn);
+      else this.#connections.set(qpn, { ...connection, underlay });
+    }
     for (const qpn of ended) this.#connections.delete(qpn);
     return ended;
   }
@@ -168,10 +175,9 @@ export class Overlay {
     const mayChoose = isConnected && this.#tenant.underlay !== 'local';
     const chosen = mayChoose && wanted ? { underlay: wanted } : this.#tenant;
     const best = underlayOf(chosen, own, peer.endpoint, isConnected);
-    const underlay = best === 'local' && this.#local === null ? 'vxlan' : best;
-    const isHere = Gid.isSame(host, this.#member.hub.local);
-    if (underlay === 'local' && !isHere)
+    if (best === 'local' && !Gid.isSame(host, this.#member.hub.local))
       return refuse(Errno.EHOSTUNREACH, `${gidText(address)} lives on host ${gidText(host)}: not local`);
+    const underlay = best === 'local' && this.#local === null ? 'vxlan' : best;
     const destination =
       underlay === 'local' ? this.#local!.destinationOf(macNumber(mac)) : this.#member.hub.vtepIndex(host);
     return { mac, host, underlay, destination, encapsulation: this.#encapsulation };
@@ -184,7 +190,7 @@ export class Overlay {
 
   /**
    * `path` leads from `source` to `address`: it follows the endpoint when that moves, and ends where a rule forbids it; a translated one stays where it is. All follow the
-   * tenant's traffic class. @param asked the program's own.
+   * tenant's traffic class. @param asked the program's own. @param wanted the underlay that the program asked for: no change of the tenant takes it elsewhere.
    */
   follow(
     source: Uint8Array,
@@ -192,11 +198,11 @@ export class Overlay {
     transport: Transport,
     path: Path,
     asked = 0,
-    isTranslated = false,
+    wanted?: Underlay,
   ): void {
-    const key = `${gidText(source)} ${gidText(address)} ${transport}`;
-    const route = this.#routes.get(key) ?? { source, address, transport, paths: [] };
-    route.paths.push({ path: new WeakRef(path), asked, isTranslated });
+    const key = `${gidText(source)} ${gidText(address)} ${transport} ${wanted}`;
+    const route = this.#routes.get(key) ?? { source, address, transport, wanted, paths: [] };
+    route.paths.push({ path: new WeakRef(path), asked });
     if (isPowerOfTwo(route.paths.length)) route.paths = route.paths.filter((one) => one.path.deref() !== undefined);
     this.#routes.set(key, route);
     this.#expectBy(path, transport);
@@ -262,11 +268,19 @@ export class Overlay {
     return { mac, host: hub.local, underlay: 'vxlan', destination, encapsulation };
   }
 
-  #mayStay(before: readonly TenantView[], { local, remote, transport }: Connection): boolean {
-    const now = viewOf(this.#views, local)?.at(remote);
+  /**
+   * By which a connection goes on; undefined: it may not, or has no way. A translated one cannot be led elsewhere: it ends where its tenant wants VXLAN, unless its program asked
+   * for translation.
+   */
+  #underlayNow(
+    before: readonly TenantView[],
+    { local, remote, transport, underlay, wanted }: Connection,
+  ): Underlay | undefined {
+    const way = this.#way(local, remote, transport, wanted);
     const then = viewOf(before, local)?.at(remote);
-    if (!now || !then || !this.#isAtHome) return false;
-    return Gid.isSame(now.endpoint.host, then.endpoint.host) && now.denial(transport) === undefined;
+    if ('ok' in way || !then || !Gid.isSame(way.host, then.endpoint.host)) return undefined;
+    if (underlay !== 'translate') return way.underlay === 'local' ? 'local' : 'vxlan';
+    return (wanted ?? this.#tenant.underlay) === 'vxlan' ? undefined : underlay;
   }
 
   #livesHere(): boolean {
@@ -275,11 +289,12 @@ export class Overlay {
   }
 
   #redirectPaths(isReclassed: boolean): void {
-    for (const { source, address, transport, paths } of this.#routes.values()) {
-      const way = this.#way(source, address, transport);
-      for (const { path: reference, asked, isTranslated } of paths) {
+    for (const { source, address, transport, wanted, paths } of this.#routes.values()) {
+      const way = this.#way(source, address, transport, wanted);
+      for (const { path: reference, asked } of paths) {
         const path = reference.deref();
         if (!path) continue;
+        const isTranslated = path.port === TRANSLATED_PORT;
         if (!isTranslated) redirect(path, way);
         this.#expectBy(path, transport);
         if (isReclassed) setTrafficClass(path, this.trafficClass(asked, isTranslated ? 'translate' : 'vxlan'));

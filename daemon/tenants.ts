@@ -97,8 +97,9 @@ export const toTenant = ({ name, vni, endpoints, rules, limit, quotas, ...settin
   ...(quotas && { quotas: defined(quotas) }),
 });
 
-export const connectionText = ({ qpn, transport, local, remote, underlay }: Connection) => ({
+export const connectionText = ({ qpn, destQpn, transport, local, remote, underlay }: Connection) => ({
   qpn,
+  destQpn,
   transport: TRANSPORT_NAMES[transport as keyof typeof TRANSPORT_NAMES],
   underlay,
   local: gidText(local),

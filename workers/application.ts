@@ -30,7 +30,7 @@ export interface CommandTarget {
   /** Why no connection may be made just now; null when one may. */
   refuseConnection(): Refusal | null;
   /** A QP has got a path to somewhere. */
-  opened(qpn: number, transport: Transport, av: AddressVector, path: Path): void;
+  opened(qpn: number, destQpn: number, transport: Transport, av: AddressVector, path: Path): void;
 }
 
 interface Waiting {
@@ -159,7 +159,7 @@ export class Application {
     const found = this.#target.resolve(av, transport, qpNum, remoteQpn, now);
     if (found === null || 'ok' in found) return found;
     const done = this.#execute({ ...command, path: found.path }, now);
-    if (done.ok) this.#target.opened(qpNum, transport, av, found.path);
+    if (done.ok) this.#target.opened(qpNum, remoteQpn, transport, av, found.path);
     return done;
   }
 

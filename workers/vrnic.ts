@@ -28,19 +28,21 @@ import type { HostedProgram } from './messages.ts';
 import { type NeighbourLink, Neighbours } from './neighbours.ts';
 import { type Connection, LOCAL_PORT, type Overlay } from './overlay/overlay.ts';
 import { beginBreath, type TenantPlace, takePlace } from './overlay/place.ts';
+import { tenantLens } from './overlay/tenant-lens.ts';
 import { TRANSLATED_PORT } from './overlay/translation.ts';
 import { Pace } from './pace.ts';
 import { LOOPBACK_PORT, PathResolver, WIRE_PORT } from './path-resolver.ts';
 import type { Port, PortCounters } from './port.ts';
-import { CapturePort } from './ports/capture.ts';
 import { CaptureFile, type CaptureTarget } from './ports/capture-file.ts';
 import { createPort } from './ports/create-port.ts';
 import { LoopbackPort } from './ports/loopback.ts';
+import { asItIs } from './ports/recorder.ts';
 import { RandomWords } from './random-words.ts';
 import { Receiver } from './receive.ts';
 import type { Sleeper } from './sleeper.ts';
 import { Transmitter } from './transmitter.ts';
 import { Share } from './turns.ts';
+import { VrnicCapture } from './vrnic-capture.ts';
 import type { VrnicConfig } from './vrnic-config.ts';
 
 /** QPNs 0 and 1 are special, 0xffffff is multicast. */
@@ -123,6 +125,7 @@ export class Vrnic {
   /** What the time of this breath is, for the memory of other processes. */
   readonly #clock: BreathClock = { now: 0 };
   readonly #random = new RandomWords();
+  #capture: VrnicCapture | null = null;
   /** Breaths in a row that found nothing to do. */
   #quietBreaths = 0;
   /** Breaths in a row that have put off the timers. */
@@ -339,7 +342,7 @@ export class Vrnic {
         return this.#resolver.resolve(av, transport, local, remote, now);
       },
       refuseConnection: () => this.#refuseConnection(),
-      opened: (qpn, transport, av, path) => this.#opened(qpn, transport, av, path),
+      opened: (...connection) => this.#opened(...connection),
     });
     this.applications.add(application);
     return { application, doorbell, slots };
@@ -425,11 +428,12 @@ export class Vrnic {
   /** @throws Error of open. */
   capture(target: CaptureTarget | undefined): void {
     this.stir();
-    const wire = this.ports[WIRE_PORT]!;
-    const plain = wire instanceof CapturePort ? wire.end() : wire;
-    this.ports[WIRE_PORT] = target ? new CapturePort(plain, new CaptureFile(target, plain.name)) : plain;
-    // What others read for it would pass by the capture.
-    if (this.#place) this.#place.wire.sink = target ? null : this.#takeVxlan;
+    this.#capture?.end();
+    this.#capture = null;
+    if (target === undefined) return;
+    const translated = this.#overlay ? tenantLens(this.#overlay, this.#mac, () => this.connections) : asItIs;
+    const file = new CaptureFile(target, this.ports[WIRE_PORT]!.name);
+    this.#capture = new VrnicCapture(this.ports, this.#place, file, translated);
   }
 
   statistics(): {
@@ -448,6 +452,7 @@ export class Vrnic {
   }
 
   close(now: Micros): void {
+    this.#capture?.end();
     for (const application of this.applications.all) this.detach(application, now);
     this.#transmitter.close();
     for (const port of this.ports) port.close();
@@ -464,12 +469,12 @@ export class Vrnic {
     };
   }
 
-  #opened(qpn: number, transport: Transport, av: AddressVector, { port }: Path): void {
+  #opened(qpn: number, destQpn: number, transport: Transport, av: AddressVector, { port }: Path): void {
     const { dgid: remote, sgidIndex, underlay: wanted } = av;
     this.#connectionQuota?.take();
     const underlay = port === TRANSLATED_PORT ? 'translate' : port === WIRE_PORT ? 'vxlan' : 'local';
     const local = this.#gids[sgidIndex]!.gid;
-    const connection: Connection = { qpn, transport, local, remote, underlay, ...(wanted && { wanted }) };
+    const connection: Connection = { qpn, destQpn, transport, local, remote, underlay, ...(wanted && { wanted }) };
     this.#overlay?.opened(connection, this.#isConnected);
   }
 

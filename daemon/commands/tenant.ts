@@ -55,6 +55,7 @@ export function addTenant(program: Command): void {
   common(conn.command('list').argument('<vrnic>')).action(async (vrnic: string, flags: Flags) => {
     const found = (await ask(flags.socket, { op: 'connections', vrnic })) as {
       qpn: number;
+      destQpn: number;
       transport: string;
       local: string;
       remote: string;
@@ -62,8 +63,10 @@ export function addTenant(program: Command): void {
     }[];
     if (flags.json) console.log(JSON.stringify(found));
     else
-      for (const { qpn, transport, local, remote, underlay } of found)
-        console.log(`lqpn ${qpn} type ${transport} local ${local} remote ${remote} underlay ${underlay}`);
+      for (const { qpn, destQpn, transport, local, remote, underlay } of found)
+        console.log(
+          `lqpn ${qpn} rqpn ${destQpn} type ${transport} local ${local} remote ${remote} underlay ${underlay}`,
+        );
   });
 }
 

@@ -21,6 +21,7 @@ import { joinVtep, type VxlanMember } from '../../workers/overlay/vxlan-hub.ts';
 import { PathResolver } from '../../workers/path-resolver.ts';
 import { CapturePort } from '../../workers/ports/capture.ts';
 import { CaptureFile } from '../../workers/ports/capture-file.ts';
+import { Recorder, withoutVxlan } from '../../workers/ports/recorder.ts';
 
 const VNI = 100;
 const QPN = 17;
@@ -61,7 +62,10 @@ function place(t: Test): { member: VxlanMember; overlay: Overlay; path: Path } {
   const { destination } = overlay.wayTo(ONE, TWO, Transport.RC) as Way;
   const path: Path = { ...VXLAN_PATH, destination };
   overlay.follow(ONE, TWO, Transport.UD, path);
-  overlay.opened({ qpn: QPN, transport: Transport.RC, local: ONE, remote: TWO, underlay: 'vxlan' }, isConnected);
+  overlay.opened(
+    { qpn: QPN, destQpn: 3, transport: Transport.RC, local: ONE, remote: TWO, underlay: 'vxlan' },
+    isConnected,
+  );
   return { member, overlay, path };
 }
 
@@ -80,7 +84,10 @@ t.test(
 t.test('rules of one transport: connections and paths of that one end, others stay', async (t) => {
   const { overlay, path } = place(t);
   const before = path.destination;
-  overlay.opened({ qpn: QPN + 1, transport: Transport.UC, local: ONE, remote: TWO, underlay: 'vxlan' }, isConnected);
+  overlay.opened(
+    { qpn: QPN + 1, destQpn: 3, transport: Transport.UC, local: ONE, remote: TWO, underlay: 'vxlan' },
+    isConnected,
+  );
   t.strictSame(overlay.update(tenant({ rules: [{ ...DENY, transport: 'uc' }] }), isConnected), [QPN + 1]);
   t.equal(path.destination, before);
   const refused = { ok: false, errno: Errno.EACCES, reason: 'rule wall of tenant blue denies fd00::2' };
@@ -150,7 +157,7 @@ function placeBeside(t: Test, host: Uint8Array) {
     const { destination, underlay } = overlay.wayTo(ONE, TWO, Transport.RC, wanted) as Way;
     const path = { ...VXLAN_PATH, port: port ?? (underlay === 'local' ? LOCAL_PORT : 0), destination };
     overlay.follow(ONE, TWO, Transport.RC, path, 0, wanted);
-    const connection = { qpn: qpn++, transport: Transport.RC, local: ONE, remote: TWO, underlay } as const;
+    const connection = { qpn: qpn++, destQpn: 3, transport: Transport.RC, local: ONE, remote: TWO, underlay } as const;
     overlay.opened({ ...connection, ...(wanted && { wanted }) }, isConnected);
     return { qpn: connection.qpn, path };
   };
@@ -288,7 +295,8 @@ t.test('a connection from a GID that is no endpoint is refused in words: the pee
 t.test('a capture of a tenant’s vRNIC shows frames as the tenant sees them, each segment by itself', async (t) => {
   const { member } = place(t);
   const file = join(t.testdir(), 'tenant.pcapng');
-  const port = new CapturePort(member, new CaptureFile({ file }, member.name));
+  const capture = new CaptureFile({ file }, member.name);
+  const port = new CapturePort(member, new Recorder(capture, withoutVxlan));
   const burst = new TransmitBurst(4096);
   const inner = [
     Uint8Array.from([...MAC, ...new Uint8Array(50).fill(1)]),
@@ -303,7 +311,7 @@ t.test('a capture of a tenant’s vRNIC shows frames as the tenant sees them, ea
   burst.destination[0] = member.hub.vtepIndex(THERE);
   burst.count = 1;
   port.transmit(burst);
-  port.end();
+  capture.close();
   t.strictSame(
     readCapture(readFileSync(file)).map(({ octets }) => Uint8Array.from(octets)),
     inner,
@@ -322,7 +330,7 @@ t.test(
     t.strictSame(overlay.addresses, [ONE, other]);
     t.ok('mac' in overlay.wayTo(other, TWO, Transport.RC));
     overlay.opened(
-      { qpn: QPN + 1, transport: Transport.RC, local: other, remote: TWO, underlay: 'vxlan' },
+      { qpn: QPN + 1, destQpn: 3, transport: Transport.RC, local: other, remote: TWO, underlay: 'vxlan' },
       isConnected,
     );
     const wall: Rule = { ...DENY, source: { address: other, bits: 128 } };
@@ -331,7 +339,7 @@ t.test(
     t.ok('mac' in overlay.wayTo(ONE, TWO, Transport.RC));
     overlay.update(more, isConnected);
     overlay.opened(
-      { qpn: QPN + 1, transport: Transport.RC, local: other, remote: TWO, underlay: 'vxlan' },
+      { qpn: QPN + 1, destQpn: 3, transport: Transport.RC, local: other, remote: TWO, underlay: 'vxlan' },
       isConnected,
     );
     t.strictSame(overlay.update(tenant(), isConnected), [QPN + 1]);

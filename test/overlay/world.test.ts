@@ -142,7 +142,7 @@ class World {
     this.#lay(sent, way.destination);
     member.transmit(this.#out);
     const qpn = this.#nextId++;
-    const connection = { qpn, transport: transport as Transport, underlay: 'vxlan' } as const;
+    const connection = { qpn, destQpn: qpn, transport: transport as Transport, underlay: 'vxlan' } as const;
     overlay.opened({ ...connection, local: ADDRESSES[from]!, remote: ADDRESSES[to]! }, isConnected);
     return sent;
   }

@@ -277,7 +277,7 @@ export class OverlayWorld {
     const qpn = this.#nextQpn++;
     this.#connections.push({ qpn, flow, path, node });
     const { from: local, to: remote, transport } = flow;
-    node.overlay.opened({ qpn, local, remote, transport, underlay: way.underlay }, (one) =>
+    node.overlay.opened({ qpn, destQpn: qpn, local, remote, transport, underlay: way.underlay }, (one) =>
       this.#connections.some((c) => c.qpn === one),
     );
   }

@@ -12,6 +12,7 @@ import { CapturePort } from '../../workers/ports/capture.ts';
 import { beginShared, CaptureFile } from '../../workers/ports/capture-file.ts';
 import { MemoryPort, newMemoryPair } from '../../workers/ports/memory.ts';
 import { PcapFilePort } from '../../workers/ports/pcap-file.ts';
+import { asItIs, Recorder } from '../../workers/ports/recorder.ts';
 import { FrameMaker } from './test-frames.ts';
 
 const MAC = Uint8Array.of(2, 0, 0, 0, 0, 1);
@@ -74,7 +75,8 @@ t.test('capture: both directions of a port, as they are on the wire', async (t) 
   const file = join(t.testdir(), 'tap.pcapng');
   const [left, right] = newMemoryPair('tap');
   const far = new MemoryPort(right);
-  const port = new CapturePort(new MemoryPort(left), new CaptureFile({ file }, 'tap0'));
+  const capture = new CaptureFile({ file }, 'tap0');
+  const port = new CapturePort(new MemoryPort(left), new Recorder(capture, asItIs));
   const [maker, burst] = [new FrameMaker(), new ReceiveBurst()];
   maker.putRun(pathOf(far), 0, 10, 256);
   port.transmit(maker.burst);
@@ -83,6 +85,7 @@ t.test('capture: both directions of a port, as they are on the wire', async (t) 
   far.transmit(maker.burst); // and back
   t.equal(port.receive(burst), 1, 'one super-frame');
   port.close();
+  capture.close();
   far.close();
   checkCapture(t, file, new Array<number>(20).fill(256), 2);
 });

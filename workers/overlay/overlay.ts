@@ -25,6 +25,7 @@ import type { VxlanMember } from './vxlan-hub.ts';
 /** A connection as the rules see it. */
 export interface Connection {
   readonly qpn: number;
+  readonly destQpn: number;
   readonly transport: Transport;
   readonly local: Uint8Array;
   readonly remote: Uint8Array;

@@ -8,7 +8,7 @@ import type { DeviceLink, LinkCommand } from '../../workers/device-link.ts';
 import { eventually } from '../support/eventually.ts';
 
 const DEPTH = 64;
-const IOVA = 0x10_0000n;
+export const IOVA = 0x10_0000n;
 
 async function must<C extends LinkCommand>(
   link: DeviceLink,

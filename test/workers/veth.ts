@@ -67,7 +67,7 @@ export function makeVeth(name: string, mtu = 9000): Veth {
 const home = openSync('/proc/thread-self/ns/net', 'r');
 
 /** Runs `open` in a namespace and comes back: what it opened stays there. */
-export function within<T>(end: VethEnd, open: () => T): T {
+export function within<T>(end: Pick<VethEnd, 'path'>, open: () => T): T {
   enterNetworkNamespace(end.path);
   try {
     return open();

@@ -59,15 +59,30 @@ function faultOfRules({ name, rules }: Tenant): Fault | undefined {
   return undefined;
 }
 
-/** What is guaranteed must fit in what is allowed. */
+/** Those of `more` that can be endpoints of the tenant beside its own: of two that collide the first. */
+export function fitting(tenant: Tenant, more: readonly Endpoint[]): Endpoint[] {
+  if (more.length === 0 || faultOf(having(tenant, more)) === undefined) return [...more];
+  if (more.length === 1) return [];
+  // By halves: where few of many collide, few of the ways to put them together are looked at.
+  const middle = more.length >> 1;
+  const first = fitting(tenant, more.slice(0, middle));
+  return [...first, ...fitting(having(tenant, first), more.slice(middle))];
+}
+
+const having = (tenant: Tenant, more: readonly Endpoint[]): Tenant => ({
+  ...tenant,
+  endpoints: [...tenant.endpoints, ...more],
+});
+
+/** What is guaranteed must fit in what is allowed; those that are lost have no part in it. */
 function faultOfGuarantees({ name, endpoints, limit = {} }: Tenant): Fault | undefined {
   const sums = new Map<string, number>();
   if (limit.guarantee !== undefined && limit.rate !== undefined && limit.guarantee > limit.rate) {
     const text = `tenant ${name} is guaranteed ${rateText(limit.guarantee)} and limited to ${rateText(limit.rate)}: guarantee less`;
     return { at: ['limit', 'guarantee'], text };
   }
-  for (const [i, { address, host, limit: own }] of endpoints.entries()) {
-    if (own?.guarantee === undefined) continue;
+  for (const [i, { address, host, isLost, limit: own }] of endpoints.entries()) {
+    if (isLost || own?.guarantee === undefined) continue;
     const at = ['endpoints', i, 'limit', 'guarantee'];
     if (own.rate !== undefined && own.guarantee > own.rate) {
       const text = `endpoint ${gidText(address)} of tenant ${name} is guaranteed ${rateText(own.guarantee)} and limited to ${rateText(own.rate)}: guarantee less`;

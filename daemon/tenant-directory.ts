@@ -1,6 +1,6 @@
 /** The tenants of a daemon: what its control store has of them, kept up as that changes, and changed by writing there. */
 import type { Tenant } from '../vswitch/model.ts';
-import { faultOf, faultOfTenants, type Interfaces, interfacesOf } from './check-tenants.ts';
+import { faultOf, faultOfTenants, fitting, type Interfaces, interfacesOf } from './check-tenants.ts';
 import type { TenantText } from './configuration.ts';
 import { editsOf } from './declare.ts';
 import type { Claim } from './presence.ts';
@@ -124,6 +124,19 @@ export class TenantDirectory {
       }
     }
     return held;
+  }
+
+  /** Those that their tenants have, or could have beside what these have now. */
+  possible(claims: readonly Claim[]): Claim[] {
+    return claimsByTenant(claims).flatMap((some) => {
+      const text = this.#known.get(some[0]!.tenant)?.text;
+      if (!text) return [];
+      const [there, absent] = [true, false].map((isThere) =>
+        some.filter(({ tenant, address }) => (this.hostOf(tenant, address) !== undefined) === isThere),
+      ) as [Claim[], Claim[]];
+      const claimOf = new Map(absent.map((claim) => [toEndpoint(text.vni, textOf(claim)), claim]));
+      return [...there, ...fitting(toTenant(text), [...claimOf.keys()]).map((endpoint) => claimOf.get(endpoint)!)];
+    });
   }
 
   /** They are no more, wherever they are. The revision that tells of it. */
@@ -334,27 +347,31 @@ const NO_KEYS: ReadonlySet<string> = new Set();
 const hostIn = (value: string): string => (JSON.parse(value) as { host: string }).host;
 
 /** Of one tenant each, and no more than one commit takes. */
-function portions(claims: readonly Claim[]): Claim[][] {
+const portions = (claims: readonly Claim[]): Claim[][] => claimsByTenant(claims).flatMap(pieces);
+
+function claimsByTenant(claims: readonly Claim[]): Claim[][] {
   const byTenant = new Map<string, Claim[]>();
   for (const claim of claims) byTenant.set(claim.tenant, [...(byTenant.get(claim.tenant) ?? []), claim]);
-  return [...byTenant.values()].flatMap((all) =>
-    Array.from({ length: Math.ceil(all.length / EDITS_MAX) }, (_, i) => all.slice(i * EDITS_MAX, (i + 1) * EDITS_MAX)),
-  );
+  return [...byTenant.values()];
 }
+
+/** Each no more than one commit takes. */
+const pieces = <T>(all: readonly T[]): T[][] =>
+  Array.from({ length: Math.ceil(all.length / EDITS_MAX) }, (_, i) => all.slice(i * EDITS_MAX, (i + 1) * EDITS_MAX));
 
 /** Who is there already stays as it is. */
 function announced(endpoints: TenantText['endpoints'], claims: readonly Claim[]): TenantText['endpoints'] {
   const there = new Set(endpoints.map(({ address }) => address));
   const fresh = claims.filter(({ address }) => !there.has(address));
-  return [...endpoints, ...fresh.map(({ address, host, more }) => ({ ...more, address, host }))];
+  return [...endpoints, ...fresh.map(textOf)];
 }
 
-/** Unless somebody has their addresses now. */
+const textOf = ({ address, host, more }: Claim): TenantText['endpoints'][number] => ({ ...more, address, host });
+
+/** Without those whose addresses somebody has now: the tenant's own, or one that was lost later. */
 function withLost(tenant: Tenant, lost: readonly TenantText['endpoints'][number][]): Tenant {
-  if (lost.length === 0) return tenant;
-  const more = lost.map((text) => ({ ...toEndpoint(tenant.vni, text), isLost: true }));
-  const all = { ...tenant, endpoints: [...tenant.endpoints, ...more] };
-  return faultOf(all) === undefined ? all : tenant;
+  const more = lost.map((text) => ({ ...toEndpoint(tenant.vni, text), isLost: true })).reverse();
+  return { ...tenant, endpoints: [...tenant.endpoints, ...fitting(tenant, more)] };
 }
 
 function take(

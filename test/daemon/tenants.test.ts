@@ -153,3 +153,35 @@ t.test('what the store has and cannot be is refused, said, and taken once it can
   t.match(directory.find('twin'), { vni: 100, endpoints: [{}] });
   await directory.close();
 });
+
+t.test('of endpoints that went with their host those stay, as lost, that collide with nobody', async (t) => {
+  const { directory, store } = await newDirectory();
+  const lost = () =>
+    (directory.find('blue')?.endpoints ?? [])
+      .filter(({ isLost }) => isLost)
+      .map(lastOctet)
+      .join();
+  const lastOctet = ({ address }: { address: Uint8Array }) => address.at(-1);
+  const put = (text: { address: string; [more: string]: unknown }, host: string) => ({
+    key: `endpoints/blue/${text.address}`,
+    value: JSON.stringify({ ...text, host }),
+  });
+  const say = (name: string, host: string) => ({ key: `hosts/${name}`, value: JSON.stringify({ vteps: [host] }) });
+  await directory.change('blue', 'addTenant', { settings: { vni: 100, limit: { rate: '10gbit' } } });
+  const theirs = [1, 2, 3, 4, 5].map((i) =>
+    put({ address: `10.0.0.${i}`, ...(i === 5 && { limit: { guarantee: '8gbit' } }) }, '192.0.2.1'),
+  );
+  await store.commit([say('host-1', '192.0.2.1'), ...theirs]);
+  await store.commit([{ key: 'hosts/host-1' }, ...theirs.map(({ key }) => ({ key }))]);
+  const endpoint = { address: '10.0.0.50', also: ['10.0.0.2'], host: '192.0.2.2' };
+  await directory.change('blue', 'addEndpoint', { endpoint });
+  await directory.change('blue', 'setTenant', { settings: { limit: { rate: '1gbit' } } });
+  t.equal(lost(), '5,4,3,1', 'what it was guaranteed takes nothing from others either');
+
+  const later = [say('host-3', '192.0.2.3'), put({ address: '10.0.0.60', also: ['10.0.0.3'] }, '192.0.2.3')];
+  await store.commit(later);
+  await store.commit(later.map(({ key }) => ({ key })));
+  await directory.change('blue', 'deleteEndpoint', { key: '10.0.0.50' });
+  t.equal(lost(), '60,5,4,2,1', 'who was lost later has the address; who was in the way is gone');
+  await directory.close();
+});

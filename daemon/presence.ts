@@ -31,18 +31,28 @@ export class Presence {
   readonly #store: ControlStore;
   readonly #directory: TenantDirectory;
   readonly #options: PresenceOptions;
-  /** Every endpoint that could live here; and those that do. */
+  /** Every endpoint that could live here; those that do; and those that do no more, until the store knows. */
   readonly #claims = new Map<string, Claim>();
   readonly #held = new Set<string>();
+  readonly #leaving = new Map<string, Claim>();
+  /** Null once it has ended, until there is another one. */
   #lease: Lease | null = null;
   /** One thing after the other. */
   #last: Promise<unknown> = Promise.resolve();
+  /** The store may not have what is here. */
+  #isStale = false;
+  #isMending = false;
   #isStopping = false;
 
   /** @throws Error of the store. */
   static async start(store: ControlStore, directory: TenantDirectory, options: PresenceOptions): Promise<Presence> {
     const presence = new Presence(store, directory, options);
-    await presence.#appear();
+    try {
+      await presence.#appear();
+    } catch (error) {
+      presence.#isStopping = true;
+      throw error;
+    }
     return presence;
   }
 
@@ -58,15 +68,21 @@ export class Presence {
       for (const claim of claims) this.#claims.set(keyOf(claim), claim);
       await this.#sayHost();
       await this.#announce(claims);
+      for (const claim of claims) this.#leaving.delete(keyOf(claim));
     });
   }
 
-  /** The vRNIC is no more, and so is its endpoint if it was here. */
+  /** The vRNIC is no more, and so is its endpoint if it was here: where the store is away, once it is back. */
   release(claim: Claim): Promise<void> {
     return this.#inTurn(async () => {
       this.#claims.delete(keyOf(claim));
       if (!this.#held.delete(keyOf(claim))) return;
-      await this.#directory.change(claim.tenant, 'deleteEndpoint', { key: claim.address }).catch(() => {}); // somebody was faster
+      this.#leaving.set(keyOf(claim), claim);
+      await this.#leave().catch((error: Error) => {
+        const { tenant, address } = claim;
+        this.#options.complain(`${error.message}; endpoint ${address} of tenant ${tenant} goes once that is over`);
+        void this.#mend();
+      });
     });
   }
 
@@ -92,11 +108,15 @@ export class Presence {
     // What waits for a store that does not answer waits no longer.
     await Promise.race([this.#last.catch(() => {}), sleep(PATIENCE_MILLIS, undefined, { ref: false })]);
     try {
-      await this.#directory.withdraw([...this.#claims.values()].filter((claim) => this.#held.has(keyOf(claim))));
+      await this.#directory.withdraw(this.#here);
       await this.#lease?.revoke();
     } catch (error) {
       this.#options.complain(`${(error as Error).message}; this host is forgotten when its lease ends`);
     }
+  }
+
+  get #here(): Claim[] {
+    return [...this.#claims.values()].filter((claim) => this.#held.has(keyOf(claim)));
   }
 
   #inTurn<T>(act: () => Promise<T>): Promise<T> {
@@ -105,34 +125,73 @@ export class Presence {
     return done;
   }
 
+  /** The store has of this host what is so. @throws Error of the store. */
   async #appear(): Promise<void> {
-    const lease = await this.#store.lease(this.#options.ttl);
-    this.#lease = lease;
-    void lease.ended.then(() => this.#reappear(lease));
     await this.#sayHost();
-    await this.#announce([...this.#claims.values()].filter((claim) => this.#held.has(keyOf(claim))));
+    const possible = new Set(this.#directory.possible(this.#here));
+    for (const claim of this.#here) if (!possible.has(claim)) this.#forgo(claim);
+    await this.#announce([...possible]);
+    await this.#leave();
   }
 
-  /** The store was out of reach for longer than the lease. */
-  async #reappear(ended: Lease): Promise<void> {
-    while (!this.#isStopping && this.#lease === ended) {
+  /** While our lease was over its place was taken. */
+  #forgo(claim: Claim): void {
+    this.#held.delete(keyOf(claim));
+    const { tenant, address } = claim;
+    this.#options.complain(
+      `endpoint ${address} of tenant ${tenant} collides with what was put meanwhile: it is ours no more`,
+    );
+  }
+
+  /** Tries until the store has of this host what is so: it was out of reach, for longer than the lease perhaps. */
+  async #mend(): Promise<void> {
+    this.#isStale = true;
+    if (this.#isMending) return;
+    this.#isMending = true;
+    while (this.#isStale && !this.#isStopping) {
+      this.#isStale = false; // a lease that ends meanwhile makes it so again
       try {
         await this.#inTurn(() => this.#appear());
       } catch (error) {
+        this.#isStale = true;
         this.#options.complain((error as Error).message);
         await sleep(RETRY_MILLIS, undefined, { ref: false });
       }
     }
+    this.#isMending = false;
+  }
+
+  async #livingLease(): Promise<Lease> {
+    if (this.#lease) return this.#lease;
+    const lease = await this.#store.lease(this.#options.ttl);
+    this.#lease = lease;
+    void lease.ended.then(() => {
+      this.#lease = null;
+      return this.#mend();
+    });
+    return lease;
   }
 
   async #sayHost(): Promise<void> {
     const vteps = [...new Set([...this.#claims.values()].map(({ host }) => host))];
-    await this.#store.commit([
-      { key: hostKey(this.#options.name), value: JSON.stringify({ vteps }), lease: this.#lease! },
-    ]);
+    const lease = await this.#livingLease();
+    await this.#store.commit([{ key: hostKey(this.#options.name), value: JSON.stringify({ vteps }), lease }]);
   }
 
   async #announce(claims: readonly Claim[]): Promise<void> {
-    for (const claim of await this.#directory.announce(claims, this.#lease!)) this.#held.add(keyOf(claim));
+    for (const claim of await this.#directory.announce(claims, await this.#livingLease())) this.#held.add(keyOf(claim));
+  }
+
+  /** @throws Error of the store: those that are still there leave later. */
+  async #leave(): Promise<void> {
+    for (const [key, claim] of this.#leaving) {
+      const isThere = (): boolean => this.#directory.hostOf(claim.tenant, claim.address) === claim.host;
+      try {
+        if (isThere()) await this.#directory.change(claim.tenant, 'deleteEndpoint', { key: claim.address });
+      } catch (error) {
+        if (isThere()) throw error; // else somebody was faster
+      }
+      this.#leaving.delete(key);
+    }
   }
 }

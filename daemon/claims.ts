@@ -1,6 +1,7 @@
 /** Which endpoints live on this host, as its configuration has it: those of its vRNICs, and taps and veths at an address of ours. */
 import { networkInterfaces } from 'node:os';
 import * as Gid from '../wire/gid.ts';
+import { inNamespace } from '../workers/linux/interfaces.ts';
 import { gidText, readNetdev } from '../workers/linux/netdev.ts';
 import type { TenantText, VrnicText } from './configuration.ts';
 import type { Claim } from './presence.ts';
@@ -8,11 +9,12 @@ import type { Claim } from './presence.ts';
 const endpointIn = (tenants: readonly TenantText[], { tenant, address }: VrnicText) =>
   tenants.find(({ name }) => name === tenant)?.endpoints.find((endpoint) => endpoint.address === address);
 
-/** This host's VTEP for a vRNIC. @throws Error: the interface has no address. */
+/** This host's VTEP for a vRNIC, in its namespace. @throws Error: the interface has no address. */
 export function vtepOf(tenants: readonly TenantText[], vrnic: VrnicText): string {
-  const { name, netdev, host = endpointIn(tenants, vrnic)?.host } = vrnic;
+  const { name, netdev, namespace, host = endpointIn(tenants, vrnic)?.host } = vrnic;
   if (host !== undefined) return host;
-  const [first] = readNetdev(netdev).addresses.filter((one) => !Gid.isLinkLocal(one));
+  const { addresses } = inNamespace(namespace, () => readNetdev(netdev));
+  const [first] = addresses.filter((one) => !Gid.isLinkLocal(one));
   if (!first) throw new Error(`vRNIC ${name}: ${netdev} has no address: give it one, or the vRNIC a host`);
   return gidText(first);
 }

@@ -265,7 +265,7 @@ export class Daemon {
     const tenant = this.#directory.find(vrnic.tenant ?? '');
     if (!tenant) return undefined;
     const local = toGid(vtepOf(this.#configuration.tenants, vrnic));
-    return mtuOf({ ...tenant, ...(wanted !== undefined && { mtu: wanted }) }, local, vrnic.netdev);
+    return mtuOf({ ...tenant, ...(wanted !== undefined && { mtu: wanted }) }, local, vrnic.netdev, vrnic.namespace);
   }
 
   #placeOf(vrnic: VrnicText): VrnicConfig {
@@ -276,7 +276,7 @@ export class Daemon {
     }
     const found = this.#directory.find(tenant);
     if (!found) throw new Error(`no tenant named ${tenant}: urnic tenant add, or in the configuration`);
-    return { name, ...placeIn(found, address!, netdev, vtepOf(this.#configuration.tenants, vrnic)) };
+    return { name, ...placeIn(found, address!, vrnic, vtepOf(this.#configuration.tenants, vrnic)) };
   }
 
   /** @param isTaken Its endpoint moves here from wherever it is. */

@@ -2,19 +2,21 @@
 import type { z } from 'zod';
 import { addressesOf, type Endpoint, macOf, type Rule, type Tenant, TRANSPORT_NAMES } from '../vswitch/model.ts';
 import * as Gid from '../wire/gid.ts';
+import { inNamespace } from '../workers/linux/interfaces.ts';
 import { gidText, readNetdev, toGid } from '../workers/linux/netdev.ts';
 import type { Connection } from '../workers/overlay/overlay.ts';
 import type { VrnicConfig } from '../workers/vrnic-config.ts';
 import { prefixText, toPrefix } from './addresses.ts';
-import type { EndpointText, RuleText, TenantText } from './configuration.ts';
+import type { EndpointText, RuleText, TenantText, VrnicText } from './configuration.ts';
 
 /** Inner Ethernet, VXLAN, UDP, and the outer IP header. RFC 7348 §4.3: nothing is fragmented. */
 const OVERHEAD_IPV4 = 50;
 const OVERHEAD_IPV6 = 70;
 
-/** The largest IP packet of a tenant by a VTEP of this host, on `netdev`. @throws Error: the interface cannot carry what the tenant was given. */
-export function mtuOf({ name, mtu }: Tenant, local: Uint8Array, netdev: string): number {
-  const most = readNetdev(netdev).mtu - (Gid.isMappedIpv4(local) ? OVERHEAD_IPV4 : OVERHEAD_IPV6);
+/** The largest IP packet of a tenant by a VTEP of this host, on `netdev` of `namespace`. @throws Error: the interface cannot carry what the tenant was given. */
+export function mtuOf({ name, mtu }: Tenant, local: Uint8Array, netdev: string, namespace?: string): number {
+  const carried = inNamespace(namespace, () => readNetdev(netdev).mtu);
+  const most = carried - (Gid.isMappedIpv4(local) ? OVERHEAD_IPV4 : OVERHEAD_IPV6);
   if (mtu === undefined || mtu <= most) return mtu ?? most;
   throw new Error(
     `tenant ${name} has MTU ${mtu}, and ${netdev} carries ${most}: make that of ${netdev} larger, or that of the tenant smaller`,
@@ -41,19 +43,19 @@ export const describeTenant = ({ endpoints, rules, underlay, ...settings }: Tena
   })),
 });
 
-/** What a vRNIC needs to be this endpoint on `netdev`, with the host's VTEP; without one, where the endpoint lives. @throws Error of the interface. */
+/** What a vRNIC needs to be this endpoint on its interface, with the VTEP that is there. @throws Error of the interface. */
 export function placeIn(
   tenant: Tenant,
   address: string,
-  netdev: string,
-  vtep?: string,
+  { netdev, namespace }: Pick<VrnicText, 'netdev' | 'namespace'>,
+  vtep: string,
 ): Pick<VrnicConfig, 'port' | 'mac' | 'gids' | 'tenant'> {
   const endpoint = tenant.endpoints.find((one) => gidText(one.address) === gidText(toGid(address)));
   if (!endpoint) throw new Error(`tenant ${tenant.name} has no endpoint ${address}: urnic endpoint add`);
   const { mac } = endpoint;
-  const local = vtep === undefined ? endpoint.host : toGid(vtep);
+  const local = toGid(vtep);
   return {
-    port: { kind: 'vxlan', netdev, local, mtu: mtuOf(tenant, local, netdev) },
+    port: { kind: 'vxlan', netdev, local, mtu: mtuOf(tenant, local, netdev, namespace) },
     mac,
     gids: [Gid.linkLocalOf(mac), ...addressesOf(endpoint)],
     tenant,

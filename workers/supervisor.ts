@@ -58,6 +58,8 @@ function memberOfPort({ tenant, local, address }: SwitchPortConfig): Member {
 class WorkerHandle {
   /** Names it among all that there ever were. */
   readonly number: number;
+  /** The network namespace that all its vRNICs are in; undefined: the process's. */
+  readonly namespace: string | undefined;
   readonly names = new Set<string>();
   readonly bell: Bell;
   /** Settles when the thread's task has ended; with the reason if it failed. */
@@ -69,8 +71,14 @@ class WorkerHandle {
   #nextId = 1;
   #hasEnded = false;
 
-  constructor(pool: Piscina, settings: Pick<WorkerTask, 'spin' | 'turnMicros'>, number: number) {
+  constructor(
+    pool: Piscina,
+    settings: Pick<WorkerTask, 'spin' | 'turnMicros'>,
+    number: number,
+    namespace: string | undefined,
+  ) {
     this.number = number;
+    this.namespace = namespace;
     const { port1, port2 } = new MessageChannel();
     this.#control = port1;
     this.bell = new Bell(newBellMemory(), newWakeDescriptor());
@@ -175,10 +183,10 @@ export class Supervisor {
     if (this.#homes.has(config.name)) throw new Error(`there is a vRNIC named ${config.name} already`);
     const plain = this.#bridged(config);
     const member = memberOf(plain);
-    const worker = member ? this.#besidePeers(member) : (this.#homeOfVtep(plain) ?? this.#roomiest());
-    this.#homes.set(config.name, worker);
-    worker.names.add(config.name);
     try {
+      const worker = member ? this.#besidePeers(member) : this.#homeOfVtep(plain);
+      this.#homes.set(config.name, worker);
+      worker.names.add(config.name);
       const seated = member ? this.#seated(plain, member, worker) : plain;
       await worker.call({ kind: 'start', config: this.#metered(seated) });
       if (member) await this.#mesh.came(config.name, worker, member);
@@ -194,11 +202,11 @@ export class Supervisor {
     if (this.#homes.has(config.name)) throw new Error(`there is a port named ${config.name} already`);
     const { name } = config;
     const member = memberOfPort(config);
-    const worker = this.#besidePeers(member);
-    this.#homes.set(config.name, worker);
-    this.#ports.add(config.name);
-    worker.names.add(config.name);
     try {
+      const worker = this.#besidePeers(member);
+      this.#homes.set(config.name, worker);
+      this.#ports.add(config.name);
+      worker.names.add(config.name);
       const descriptor = this.#seats.sit(name, member, worker);
       await worker.call({ kind: 'startPort', config: this.#metered({ ...config, descriptor }) });
       await this.#mesh.came(name, worker, member);
@@ -280,13 +288,13 @@ export class Supervisor {
     return { ...config, meter };
   }
 
-  /** Where a worker opens the VTEP's socket, all tenants of the VTEP are in it. */
-  #homeOfVtep({ port, tenant }: VrnicConfig): WorkerHandle | undefined {
-    if (port.kind !== 'vxlan' || !tenant) return undefined;
-    const key = port.local.join('.');
+  /** Where a worker opens the VTEP's socket, all tenants of the VTEP are in it; what has no VTEP may be anywhere. */
+  #homeOfVtep({ port, tenant, namespace }: VrnicConfig): WorkerHandle {
+    if (port.kind !== 'vxlan' || !tenant) return this.#roomiest(namespace);
+    const key = `${port.local.join('.')} ${namespace ?? ''}`;
     const home = this.#vteps.get(key);
     if (home && this.#workers.has(home)) return home;
-    const worker = this.#roomiest();
+    const worker = this.#roomiest(namespace);
     this.#vteps.set(key, worker);
     return worker;
   }
@@ -297,7 +305,7 @@ export class Supervisor {
     if (peers.length === 0) return this.#roomiest();
     const best = leastOf(peers);
     const canGrow = this.#workers.size < this.#workerCountMax;
-    const least = canGrow ? 0 : leastOf(this.#workers).names.size;
+    const least = canGrow ? 0 : leastOf(this.#workersIn(undefined)).names.size;
     return best.names.size < least + SHARED_MIN ? best : this.#roomiest();
   }
 
@@ -307,18 +315,23 @@ export class Supervisor {
     return { ...config, port: { ...port, descriptor: this.#seats.sit(name, member, worker) } };
   }
 
-  /** A new worker while there may be one, else the one with the fewest vRNICs. */
-  #roomiest(): WorkerHandle {
-    if (this.#workers.size < this.#workerCountMax) return this.#newWorker();
-    return leastOf(this.#workers);
+  /** A new worker while there may be one, else the one of this network namespace with the fewest vRNICs. @throws Error: all are in others. */
+  #roomiest(namespace?: string): WorkerHandle {
+    if (this.#workers.size < this.#workerCountMax) return this.#newWorker(namespace);
+    const fitting = this.#workersIn(namespace);
+    if (fitting.length > 0) return leastOf(fitting);
+    throw new Error(
+      'a worker has one network namespace, and all have another one than this: let there be more workers',
+    );
   }
 
-  #newWorker(): WorkerHandle {
-    const worker = new WorkerHandle(
-      this.#pool,
-      { spin: this.#spin, turnMicros: this.#turnMicros },
-      this.#workerCount++,
-    );
+  #workersIn(namespace: string | undefined): WorkerHandle[] {
+    return [...this.#workers].filter((worker) => worker.namespace === namespace);
+  }
+
+  #newWorker(namespace: string | undefined): WorkerHandle {
+    const settings = { spin: this.#spin, turnMicros: this.#turnMicros };
+    const worker = new WorkerHandle(this.#pool, settings, this.#workerCount++, namespace);
     worker.onStale = (name) => this.onStale?.(name);
     this.#workers.add(worker);
     worker.ended.then((error) => this.#handleEnd(worker, error));

@@ -139,6 +139,49 @@ t.test(
 );
 
 t.test(
+  'daemon: a tenant’s vRNIC, its VTEP and its interface are in the namespace that it names',
+  { skip: lacks('root', 'ip'), timeout: 300_000 },
+  async (t) => {
+    const folder = folderOf(t);
+    const [here, there] = await twoHosts(t);
+    await there.ip('link', 'set', 'eth0', 'down');
+    await there.ip('link', 'set', 'eth0', 'name', 'far0', 'mtu', '1500', 'up');
+    const socket = join(folder, 'control.sock');
+    const config = join(folder, 'urnic.yaml');
+    const away = `netdev: far0, namespace: /var/run/netns/${there.name}`;
+    writeFileSync(
+      config,
+      `store: { file: ${join(folder, 'store')} }
+tenants: [{ name: blue, vni: 100, endpoints: [{ address: 10.0.0.1, host: 192.0.2.1 }] }]
+vrnics:
+  - { name: far, ${away}, tenant: blue, address: 10.0.0.2 }
+  - { name: near, netdev: eth0, tenant: blue, address: 10.0.0.1 }
+  - { name: plain, netdev: eth0 }
+`,
+    );
+    const daemon = here.spawn(t, urnic('up', '-c', config, '--socket', socket));
+    await daemon.matches(/"ready"/);
+    const mtuOf = async (vrnic: string): Promise<number> =>
+      ((await request(socket, { op: 'port', vrnic })) as { port: { activeMtu: number } }).port.activeMtu;
+    t.match(await request(socket, { op: 'tenants' }), [
+      { endpoints: [{ host: '192.0.2.1' }, { address: '10.0.0.2', host: '192.0.2.2' }] },
+    ]);
+    t.strictSame([await mtuOf('near'), await mtuOf('far'), await mtuOf('plain')], [5, 3, 5], '4096, 1024 and 4096');
+    const pingpong = (device: string): string[] =>
+      urnic('pingpong', '--device', device, '--socket', socket, '-n', '20', '-g', '1');
+    const server = there.spawn(t, pingpong('far'));
+    await server.matches(/local address.*10\.0\.0\.2/);
+    t.match(await here.run([...pingpong('near'), '192.0.2.2']), { code: 0, output: /20 iters/ });
+    t.equal(await server.end(), 0);
+    t.match(await run(urnic('tenant', 'set', 'blue', 'mtu=1451', '--socket', socket)), {
+      code: 1,
+      output: /far0 carries 1450/,
+    });
+    t.equal(await daemon.stop(), 0);
+  },
+);
+
+t.test(
   'daemon: vRNICs follow their interface: down and up, another MTU, removed and made anew; and are captured',
   { skip: lacks('root', 'ip'), timeout: 300_000 },
   async (t) => {

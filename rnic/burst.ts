@@ -67,21 +67,26 @@ export class TransmitBurst extends Burst {
 export class ReceiveBurst extends Burst {
   /** The outer sender of frame i (a VTEP index) where there is one. */
   readonly source: Int32Array;
+  /** VXLAN, of a single datagram: octets of each of the RoCE packets that follow its inner headers, which stand once; 0 where it has one packet. */
+  readonly innerBytes: Int32Array;
   /** So many frames are enough, where they may be large. */
   limit: number;
 
   constructor(arenaBytes = BURST_BYTES, frames = BURST_FRAMES) {
     super(arenaBytes, frames);
     this.source = new Int32Array(frames);
+    this.innerBytes = new Int32Array(frames);
     this.limit = frames;
   }
 }
 
 /** Frame `from` of a burst becomes frame `to`, where it lies. */
-export function moveFrame({ at, frameBytes, segmentBytes, source }: ReceiveBurst, from: number, to: number): void {
+export function moveFrame(burst: ReceiveBurst, from: number, to: number): void {
   if (from === to) return;
+  const { at, frameBytes, segmentBytes, source, innerBytes } = burst;
   at[to] = at[from]!;
   frameBytes[to] = frameBytes[from]!;
   segmentBytes[to] = segmentBytes[from]!;
   source[to] = source[from]!;
+  innerBytes[to] = innerBytes[from]!;
 }

@@ -77,7 +77,7 @@ export class Receiver {
 
   #handle(burst: ReceiveBurst, i: number, link: Port['link'], now: Micros): void {
     this.#packet.source = burst.source[i]!;
-    if (link === 'vxlan') this.#handleVxlan(burst.at[i]!, burst.frameBytes[i]!, burst.segmentBytes[i]!, now);
+    if (link === 'vxlan') this.#handleVxlan(burst, i, now);
     else this.#handleFrame(burst.at[i]!, burst.frameBytes[i]!, burst.segmentBytes[i]!, link === 'ip', now);
     this.#sink.settle();
   }
@@ -111,9 +111,12 @@ export class Receiver {
     this.#sink.settle();
   }
 
-  /** Every segment has all its headers. */
-  #handleVxlan(at: number, bytes: number, segmentBytes: number, now: Micros): void {
+  /** Every segment has all its headers, but of one alone several packets may have them in common. */
+  #handleVxlan(burst: ReceiveBurst, i: number, now: Micros): void {
     const { view, source } = this.#packet;
+    const at = burst.at[i]!;
+    const bytes = burst.frameBytes[i]!;
+    const segmentBytes = burst.segmentBytes[i]!;
     const end = at + bytes;
     const step = segmentBytes === 0 ? bytes : segmentBytes;
     for (let from = at; from < end; from += step) {
@@ -121,7 +124,7 @@ export class Receiver {
       this.#isFollowed = to < end;
       const refused = this.#overlay === null ? Counter.drop_vni : this.#overlay.admit(view, from, to, source);
       if (refused !== 0) this.#refuse(refused, from, to, now);
-      else this.#handleFrame(from + Vxlan.BYTES, to - from - Vxlan.BYTES, 0, false, now);
+      else this.#handleFrame(from + Vxlan.BYTES, to - from - Vxlan.BYTES, burst.innerBytes[i]!, false, now);
     }
   }
 

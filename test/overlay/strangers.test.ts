@@ -98,3 +98,70 @@ t.test(
     });
   },
 );
+
+const VTEPS = { ipv4: ['192.0.2.1', '192.0.2.2'], ipv6: ['fd99::1', 'fd99::2'] } as const;
+const LIMIT_MILLIS = 60_000;
+/** By GID index of a plain vRNIC on the device: the addresses that it has there. */
+const GIDS = { ipv4: 1, ipv6: 2 } as const;
+const plain = `
+vrnics:
+  - { name: v, netdev: vx0 }
+`;
+const tenantAt = ([one, two]: readonly [string, string]): string => `
+tenants:
+  - name: blue
+    vni: ${VNI}
+    endpoints:
+      - { address: 10.0.0.1, also: ['fd00::1'], host: '${one}' }
+      - { address: 10.0.0.2, also: ['fd00::2'], host: '${two}' }
+vrnics:
+  - { name: v, tenant: blue, address: 10.0.0.1, netdev: eth0 }
+`;
+
+for (const outer of ['ipv4', 'ipv6'] as const)
+  t.test(
+    `RoCE through the kernel’s VXLAN, VTEPs of ${outer}`,
+    {
+      skip:
+        lacks('root', 'gcc', 'ibv_rc_pingpong', 'ibv_uc_pingpong', 'ibv_ud_pingpong') ||
+        (hasVxlan() ? false : 'this kernel has no vxlan device'),
+      timeout: 300_000,
+    },
+    async (t) => {
+      const [here, there] = await twoHosts(t);
+      for (const [i, host] of [here, there].entries())
+        await host.ip('addr', 'add', `${VTEPS.ipv6[i]}/64`, 'dev', 'eth0', 'nodad');
+      const [one, two] = VTEPS[outer];
+      const device = `type vxlan id ${VNI} dstport 4789 local ${two} remote ${one} dev eth0`.split(' ');
+      await there.ip('link', 'add', 'vx0', 'address', macText('10.0.0.2'), ...device);
+      await there.ip('addr', 'add', '10.0.0.2/24', 'dev', 'vx0');
+      await there.ip('addr', 'add', 'fd00::2/64', 'dev', 'vx0', 'nodad');
+      await there.ip('link', 'set', 'vx0', 'mtu', '4400', 'up');
+      const a = await UrnicHost.start(t, here, 'eth0', tenantAt([one, two]));
+      const b = await UrnicHost.start(t, there, 'vx0', plain);
+      let port = 18_610;
+      for (const inner of ['ipv4', 'ipv6'] as const)
+        for (const type of ['rc', 'uc', 'ud'])
+          await t.test(`${type} of ${inner}`, async (t) => {
+            port++;
+            const program = [
+              `ibv_${type}_pingpong`,
+              '-d',
+              'rxe0',
+              '-g',
+              String(GIDS[inner]),
+              '-n',
+              '200',
+              '-p',
+              `${port}`,
+            ];
+            const server = a.spawn(t, program);
+            t.ok(
+              await eventually(async () => (await here.run(['ss', '-Hltn', `sport = :${port}`])).output.trim() !== ''),
+            );
+            const client = await b.run([...program, '192.0.2.1'], { timeoutMillis: LIMIT_MILLIS });
+            t.equal(client.code, 0, client.output);
+            t.equal(await server.end(LIMIT_MILLIS), 0, server.output);
+          });
+    },
+  );

@@ -55,6 +55,7 @@ export class KeptFrames {
       burst.at[taken] = at;
       burst.frameBytes[taken] = octets;
       burst.segmentBytes[taken] = 0;
+      burst.innerBytes[taken] = 0;
       burst.source[taken] = this.#source[this.#first]!;
       at += roundUp(octets);
       taken++;

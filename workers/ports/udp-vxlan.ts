@@ -8,6 +8,8 @@ import { CE, ecnOf, outerClassOf, setCongested } from '../../vswitch/traffic-cla
 import { boxed } from '../../wire/arena.ts';
 import * as Ethernet from '../../wire/ethernet.ts';
 import * as Gid from '../../wire/gid.ts';
+import * as Ipv4 from '../../wire/ipv4.ts';
+import * as Ipv6 from '../../wire/ipv6.ts';
 import type { Micros } from '../../wire/types.ts';
 import * as Vxlan from '../../wire/vxlan.ts';
 import { addressOf } from '../linux/arena.ts';
@@ -367,6 +369,9 @@ export class UdpVxlanPort implements Port {
   }
 
   #note(burst: ReceiveBurst, at: number, bytes: number, source: number): void {
+    const isOne = this.#segmentBytes < bytes && this.#segmentBytes !== 0 && isOnePacket(burst.view, at, bytes);
+    const inner = isOne ? this.#segmentBytes : 0;
+    if (isOne) this.#segmentBytes = 0;
     const segment = this.#segmentBytes;
     if (this.#isCongested && !this.#markCongested(burst, at, bytes)) {
       this.counters.rxDropped += segmentCount(bytes, segment < bytes ? segment : 0, 0);
@@ -377,6 +382,7 @@ export class UdpVxlanPort implements Port {
     burst.frameBytes[i] = bytes;
     burst.segmentBytes[i] = segment < bytes ? segment : 0;
     burst.source[i] = source;
+    burst.innerBytes[i] = inner;
     this.counters.rxBytes += bytes;
     this.counters.rxFrames += segmentCount(bytes, burst.segmentBytes[i]!, 0);
   }
@@ -514,6 +520,19 @@ export class UdpVxlanPort implements Port {
     }
     return false;
   }
+}
+
+/**
+ * Whether what the kernel gave us as joined datagrams is one: a super-frame that the sending host's own VXLAN device encapsulated whole, as it does where nothing on the way takes
+ * frames apart (a veth pair). Its inner IP header says how long it is.
+ */
+function isOnePacket(view: DataView, at: number, bytes: number): boolean {
+  if (bytes < INNER_BYTES_MIN) return false;
+  const ethernetAt = at + Vxlan.BYTES;
+  const ipAt = ethernetAt + Ethernet.BYTES;
+  const isIpv6 = view.getUint16(ethernetAt + 12) === Ethernet.ETHER_TYPE_IPV6;
+  const ipBytes = isIpv6 ? Ipv6.BYTES + Ipv6.payloadLength(view, ipAt) : Ipv4.totalLength(view, ipAt);
+  return ipAt + ipBytes === at + bytes;
 }
 
 function hashOf(view: DataView, at: number, bytes: number): number {

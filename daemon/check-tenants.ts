@@ -3,14 +3,9 @@ import { addressesOf, type Endpoint, type Tenant } from '../vswitch/model.ts';
 import * as Gid from '../wire/gid.ts';
 import { gidText } from '../workers/linux/netdev.ts';
 import { rateText } from './rates.ts';
+import type { Fault } from './schema-faults.ts';
 
 const macText = (mac: Uint8Array): string => [...mac].map((octet) => octet.toString(16).padStart(2, '0')).join(':');
-
-/** What is wrong, in words with the fix, and with which member of what was looked at: `['endpoints', 1, 'mac']`. */
-export interface Fault {
-  readonly at: readonly (string | number)[];
-  readonly text: string;
-}
 
 /** Which endpoint is which interface of which host: `10.0.0.1 of tenant blue`, by `interfaceOf`. */
 export type Interfaces = Map<string, string>;

@@ -1,13 +1,15 @@
 /** urnic.yaml: read, checked, and refused in words that name the line and the fix. */
 import { readFileSync } from 'node:fs';
-import { isMap, isScalar, LineCounter, parseDocument } from 'yaml';
+import { type Alias, isNode, LineCounter, parseDocument, visit } from 'yaml';
 import { z } from 'zod';
 import { HANDLES_MAX } from '../rnic/handles.ts';
 import { TRANSPORT_NAMES, UNDERLAYS } from '../vswitch/model.ts';
 import { isAddress, isPrefix } from './address-syntax.ts';
 import { canonical, isUnicast } from './addresses.ts';
 import { faultOfTenants } from './check-tenants.ts';
+import { faultOfVrnics } from './check-vrnics.ts';
 import { parseRate, parseSize } from './rates.ts';
+import { checkedBy, type Fault, memberText } from './schema-faults.ts';
 import { toTenant } from './tenants.ts';
 
 const address = z
@@ -25,17 +27,16 @@ const RATE_MIN = 10_000;
 const RATE_MAX = 1e12;
 const BURST_MIN = 4096;
 const BURST_MAX = 2 ** 30;
+const RATE_WORDS = 'must be a rate such as 100mbit or 10gbit, 10kbit … 1tbit';
 const rate = z
-  .union([z.number(), z.string()])
+  .union([z.number(), z.string()], RATE_WORDS)
   .transform((value) => (typeof value === 'string' ? parseRate(value) : value))
-  .refine(
-    (value) => value >= RATE_MIN && value <= RATE_MAX,
-    'must be a rate such as 100mbit or 10gbit, 10kbit … 1tbit',
-  );
+  .refine((value) => value >= RATE_MIN && value <= RATE_MAX, RATE_WORDS);
+const SIZE_WORDS = 'must be a size such as 64kb, 4kb … 1gb';
 const size = z
-  .union([z.number(), z.string()])
+  .union([z.number(), z.string()], SIZE_WORDS)
   .transform((value) => (typeof value === 'string' ? parseSize(value) : value))
-  .refine((value) => value >= BURST_MIN && value <= BURST_MAX, 'must be a size such as 64kb, 4kb … 1gb');
+  .refine((value) => value >= BURST_MIN && value <= BURST_MAX, SIZE_WORDS);
 
 export const LimitText = z.strictObject({
   rate: rate.optional(),
@@ -44,6 +45,7 @@ export const LimitText = z.strictObject({
 });
 
 const PINNED_MAX = 2 ** 46;
+const PINNED_WORDS = 'must be a size such as 512mb';
 const objects = z.number().int().min(0).max(HANDLES_MAX).optional();
 /** Of each vRNIC. */
 const QuotasText = z.strictObject({
@@ -51,9 +53,9 @@ const QuotasText = z.strictObject({
   cqs: objects,
   mrs: objects,
   pinnedBytes: z
-    .union([z.number(), z.string()])
+    .union([z.number(), z.string()], PINNED_WORDS)
     .transform((value) => (typeof value === 'string' ? parseSize(value) : value))
-    .refine((value) => Number.isInteger(value) && value >= 0 && value <= PINNED_MAX, 'must be a size such as 512mb')
+    .refine((value) => Number.isInteger(value) && value >= 0 && value <= PINNED_MAX, PINNED_WORDS)
     .optional(),
   connectionsPerSecond: z.number().int().min(1).max(CONNECTIONS_MAX).optional(),
 });
@@ -197,6 +199,8 @@ const Configuration = z
 
 export type Configuration = z.infer<typeof Configuration>;
 
+type Document = ReturnType<typeof parseDocument>;
+
 export class ConfigurationError extends Error {}
 
 /** @throws ConfigurationError `urnic.yaml:7: vrnics[0].netdev: …`. */
@@ -213,71 +217,43 @@ export function loadConfiguration(path: string): Configuration {
 export function parseConfiguration(text: string, path = 'urnic.yaml'): Configuration {
   const lines = new LineCounter();
   const document = parseDocument(text, { lineCounter: lines });
+  const refusal = (offset: number, words: string): ConfigurationError =>
+    new ConfigurationError(`${path}:${lines.linePos(offset).line}: ${words}`);
   const [broken] = document.errors;
-  if (broken)
-    throw new ConfigurationError(`${path}:${lines.linePos(broken.pos[0]).line}: ${broken.message.split('\n')[0]}`);
-  const parsed = Configuration.safeParse(contentsOf(document, path));
-  if (parsed.success) {
-    const { tenants } = parsed.data;
-    const found = faultOfTenants(tenants.map(toTenant));
-    if (found)
-      throw new ConfigurationError(`${path}:${lineOf(document, ['tenants', ...found.at], lines)}: ${found.text}`);
-    return checkNames(parsed.data, path);
-  }
-  const issue = parsed.error.issues[0]!;
-  const at = issue.code === 'unrecognized_keys' ? [...issue.path, issue.keys[0]!] : issue.path;
-  const where = at
-    .map((part) => (typeof part === 'number' ? `[${part}]` : `.${String(part)}`))
-    .join('')
-    .replace(/^\./, '');
-  throw new ConfigurationError(`${path}:${lineOf(document, at, lines)}: ${where || 'the file'}: ${issue.message}`);
+  if (broken) throw refusal(broken.pos[0], broken.message.split('\n')[0]!);
+  const { data, fault } = checkedBy(Configuration, contentsOf(document, refusal));
+  if (fault) throw refusal(offsetOf(document, fault.at), `${memberText(fault.at) || 'the file'}: ${fault.text}`);
+  const found = faultOf(data);
+  if (found) throw refusal(offsetOf(document, found.at), found.text);
+  return data;
 }
 
-function contentsOf(document: ReturnType<typeof parseDocument>, path: string): unknown {
+function faultOf(configuration: Configuration): Fault | undefined {
+  const found = faultOfTenants(configuration.tenants.map(toTenant));
+  return found ? { at: ['tenants', ...found.at], text: found.text } : faultOfVrnics(configuration);
+}
+
+function contentsOf(document: Document, refusal: (offset: number, words: string) => Error): unknown {
   try {
     return document.toJS() ?? {};
   } catch (error) {
-    throw new ConfigurationError(`${path}: ${(error as Error).message}`); // aliases: of nothing, or too many
+    const aliases: Alias[] = [];
+    visit(document, { Alias: (_key, alias) => void aliases.push(alias) });
+    const dangling = aliases.find((alias) => !alias.resolve(document));
+    if (dangling) {
+      const { source } = dangling;
+      throw refusal(dangling.range![0], `*${source} stands for nothing: put &${source} before what it is to stand for`);
+    }
+    const offset = aliases[0]?.range?.[0] ?? 0;
+    throw refusal(offset, `${(error as Error).message}: write out what aliases stand for`);
   }
 }
 
-function checkNames(configuration: Configuration, path: string): Configuration {
-  const names = configuration.vrnics.map(({ name }) => name);
-  const twice = names.find((name, index) => names.indexOf(name) !== index);
-  if (twice !== undefined)
-    throw new ConfigurationError(`${path}: two vRNICs are named ${twice}: give each its own name`);
-  const places = new Map<string, string>();
-  for (const { name, tenant, address } of configuration.vrnics) {
-    if (tenant === undefined && address === undefined) continue;
-    const found = configuration.tenants.find((one) => one.name === tenant);
-    const endpoint = found?.endpoints.find((one) => one.address === address);
-    if (endpoint && isPort(endpoint))
-      throw new ConfigurationError(
-        `${path}: vRNIC ${name}: endpoint ${address} of tenant ${tenant} is a ${endpoint.kind}`,
-      );
-    const isKnown = endpoint !== undefined;
-    if (!isKnown && configuration.store === undefined)
-      throw new ConfigurationError(
-        `${path}: vRNIC ${name}: tenant ${tenant} has no endpoint ${address}: add it to tenants`,
-      );
-    const place = `${tenant} ${address}`;
-    const other = places.get(place);
-    if (other !== undefined)
-      throw new ConfigurationError(
-        `${path}: vRNICs ${other} and ${name} are both endpoint ${address} of tenant ${tenant}: give each its own`,
-      );
-    places.set(place, name);
+/** Where the nearest node begins that exists. */
+function offsetOf(document: Document, at: readonly PropertyKey[]): number {
+  for (let length = at.length; length >= 0; length--) {
+    const node = document.getIn(at.slice(0, length), true);
+    if (isNode(node) && node.range) return node.range[0];
   }
-  return configuration;
-}
-
-/** The line of the nearest node that exists. */
-function lineOf(document: ReturnType<typeof parseDocument>, path: readonly PropertyKey[], lines: LineCounter): number {
-  for (let length = path.length; length >= 0; length--) {
-    const node = document.getIn(path.slice(0, length), true);
-    const range =
-      isScalar(node) || isMap(node) ? node.range : (node as { range?: [number, number, number] } | undefined)?.range;
-    if (range) return lines.linePos(range[0]).line;
-  }
-  return 1;
+  return 0;
 }

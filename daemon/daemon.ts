@@ -16,6 +16,7 @@ import { describeStore, type StoreSettings } from './describe-store.ts';
 import { openStore } from './open-store.ts';
 import { type Claim, Presence } from './presence.ts';
 import { QpnRanges } from './qpn-ranges.ts';
+import { checkedBy, memberText } from './schema-faults.ts';
 import type { ControlStore } from './store/control-store.ts';
 import { SwitchPorts } from './switch-ports.ts';
 import { TenantDirectory } from './tenant-directory.ts';
@@ -329,16 +330,10 @@ export class Daemon {
 
 const isTenantOp = (op: Request['op']): op is TenantOp => (TENANT_OPS as readonly string[]).includes(op);
 
-/** @throws Error that names the member that is wrong. */
+/** @throws Error that names the member that is wrong: `rule.source: must be an address …`. */
 function parse(request: unknown): Request {
-  const { success, data, error } = Request.safeParse(request);
-  if (!success) throw new Error(faultIn(error));
-  return data;
-}
-
-/** Names the member: `rule.source: must be an address …`. */
-function faultIn({ issues: [issue] }: z.ZodError): string {
-  const { path, message } = issue!;
-  const where = path.filter((part) => part !== 'op' && part !== 'definition').join('.') || 'not a request';
-  return `${where}: ${message}`;
+  const { data, fault } = checkedBy(Request, request);
+  if (!fault) return data;
+  const where = memberText(fault.at.filter((part) => part !== 'op' && part !== 'definition')) || 'not a request';
+  throw new Error(`${where}: ${fault.text}`);
 }

@@ -3,6 +3,7 @@ import type { z } from 'zod';
 import { isAddress } from './address-syntax.ts';
 import { canonical } from './addresses.ts';
 import { type EndpointText, type LimitText, type RuleText, TenantText } from './configuration.ts';
+import { checkedBy, memberText } from './schema-faults.ts';
 
 export const TENANT_OPS = [
   ...(['addTenant', 'setTenant', 'deleteTenant'] as const),
@@ -42,12 +43,10 @@ export function edited(
 
 /** Null takes a setting away. */
 function checked(settings: object): TenantText {
-  const parsed = TenantText.safeParse(
-    Object.fromEntries(Object.entries(settings).filter(([, value]) => value !== null)),
-  );
-  if (parsed.success) return parsed.data;
-  const [issue] = parsed.error.issues;
-  throw new Error(`${issue!.path.join('.') || 'tenant'}: ${issue!.message}`);
+  const given = Object.fromEntries(Object.entries(settings).filter(([, value]) => value !== null));
+  const { data, fault } = checkedBy(TenantText, given);
+  if (fault) throw new Error(`${memberText(fault.at) || 'tenant'}: ${fault.text}`);
+  return data;
 }
 
 function editedRules({ name, rules }: TenantText, op: TenantOp, { rule, key = '' }: Change): TenantText['rules'] {

@@ -17,6 +17,7 @@ const LIST = [
   ['drop_vni', 'dropped: a VXLAN frame without a VNI, or of another tenant'],
   ['drop_vtep', 'dropped: VXLAN from a host that is not in the tenant'],
   ['drop_inner_address', 'dropped: a VXLAN frame for a MAC that is not the port’s'],
+  ['drop_underlay', 'dropped: for an endpoint of another host, and the tenant wants no wire'],
   ['drop_away', 'dropped: the endpoint is not on this host any more'],
   ['drop_no_room', 'dropped: the interface, or the socket, takes no more'],
 ] as const;

@@ -17,6 +17,7 @@ import { FloodBudget } from './stages/flood.ts';
 import { LearnedMacs, NOBODY } from './stages/learn.ts';
 import { RuleStage } from './stages/rules.ts';
 import { Identity, isStrangerHonest } from './stages/validate-source.ts';
+import { hostsOf } from './underlay.ts';
 
 /** ANSWER: the frame in `answer` goes back to the port. PEER: to the host `destination`. FLOOD: to all hosts of the tenant and all ports here. */
 export const Outcome = { DROP: 0, ANSWER: 1, PEER: 2, FLOOD: 3, DELIVER: 4 } as const;
@@ -90,6 +91,7 @@ export class PortPipeline {
     const peer = tenant.byMac.get(frame.destinationMac);
     if (!tenant.rules.allows(frame, peer?.identity.endpoint, 'out')) return this.#drop(PortCounter.drop_rule);
     if (frame.destinationMac === tenant.own.mac) return this.#drop(PortCounter.drop_hairpin);
+    if (peer !== undefined && !tenant.hosts.has(peer.host)) return this.#drop(PortCounter.drop_underlay);
     this.destination = peer === undefined ? this.#learned.hostOf(frame.destinationMac, now) : peer.host;
     if (this.destination !== NOBODY && !frame.isMulticast) return Outcome.PEER;
     if (!this.#flood.take(now)) return this.#drop(PortCounter.drop_flood_limit);
@@ -158,7 +160,7 @@ export class PortPipeline {
       own: byMac.get(new Identity(own).mac)!.identity,
       byMac,
       addresses: new AddressTable(tenant),
-      hosts: new Set(tenant.endpoints.map(({ host }) => hostIndex(host))),
+      hosts: new Set(hostsOf(tenant, local).map(hostIndex)),
       rules: new RuleStage(tenant, own),
     };
   }

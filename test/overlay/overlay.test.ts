@@ -208,6 +208,26 @@ t.test('a translated connection ends where its tenant wants VXLAN, unless its pr
   t.equal(asked.path.port, TRANSLATED_PORT);
 });
 
+t.test(
+  'a tenant that wants no wire: datagrams to other hosts are refused, frames from there are dropped',
+  async (t) => {
+    const { member, overlay, change } = placeBeside(t, THERE);
+    const other = joinVtep({ local: HERE, mtu: 1450, udpPort: 0 }, VNI + 1, 1);
+    t.teardown(() => other.close());
+    other.hub.nameHosts(other, [HERE, THERE]);
+    const frame = new DataView(new ArrayBuffer(0));
+    const admit = () => overlay.admit(frame, 0, 0, member.hub.vtepIndex(THERE));
+    t.equal(admit(), Counter.drop_short);
+    change({ underlay: 'local' });
+    t.equal(admit(), Counter.drop_vtep, 'though another tenant hears that host');
+    t.equal(overlay.admit(frame, 0, 0, member.hub.localIndex), Counter.drop_short, 'machines of this host are heard');
+    for (const transport of [Transport.UD, Transport.CM])
+      t.match(overlay.wayTo(ONE, TWO, transport), { errno: Errno.EHOSTUNREACH, reason: /not local/ });
+    change({ underlay: 'local', endpoints: [endpoint(ONE, HERE), { ...endpoint(TWO, THERE), kind: 'tap' }] });
+    t.match(overlay.wayTo(ONE, TWO, Transport.RC), { errno: Errno.EHOSTUNREACH, reason: /not local/ });
+  },
+);
+
 t.test('what goes nowhere is dropped and counted, and does not hold up what follows', async (t) => {
   const { member } = place(t);
   const burst = new TransmitBurst(4096);

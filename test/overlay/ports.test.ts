@@ -193,6 +193,20 @@ t.test(
       },
     );
 
+    await t.test('a tenant that wants no wire: containers reach those of their host alone', async (t) => {
+      t.match(await ping(at('blue1'), '10.0.0.2'), { code: 0 });
+      t.match(await a.urnic('tenant', 'set', 'blue', 'underlay=local', '--socket', a.socket), { code: 0 });
+      t.equal((await counters(a, 'blue/blue1')).drop_underlay, 0);
+      t.not((await ping(at('blue1'), '10.0.0.2', '-c', '1', '-W', '1')).code, 0);
+      t.ok((await counters(a, 'blue/blue1')).drop_underlay! >= 1);
+      t.match(await ping(at('blue1'), '10.0.0.4'), { code: 0 });
+      const before = (await counters(a, 'blue/blue4')).drop_vtep!;
+      t.not((await ping(at('blue2'), '10.0.0.4', '-c', '1', '-W', '1')).code, 0);
+      t.ok((await counters(a, 'blue/blue4')).drop_vtep! > before, 'what a host that has not heard of it sends');
+      t.match(await a.urnic('tenant', 'set', 'blue', 'underlay=auto', '--socket', a.socket), { code: 0 });
+      t.match(await ping(at('blue1'), '10.0.0.2'), { code: 0 });
+    });
+
     await t.test(
       'a container that is started again is heard again; one that comes later than its endpoint, too',
       async (t) => {

@@ -6,6 +6,7 @@ import {
   Context,
   type Cq,
   type Mr,
+  type Pd,
   type Qp,
   QpType,
   SendFlag,
@@ -26,6 +27,8 @@ const HOMES = [HERE, HERE, THERE];
 const RIGHTS = Access.LOCAL_WRITE | Access.REMOTE_WRITE;
 const BYTES = 4096;
 const PSN = 5;
+const MULTICAST_QPN = 0xff_ffff;
+const Q_KEY = 0x1234;
 const TENANT: Tenant = {
   name: 'blue',
   vni: VNI,
@@ -42,6 +45,7 @@ const ELSEWHERE = { id: 'x', priority: 1, action: 'deny', source: NOBODY, destin
 interface Side {
   readonly gid: Uint8Array;
   readonly context: Context;
+  readonly pd: Pd;
   readonly cq: Cq;
   readonly mr: Mr;
   readonly qp: Qp;
@@ -68,14 +72,15 @@ class World {
     return Promise.all(HOMES.map((_, i) => this.hostOf(i).setTenant(`v${i}`, { ...TENANT, ...settings })));
   }
 
-  async open(i: number): Promise<Side> {
+  /** A QP in INIT. */
+  async open(i: number, type: QpType = QpType.RC): Promise<Side> {
     const context = new Context(await connect(await this.hostOf(i).endpoint(`v${i}`)));
     const pd = await context.allocPd();
     const cq = await context.createCq(16, await context.createCompChannel());
     const mr = await pd.regMr(new SharedArrayBuffer(BYTES), RIGHTS);
-    const qp = await pd.createQp({ type: QpType.RC, sendCq: cq, recvCq: cq });
-    await qp.toInit({ accessFlags: RIGHTS });
-    return { gid: TENANT.endpoints[i]!.address, context, cq, mr, qp };
+    const qp = await pd.createQp({ type, sendCq: cq, recvCq: cq });
+    await qp.toInit(type === QpType.UD ? { qKey: Q_KEY } : { accessFlags: RIGHTS });
+    return { gid: TENANT.endpoints[i]!.address, context, pd, cq, mr, qp };
   }
 
   /** A new connection between the endpoints with these numbers. */
@@ -158,4 +163,34 @@ t.test('a tenant that wants no wire any more: connections between hosts end, and
   await write(t, ...near, 3);
   t.equal((await world.sent(0)).wire, before.wire, 'no wire, whatever programs ask for');
   await t.rejects(world.join(0, 2), { code: 'EHOSTUNREACH', message: /lives on host .*: not local/ });
+});
+
+/** A UD QP that sends, and hears a group. */
+async function attend(world: World, i: number, group: Uint8Array): Promise<Side> {
+  const side = await world.open(i, QpType.UD);
+  const { qp, mr } = side;
+  await qp.toRtr();
+  await qp.toRts(PSN);
+  await qp.attachMcast(group);
+  for (let i = 0; i < 2; i++) qp.postRecv({ sgList: [{ mr, length: BYTES }] });
+  return side;
+}
+
+t.test('a tenant that wants no wire: a group reaches the members on this host alone', async (t) => {
+  const world = await begin(t);
+  const group = toGid('239.1.2.3');
+  const [one, two, far] = [await attend(world, 0, group), await attend(world, 1, group), await attend(world, 2, group)];
+  const ah = await one.pd.createAh({ dgid: group, sgidIndex: 1 });
+  const send = async (): Promise<void> => {
+    const remote = { ah, remoteQpn: MULTICAST_QPN, remoteQKey: Q_KEY };
+    one.qp.postSend({ opcode: WrOpcode.SEND, ...remote, sgList: [{ mr: one.mr, length: 100 }] });
+    t.match(await two.cq.next(), [{ status: WcStatus.SUCCESS }]);
+  };
+  await send();
+  t.match(await far.cq.next(), [{ status: WcStatus.SUCCESS }]);
+  const { wire } = await world.sent(0);
+  t.equal(wire, 1);
+  await world.change({ underlay: 'local' });
+  await send();
+  t.equal((await world.sent(0)).wire, wire, 'nothing leaves');
 });

@@ -374,6 +374,23 @@ t.test('an endpoint that is elsewhere, or no more, neither sends nor hears', asy
   }
 });
 
+t.test('a tenant that wants no wire: its port talks to this host alone', async (t) => {
+  const bench = new Bench();
+  const stranger = 'dddddddddddd'.replace(/^dd/, '02');
+  t.equal(bench.network(ping4(stranger, ONE, '10.9.0.1', '10.0.0.1')), 'deliver');
+  t.equal(bench.port(ping4(ONE, stranger, '10.0.0.1', '10.9.0.1')), 'peer 1', 'learned');
+  bench.pipeline.update({ ...tenantWith(), underlay: 'local' });
+  t.equal(bench.port(ping4(ONE, TWO)), 'drop_underlay');
+  t.equal(bench.port(ping4(ONE, THREE, '10.0.0.1', '10.0.0.3')), 'peer 0');
+  t.equal(
+    bench.port(ping4(ONE, stranger, '10.0.0.1', '10.9.0.1')),
+    'flood',
+    'whom it learned from the wire is forgotten',
+  );
+  t.equal(bench.network(ping4(TWO, ONE, '10.0.0.2', '10.0.0.1')), 'drop_vtep');
+  t.equal(bench.network(ping4(THREE, ONE, '10.0.0.3', '10.0.0.1'), HERE), 'deliver');
+});
+
 t.test('an endpoint that moves is followed at once', async (t) => {
   const bench = new Bench();
   bench.pipeline.update(tenantWith([], [endpoint(1, HERE), endpoint(2, AWAY)]));

@@ -1,7 +1,7 @@
 /** Which way packets go. */
 import t from 'tap';
 import type { Endpoint, Tenant } from '../../vswitch/model.ts';
-import { underlayOf } from '../../vswitch/underlay.ts';
+import { hostsOf, underlayOf } from '../../vswitch/underlay.ts';
 
 const endpoint = (host: number, translates?: boolean): Endpoint => ({
   address: new Uint8Array(16),
@@ -37,6 +37,19 @@ t.test('what stays on a host has no wire to go by, unless the tenant wants VXLAN
       t.equal(underlayOf(of(underlay), endpoint(1), endpoint(1), isConnected), 'local');
     t.equal(underlayOf(of('vxlan'), endpoint(1), endpoint(1), isConnected), 'vxlan');
   }
+});
+
+t.test('a tenant that wants no wire has none, for machines behind ports either', async (t) => {
+  const machine = (host: number): Endpoint => ({ ...endpoint(host), kind: 'tap' });
+  for (const isConnected of [true, false]) {
+    t.equal(underlayOf(of('local'), endpoint(1), machine(2), isConnected), 'local', 'no way');
+    t.equal(underlayOf(of('local'), machine(1), endpoint(1), isConnected), 'vxlan', 'within the host');
+    t.equal(underlayOf(of('auto'), endpoint(1), machine(2), isConnected), 'vxlan');
+  }
+  const tenant: Tenant = { name: 'blue', vni: 100, endpoints: [endpoint(1), machine(2)], rules: [] };
+  const [here, there] = tenant.endpoints.map(({ host }) => host);
+  t.strictSame(hostsOf(tenant, here!), [here, there]);
+  t.strictSame(hostsOf({ ...tenant, underlay: 'local' }, here!), [here]);
 });
 
 t.test('a tenant that says what it wants gets that', async (t) => {

@@ -10,7 +10,7 @@ import { ENCAPSULATED_ANSWER_BYTES, NeighbourAnswerer } from '../../vswitch/neig
 import { macNumber, TenantView } from '../../vswitch/tenant-view.ts';
 import { innerClass, outerClass } from '../../vswitch/traffic-class.ts';
 import { Transport } from '../../vswitch/transport.ts';
-import { underlayOf } from '../../vswitch/underlay.ts';
+import { hostsOf, underlayOf } from '../../vswitch/underlay.ts';
 import * as Gid from '../../wire/gid.ts';
 import type { Micros } from '../../wire/types.ts';
 import * as Vxlan from '../../wire/vxlan.ts';
@@ -224,7 +224,7 @@ export class Overlay {
 
   /** A frame from its VXLAN header on: the counter to drop it under, or 0. */
   admit(view: DataView, at: number, end: number, source: number): number {
-    return this.#admitFrom(view, at, end, this.#member.hub.vtep(source));
+    return this.#admitFrom(view, at, end, this.#hostAt(source));
   }
 
   /** The same for a frame of another vRNIC of this host. */
@@ -234,7 +234,7 @@ export class Overlay {
 
   /** A frame that is not for us to take may ask for our MAC: another implementation's VTEP learns where we are by the answer. True: it did. */
   answer(view: DataView, at: number, end: number, source: number, now: Micros): boolean {
-    const vtep = this.#member.hub.vtep(source);
+    const vtep = this.#hostAt(source);
     if (vtep === undefined || !this.#isAtHome) return false;
     const self = this.#views[0]!.at(this.#own[0]!)!.endpoint;
     this.#answerer ??= new NeighbourAnswerer(this.#tenant, self);
@@ -250,6 +250,12 @@ export class Overlay {
     // One that finds no room is asked for again.
     this.#member.transmit(burst);
     return true;
+  }
+
+  /** Undefined: no host that this tenant hears. */
+  #hostAt(source: number): Uint8Array | undefined {
+    const { hub } = this.#member;
+    return this.#tenant.underlay !== 'local' || source === hub.localIndex ? hub.vtep(source) : undefined;
   }
 
   #admitFrom(view: DataView, at: number, end: number, vtep: Uint8Array | undefined): number {
@@ -312,10 +318,7 @@ export class Overlay {
     const { hub } = this.#member;
     this.#member.dscp = this.#tenant.dscp ?? 0;
     this.#member.addresses = this.#isAtHome ? this.#own : [];
-    hub.nameHosts(
-      this.#member,
-      this.#tenant.endpoints.map(({ host }) => host),
-    );
+    hub.nameHosts(this.#member, hostsOf(this.#tenant, hub.local));
   }
 }
 

@@ -12,6 +12,7 @@ import { Outcome, PortPipeline } from '../../vswitch/port-pipeline.ts';
 import { SegmentJoiner } from '../../vswitch/stages/join.ts';
 import { Cut, completeChecksum, SuperFrame } from '../../vswitch/stages/offload.ts';
 import { macNumber } from '../../vswitch/tenant-view.ts';
+import { hostsOf } from '../../vswitch/underlay.ts';
 import { registerArena } from '../../wire/arena.ts';
 import { copy } from '../../wire/copy.ts';
 import * as Ethernet from '../../wire/ethernet.ts';
@@ -200,8 +201,9 @@ export class SwitchPort {
     this.#member.dscp = tenant.dscp ?? 0;
   }
 
-  #nameHosts({ endpoints }: Tenant): void {
-    this.#member.hub.nameHosts(this.#member, [this.#config.local, ...endpoints.map(({ host }) => host)]);
+  #nameHosts(tenant: Tenant): void {
+    const { local } = this.#config;
+    this.#member.hub.nameHosts(this.#member, [local, ...hostsOf(tenant, local)]);
   }
 
   /** What the network has for the interface. */

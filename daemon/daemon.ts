@@ -9,7 +9,7 @@ import { Supervisor } from '../workers/supervisor.ts';
 import type { PortConfig, VrnicConfig } from '../workers/vrnic-config.ts';
 import { Captures } from './captures.ts';
 import { claimOf, portClaims, vtepOf, withoutClaims } from './claims.ts';
-import { type Configuration, EndpointText, LimitText, NameText, RuleText, VrnicText } from './configuration.ts';
+import { type Configuration, LimitText, NameText, RuleText, VrnicText } from './configuration.ts';
 import { ControlServer, Held } from './control-server.ts';
 import { describeDevice } from './describe-device.ts';
 import { describeStore, type StoreSettings } from './describe-store.ts';
@@ -20,7 +20,7 @@ import { checkedBy, memberText } from './schema-faults.ts';
 import type { ControlStore } from './store/control-store.ts';
 import { SwitchPorts } from './switch-ports.ts';
 import { TenantDirectory } from './tenant-directory.ts';
-import { TENANT_OPS, type TenantOp } from './tenant-edits.ts';
+import { EndpointChange, TENANT_OPS, type TenantOp } from './tenant-edits.ts';
 import { connectionText, describeTenant, mtuOf, placeIn } from './tenants.ts';
 import { vrnicsDirectory } from './vrnic-directory.ts';
 import { type Definition, Vrnics } from './vrnics.ts';
@@ -45,7 +45,7 @@ const Request = z.strictObject({
   ]),
   tenant: NameText.optional(),
   rule: RuleText.optional(),
-  endpoint: EndpointText.optional(),
+  endpoint: EndpointChange.optional(),
   /** Of a tenant, as in urnic.yaml. */
   settings: z.record(z.string(), z.unknown()).optional(),
   /** None: no limit any more. */

@@ -2,7 +2,7 @@
 import type { z } from 'zod';
 import { isAddress } from './address-syntax.ts';
 import { canonical } from './addresses.ts';
-import { type EndpointText, type LimitText, type RuleText, TenantText } from './configuration.ts';
+import { EndpointText, type LimitText, NameText, type RuleText, TenantText } from './configuration.ts';
 import { checkedBy, memberText } from './schema-faults.ts';
 
 export const TENANT_OPS = [
@@ -11,9 +11,12 @@ export const TENANT_OPS = [
 ] as const;
 export type TenantOp = (typeof TENANT_OPS)[number];
 
+/** An endpoint as a command changes it: null takes it out of its group. */
+export const EndpointChange = EndpointText.extend({ group: NameText.nullable().optional() });
+
 export interface Change {
   readonly rule?: z.infer<typeof RuleText> | undefined;
-  readonly endpoint?: z.infer<typeof EndpointText> | undefined;
+  readonly endpoint?: z.infer<typeof EndpointChange> | undefined;
   /** None: no limit any more. */
   readonly limit?: z.infer<typeof LimitText> | undefined;
   /** Of the tenant itself, as in urnic.yaml. */
@@ -69,7 +72,8 @@ function editedEndpoints(
   if (!endpoint) throw new Error(`${op} lacks the endpoint`);
   const before = endpoints.find(({ address }) => address === endpoint.address);
   if (op === 'moveEndpoint' && !before) throw new Error(`tenant ${name} has no endpoint ${endpoint.address}`);
-  return [...endpoints.filter((one) => one !== before), { ...before, ...endpoint }];
+  const { group, ...after } = { ...before, ...endpoint };
+  return [...endpoints.filter((one) => one !== before), { ...after, ...(group && { group }) }];
 }
 
 /** `key`: of this endpoint; of the whole tenant when it is empty. */

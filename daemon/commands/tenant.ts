@@ -108,7 +108,8 @@ async function settingsOf(texts: readonly string[]): Promise<Record<string, unkn
 interface EndpointFlags extends Flags {
   readonly host: string;
   readonly also?: string;
-  readonly group?: string;
+  /** False: none. */
+  readonly group?: string | false;
   readonly kind?: string;
   readonly netdev?: string;
   readonly namespace?: string;
@@ -128,18 +129,22 @@ function addEndpoint(endpoint: Command): void {
     .description('add an endpoint, or move one to another host or group')
     .option('--also <addresses>', 'more addresses of it, with commas between')
     .option('--group <name>', 'it talks to endpoints of this group alone')
+    .option('--no-group', 'it is in no group any more')
     .addOption(new Option('--kind <kind>', 'what is there').choices(['vrnic', 'tap', 'veth']))
     .option('--netdev <name>', 'the interface of its host that is a tap or veth')
     .option('--namespace <path>', 'the network namespace of its host that the interface is in')
     .option('--mac <mac>', 'its MAC; made of VNI and address otherwise')
     .option('--translates', 'its host offers translation')
     .option('--no-translates', 'it does not')
-    .action((tenant: string, address: string, { also, socket, json, ...endpoint }: EndpointFlags) =>
-      change(
-        { socket, ...(json && { json }) },
-        { op: 'addEndpoint', tenant, endpoint: { address, ...endpoint, ...(also && { also: also.split(',') }) } },
-      ),
-    );
+    .action((tenant: string, address: string, { also, group, socket, json, ...more }: EndpointFlags) => {
+      const endpoint = {
+        address,
+        ...more,
+        ...(also && { also: also.split(',') }),
+        ...(group !== undefined && { group: group === false ? null : group }),
+      };
+      return change({ socket, ...(json && { json }) }, { op: 'addEndpoint', tenant, endpoint });
+    });
   common(
     endpoint.command('move').argument('<tenant>').argument('<address>').requiredOption('--host <vtep>', 'its new host'),
   )

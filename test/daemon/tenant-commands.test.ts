@@ -1,0 +1,37 @@
+/** The commands of tenants and of vRNICs against a daemon: what they change, and what they print. */
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import t, { type Test } from 'tap';
+import { Background, type Ran, run } from '../support/netns.ts';
+import { ROOT } from '../support/root.ts';
+
+t.setTimeout(300_000);
+const CLI = join(ROOT, 'dist/daemon/cli.js');
+
+/** A daemon whose only vRNIC rests; runs commands against it. */
+async function daemonWith(t: Test, tenants: string): Promise<(...args: string[]) => Promise<Ran>> {
+  const folder = mkdtempSync(join(tmpdir(), 'urnic-commands-'));
+  t.teardown(() => rmSync(folder, { recursive: true, force: true }));
+  const [config, socket] = [join(folder, 'urnic.yaml'), join(folder, 'control.sock')];
+  writeFileSync(config, `tenants: ${tenants}\nvrnics: [{ name: v, netdev: lo, start: use }]\n`);
+  const daemon = new Background([process.execPath, CLI, 'up', '-c', config, '--socket', socket]);
+  t.teardown(() => daemon.stop());
+  await daemon.matches(/"ready"/);
+  return (...args) => run([process.execPath, CLI, ...args, '--socket', socket]);
+}
+
+t.test('urnic endpoint add: --group puts into a group, --no-group takes out, neither leaves it there', async (t) => {
+  const endpoint = '{ address: 10.0.0.1, host: 192.0.2.1, limit: { rate: 1gbit } }';
+  const urnic = await daemonWith(t, `[{ name: blue, vni: 100, endpoints: [${endpoint}] }]`);
+  const groupAfter = async (...args: string[]): Promise<string | undefined> => {
+    t.match(await urnic('endpoint', 'add', 'blue', '10.0.0.1', '--host', '192.0.2.1', ...args), { code: 0 });
+    const [{ endpoints }] = JSON.parse((await urnic('tenant', 'list', '--json')).output);
+    t.strictSame(endpoints[0].limit, { rate: 1e9 }, 'the rest is kept');
+    return endpoints[0].group;
+  };
+  t.equal(await groupAfter('--group', 'none'), 'none', 'a name as any other');
+  t.equal(await groupAfter(), 'none');
+  t.equal(await groupAfter('--no-group'), undefined);
+  t.equal(await groupAfter(), undefined);
+});

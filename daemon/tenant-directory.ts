@@ -6,12 +6,13 @@ import { editsOf } from './declare.ts';
 import type { Claim } from './presence.ts';
 import type { Batch, Condition, ControlStore, Edit, Lease } from './store/control-store.ts';
 import { Mirror } from './store/mirror.ts';
-import { type Change, edited, type TenantOp } from './tenant-edits.ts';
+import { type Change, edited, joined, type TenantOp } from './tenant-edits.ts';
 import {
   difference,
   ENDPOINTS,
   endpointKey,
   entriesOf,
+  isTenantItself,
   TenantPieces,
   tenantKey,
   tenantOfKey,
@@ -39,6 +40,12 @@ interface Known {
   readonly text: TenantText;
   /** The text as it is compared. */
   readonly json: string;
+}
+
+/** What has come of a change: how many connections it ended here, and whether all of it was put before somebody else changed the tenant. */
+interface Put {
+  readonly ended: number;
+  readonly isWhole: boolean;
 }
 
 export class TenantDirectory {
@@ -94,12 +101,18 @@ export class TenantDirectory {
 
   /** Returns how many live connections that has ended here. @throws Error in words: no such tenant, no such rule, a collision, the store out of reach. */
   async change(name: string, op: TenantOp, change: Change): Promise<number> {
+    let ended = 0;
+    /** What was to be added, and is there in part. */
+    let begun: TenantText | undefined;
     for (let attempt = 0; attempt < ATTEMPTS_MAX; attempt++) {
       const before = this.#known.get(name)?.text;
-      const after = edited(name, before, op, change);
+      const after = begun ? joined(this.#textOf(name), begun) : edited(name, before, op, change);
       this.#check(name, after, this.#interfacesBeside(name));
-      const ended = await this.#put(before, after);
-      if (ended !== undefined) return ended;
+      const put = await this.#put(before, after);
+      if (!put) continue;
+      ended += put.ended;
+      if (put.isWhole) return ended;
+      if (op === 'addTenant') begun = after;
     }
     throw new Error(`tenant ${name} changes all the time: try again`);
   }
@@ -118,7 +131,7 @@ export class TenantDirectory {
         const after = { ...before, endpoints: announced(before.endpoints, ours) };
         this.#check(name, after);
         const keys = new Set(ours.map(({ address }) => endpointKey(name, address)));
-        if ((await this.#put(before, after, { lease, keys })) === undefined) continue;
+        if (!(await this.#put(before, after, { lease, keys }))) continue;
         held.push(...fresh);
         break;
       }
@@ -175,12 +188,17 @@ export class TenantDirectory {
     return known.text;
   }
 
-  /** Makes the second of the first. Connections that this ended here; undefined where somebody else was faster. */
+  /**
+   * Makes the second of the first. Undefined where somebody else was faster.
+   *
+   * What one commit does not take goes in several, in the order of `difference`. Whoever dies between two of them leaves a tenant that has less than it should, and
+   * each endpoint with all the rules that it had or was to have: `tenant delete` again deletes the rest; a `tenant add` is repaired by `tenant delete` and another one.
+   */
   async #put(
     before: TenantText | undefined,
     after: TenantText | undefined,
     { lease, keys = NO_KEYS }: { lease?: Lease | undefined; keys?: ReadonlySet<string> } = {},
-  ): Promise<number | undefined> {
+  ): Promise<Put | undefined> {
     const name = (after ?? before)!.name;
     const wanted = after ? entriesOf(after) : new Map<string, string>();
     const changes = difference(before ? entriesOf(before) : new Map(), wanted);
@@ -191,15 +209,36 @@ export class TenantDirectory {
         edits.splice(at < 0 ? edits.length : at, 1, { key, value: wanted.get(key)!, lease });
       }
     }
-    if (edits.length === 0 && before === after) return 0;
-    const conditions = this.#conditions(name, before, after, edits);
-    const revision = await this.#store.commit(touching(name, edits, after), conditions);
-    if (revision === undefined) {
-      await this.#refresh(conditions);
-      return undefined;
+    if (edits.length === 0 && before === after) return { ended: 0, isWhole: true };
+    return this.#putAll(
+      name,
+      commitsOf(edits, !after).map((some) => touching(name, some, (after ?? before)!)),
+      this.#conditions(name, before, after, edits),
+    );
+  }
+
+  /** One commit after the other, as long as nobody else changes the tenant between them. Undefined: somebody did before the first. */
+  async #putAll(
+    name: string,
+    commits: readonly (readonly Edit[])[],
+    conditions: readonly Condition[],
+  ): Promise<Put | undefined> {
+    let last: number | undefined;
+    let ended = 0;
+    for (const edits of commits) {
+      const theirs = conditionsOn(edits, conditions).map((condition) =>
+        condition.key === tenantKey(name) && last !== undefined ? { ...condition, revision: last } : condition,
+      );
+      const revision = await this.#store.commit(edits, theirs);
+      if (revision === undefined) {
+        await this.#refresh(theirs);
+        return last === undefined ? undefined : { ended, isWhole: false };
+      }
+      await this.#mirror.until(revision);
+      ended += this.#ended.get(revision) ?? 0;
+      last = revision;
     }
-    await this.#mirror.until(revision);
-    return this.#ended.get(revision) ?? 0;
+    return { ended, isWhole: true };
   }
 
   /** An endpoint that stays where it is stays under the lease of its host. */
@@ -233,9 +272,8 @@ export class TenantDirectory {
   }
 
   async #commitAll(edits: readonly Edit[], conditions: readonly Condition[]): Promise<boolean> {
-    for (let from = 0; from < edits.length; from += EDITS_MAX) {
-      const some = edits.slice(from, from + EDITS_MAX);
-      const theirs = conditions.filter(({ key }) => some.some((edit) => edit.key === key));
+    for (const some of pieces(edits)) {
+      const theirs = conditionsOn(some, conditions);
       const revision = await this.#store.commit(some, theirs);
       if (revision === undefined) {
         await this.#refresh(theirs);
@@ -336,12 +374,25 @@ export class TenantDirectory {
   }
 }
 
-/** Every change of a tenant changes its own entry, too: that is what others' conditions look at. */
-function touching(name: string, edits: readonly Edit[], after: TenantText | undefined): Edit[] {
-  const key = tenantKey(name);
-  if (!after || edits.some((edit) => edit.key === key)) return [...edits];
-  return [...edits, { key, value: entriesOf(after).get(key)! }];
+/** In commits: what is the tenant's own is all in the first, or in the last of one that goes. */
+function commitsOf(edits: readonly Edit[], isGoing: boolean): readonly (readonly Edit[])[] {
+  if (edits.length <= EDITS_MAX) return [edits];
+  const own = edits.filter(({ key }) => isTenantItself(key));
+  const parts = pieces(edits.filter(({ key }) => !isTenantItself(key)));
+  return (isGoing ? [...parts, own] : [own, ...parts]).filter((some) => some.length > 0);
 }
+
+/** Every change of a tenant changes its own entry, too: that is what others' conditions look at. */
+function touching(name: string, edits: readonly Edit[], text: TenantText): Edit[] {
+  const key = tenantKey(name);
+  if (edits.some((edit) => edit.key === key)) return [...edits];
+  return [...edits, { key, value: entriesOf(text).get(key)! }];
+}
+
+const conditionsOn = (edits: readonly Edit[], conditions: readonly Condition[]): Condition[] => {
+  const keys = new Set(edits.map(({ key }) => key));
+  return conditions.filter(({ key }) => keys.has(key));
+};
 
 const NO_KEYS: ReadonlySet<string> = new Set();
 const hostIn = (value: string): string => (JSON.parse(value) as { host: string }).host;

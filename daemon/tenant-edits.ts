@@ -44,6 +44,16 @@ export function edited(
   return { ...before, endpoints: editedEndpoints(before, op, change) };
 }
 
+/** With the rules and endpoints of the other, which has the same name. */
+export const joined = (tenant: TenantText, { rules, endpoints }: TenantText): TenantText => ({
+  ...tenant,
+  rules: [...tenant.rules.filter(({ id }) => !rules.some((one) => one.id === id)), ...rules],
+  endpoints: [
+    ...tenant.endpoints.filter(({ address }) => !endpoints.some((one) => one.address === address)),
+    ...endpoints,
+  ],
+});
+
 /** Null takes a setting away. */
 function checked(settings: object): TenantText {
   const given = Object.fromEntries(Object.entries(settings).filter(([, value]) => value !== null));

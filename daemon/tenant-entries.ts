@@ -30,7 +30,7 @@ export function tenantOfKey(key: string): string | undefined {
   return `${folder}/` === TENANTS || `${folder}/` === RULES || `${folder}/` === ENDPOINTS ? name : undefined;
 }
 
-/** Values by key. */
+/** Values by key: the tenant itself, its rules, its endpoints. */
 export function entriesOf(text: TenantText): Map<string, string> {
   const { rules, endpoints, ...settings } = text;
   return new Map([
@@ -41,11 +41,14 @@ export function entriesOf(text: TenantText): Map<string, string> {
   ]);
 }
 
-/** What makes the second of the first. */
+/** It says what the tenant is, not what it has: its settings, its VNI. */
+export const isTenantItself = (key: string): boolean => key.startsWith(TENANTS) || key.startsWith(VNIS);
+
+/** What makes the second of the first. Endpoints go before the rules that they were under, and come after them. */
 export function difference(before: ReadonlyMap<string, string>, after: ReadonlyMap<string, string>): Edit[] {
   const gone = [...before.keys()].filter((key) => !after.has(key)).map((key) => ({ key }));
   const changed = [...after].filter(([key, value]) => before.get(key) !== value);
-  return [...gone, ...changed.map(([key, value]) => ({ key, value }))];
+  return [...gone.reverse(), ...changed.map(([key, value]) => ({ key, value }))];
 }
 
 type EndpointOf = TenantText['endpoints'][number];

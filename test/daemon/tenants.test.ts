@@ -1,18 +1,25 @@
 /** What commands may make of a tenant. */
+import { setImmediate } from 'node:timers/promises';
 import t from 'tap';
 import { parseConfiguration, type TenantText } from '../../daemon/configuration.ts';
+import type { ControlStore } from '../../daemon/store/control-store.ts';
 import { EmbeddedStore } from '../../daemon/store/embedded-store.ts';
+import { EtcdStore } from '../../daemon/store/etcd-store.ts';
 import { TenantDirectory } from '../../daemon/tenant-directory.ts';
 import { edited } from '../../daemon/tenant-edits.ts';
 import { describeTenant } from '../../daemon/tenants.ts';
 import type { Tenant } from '../../vswitch/model.ts';
+import { CutWire } from '../support/cut-wire.ts';
+import { Etcd } from '../support/etcd.ts';
+import { eventually } from '../support/eventually.ts';
+import { lacks } from '../support/skip.ts';
 
 const textsOf = (yaml: string): TenantText[] =>
   parseConfiguration(`tenants:${yaml}\nvrnics: [{ name: a, netdev: lo }]`).tenants;
 const BLUE = `
   - { name: blue, vni: 100, endpoints: [{ address: fd00::1, host: 192.0.2.1 }] }`;
 
-async function newDirectory(store = EmbeddedStore.open()) {
+async function newDirectory(store: Promise<ControlStore> = EmbeddedStore.open()) {
   const told: Tenant[][] = [];
   const complaints: string[] = [];
   const directory = await TenantDirectory.open(await store, {
@@ -184,4 +191,70 @@ t.test('of endpoints that went with their host those stay, as lost, that collide
   await directory.change('blue', 'deleteEndpoint', { key: '10.0.0.50' });
   t.equal(lost(), '60,5,4,2,1', 'who was lost later has the address; who was in the way is gone');
   await directory.close();
+});
+
+t.test('a tenant with more entries than etcd takes at once', { skip: lacks('etcd'), timeout: 300_000 }, async (t) => {
+  const etcd = await Etcd.here(t);
+  const wire = await CutWire.before(t, etcd.url);
+  const directoryBy = async (url: string) => {
+    const store = new EtcdStore({ urls: [url], prefix: 'urnic/' });
+    const made = await newDirectory(Promise.resolve(store));
+    t.teardown(async () => {
+      await made.directory.close();
+      await store.close();
+    });
+    return made;
+  };
+  const [one, two] = [await directoryBy(wire.url), await directoryBy(etcd.url)];
+  const rules = Array.from({ length: 150 }, (_, i) => ({ ...RULE, id: `r${i}` }));
+  const endpoints = Array.from({ length: 250 }, (_, i) => ({ address: `10.0.0.${i + 1}`, host: '192.0.2.1' }));
+  const add = () => one.directory.change('blue', 'addTenant', { settings: { vni: 100, rules, endpoints } });
+  const remove = () => one.directory.change('blue', 'deleteTenant', {});
+  const left = async () => (await two.store.list('')).entries.length;
+  /** The wire takes so many commits more. */
+  const cutAfter = (commits: number): void => {
+    let came = 0;
+    wire.isCut = (path) => path === '/v3/kv/txn' && came++ >= commits;
+  };
+  const whole = 1 + 1 + rules.length + endpoints.length;
+
+  await t.test('is added and deleted', async (t) => {
+    await add();
+    t.equal(await left(), whole);
+    t.match(one.directory.find('blue'), { endpoints: { length: 250 }, rules: { length: 150 } });
+    await remove();
+    t.equal(await left(), 0);
+    t.ok(await eventually(() => two.directory.find('blue') === undefined));
+    const exposed = two.told.flat().filter((tenant) => tenant.endpoints.length > 0 && tenant.rules.length < 150);
+    t.equal(exposed.length, 0, 'no endpoint was there without all rules');
+    t.ok(two.told.length > 4, 'though it went by many commits');
+  });
+
+  await t.test('nothing is lost of what somebody else puts meanwhile', async (t) => {
+    const added = add();
+    while (!two.directory.find('blue')) await setImmediate();
+    await two.directory.change('blue', 'addEndpoint', { endpoint: { address: '10.0.1.1', host: '192.0.2.2' } });
+    await added;
+    t.equal(await left(), whole + 1);
+  });
+
+  await t.test('what was cut off in its middle is repaired by doing it again', async (t) => {
+    for (const commits of [1, 2, 4]) {
+      cutAfter(commits);
+      await t.rejects(remove(), { message: /does not answer/ });
+      t.ok((await left()) < whole);
+      t.ok(await two.store.get('tenants/blue'), 'it has its name and its VNI to the last');
+      cutAfter(Infinity);
+      await remove();
+      t.equal(await left(), 0);
+
+      cutAfter(commits);
+      await t.rejects(add(), { message: /does not answer/ });
+      cutAfter(Infinity);
+      await t.rejects(add(), { message: /a tenant named blue already/ });
+      await remove();
+      await add();
+      t.equal(await left(), whole);
+    }
+  });
 });

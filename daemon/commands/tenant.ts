@@ -1,7 +1,7 @@
 /** `urnic tenant`, `endpoint`, `rule`, `conn`: the tenants' networks of a running daemon. */
 import { type Command, Option } from 'commander';
 import { burstOf } from '../../vswitch/bucket.ts';
-import { type Limit, TRANSPORT_NAMES } from '../../vswitch/model.ts';
+import { type Limit, type Quotas, TRANSPORT_NAMES } from '../../vswitch/model.ts';
 import { rateArgument, sizeArgument, wholeNumber } from '../arguments.ts';
 import { ask, type ControlRequest, DEFAULT_SOCKET } from '../control-client.ts';
 import { rateText } from '../rates.ts';
@@ -35,6 +35,10 @@ interface TenantView {
     transport: string;
   }[];
   readonly limit?: Limit;
+  readonly mtu?: number;
+  readonly dscp?: number;
+  readonly ecn?: boolean;
+  readonly quotas?: Quotas;
 }
 
 const common = (command: Command): Command =>
@@ -43,8 +47,11 @@ const common = (command: Command): Command =>
 export function addTenant(program: Command): void {
   const tenant = program.command('tenant').description("tenants' networks");
   common(tenant.command('list')).action((flags: Flags) =>
-    list(flags, ({ name, vni, endpoints, rules, underlay }) => [
-      `${name} vni ${vni} endpoints ${endpoints.length} rules ${rules.length} underlay ${underlay}`,
+    list(flags, (tenant) => [
+      [
+        `${tenant.name} vni ${tenant.vni} endpoints ${tenant.endpoints.length} rules ${tenant.rules.length} underlay ${tenant.underlay}`,
+        ...settingsText(tenant),
+      ].join(' '),
     ]),
   );
   addChanges(tenant);
@@ -231,6 +238,17 @@ function limitText(what: string, { rate, burst, guarantee }: Limit = {}): string
     ...(guarantee === undefined ? [] : [`guarantee ${rateText(guarantee)}`]),
   ];
   return words.length > 0 ? [`${what} ${words.join(' ')}`] : [];
+}
+
+/** What a tenant was given, and no more. */
+function settingsText({ mtu, dscp, ecn, limit, quotas = {} }: TenantView): string[] {
+  const given = Object.entries({ mtu, dscp, ecn }).filter(([, value]) => value !== undefined);
+  const most = Object.entries(quotas).map(([name, value]) => `${name} ${value}`);
+  return [
+    ...given.map(([name, value]) => `${name} ${value}`),
+    ...limitText('limit', limit),
+    ...(most.length > 0 ? [`quotas ${most.join(' ')}`] : []),
+  ];
 }
 
 async function list(flags: Flags, lines: (tenant: TenantView) => string[]): Promise<void> {

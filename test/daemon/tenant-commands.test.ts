@@ -35,3 +35,13 @@ t.test('urnic endpoint add: --group puts into a group, --no-group takes out, nei
   t.equal(await groupAfter('--no-group'), undefined);
   t.equal(await groupAfter(), undefined);
 });
+
+t.test('urnic tenant list: a line says what each tenant was given', async (t) => {
+  const given =
+    'mtu: 1400, dscp: 0, ecn: false, limit: { rate: 1gbit, guarantee: 1mbit }, quotas: { qps: 64, pinnedBytes: 1mb }';
+  const urnic = await daemonWith(t, `[{ name: blue, vni: 100, ${given} }, { name: red, vni: 200 }]`);
+  t.strictSame((await urnic('tenant', 'list')).output.trimEnd().split('\n'), [
+    'blue vni 100 endpoints 0 rules 0 underlay auto mtu 1400 dscp 0 ecn false limit rate 1gbit burst 1250000b guarantee 1mbit quotas qps 64 pinnedBytes 1048576',
+    'red vni 200 endpoints 0 rules 0 underlay auto',
+  ]);
+});

@@ -280,8 +280,8 @@ export class Daemon {
     return { name, ...placeIn(found, address!, vrnic, vtepOf(this.#configuration.tenants, vrnic)) };
   }
 
-  /** @param isTaken Its endpoint moves here from wherever it is. */
-  async #addVrnic(vrnic: VrnicText, isTaken: boolean): Promise<void> {
+  /** Returns it as it is listed. @param isTaken Its endpoint moves here from wherever it is. */
+  async #addVrnic(vrnic: VrnicText, isTaken: boolean): Promise<unknown> {
     const { name, tenant, address } = vrnic;
     if (this.#vrnics.isDefined(name)) throw new Error(`there is a vRNIC named ${name} already`);
     const claim = claimOf(this.#configuration.tenants, vrnic);
@@ -301,6 +301,7 @@ export class Daemon {
       throw error;
     }
     this.#added.set(name, vrnic);
+    return this.#vrnics.list().find((one) => one.name === name);
   }
 
   async #deleteVrnic(name: string): Promise<void> {

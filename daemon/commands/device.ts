@@ -53,7 +53,9 @@ export function addDevice(program: Command): void {
   deviceFlags(res).action((name, flags: Flags) => show<Resources>('resources', name, flags, resText));
   program
     .command('capture')
-    .description('write the frames of a vRNIC or port of the daemon to a pcapng file, until interrupted')
+    .description(
+      'write the frames of a vRNIC or port of the daemon to a pcapng file, until interrupted (no --json: the file is what it has to say)',
+    )
     .argument('<names...>', "a vRNIC or a port of a tenant's switch, and a file: absolute, or from here")
     .option('--tenant <name>', "all of a tenant's vRNICs and ports here, in one file, as the tenant sees them")
     .option('--socket <path>', 'the daemon', DEFAULT_SOCKET)

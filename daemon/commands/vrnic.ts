@@ -18,11 +18,12 @@ interface AddFlags extends Flags {
   readonly take?: boolean;
 }
 
-const common = (command: Command): Command => command.option('--socket <path>', 'the daemon', DEFAULT_SOCKET);
+const common = (command: Command): Command =>
+  command.option('--socket <path>', 'the daemon', DEFAULT_SOCKET).option('--json', 'print JSON');
 
 export function addVrnic(program: Command): void {
   const vrnic = program.command('vrnic').description('vRNICs of the daemon');
-  common(vrnic.command('list').option('--json', 'print JSON')).action(list);
+  common(vrnic.command('list')).action(list);
   common(vrnic.command('add').argument('<name>'))
     .description('add a vRNIC, until the daemon ends or it is deleted')
     .requiredOption('--netdev <interface>', 'where its packets leave')
@@ -34,13 +35,15 @@ export function addVrnic(program: Command): void {
     )
     .option('--idle <seconds>', 'one that starts by use ends after so long without a program', number(1, 1e6))
     .option('--take', 'its endpoint moves here from the host that has it')
-    .action(async (name: string, { socket, take, ...more }: AddFlags) => {
-      await ask(socket, { op: 'addVrnic', definition: { name, ...more }, ...(take && { take }) });
+    .action(async (name: string, { socket, json, take, ...more }: AddFlags) => {
+      const added = await ask(socket, { op: 'addVrnic', definition: { name, ...more }, ...(take && { take }) });
+      if (json) console.log(JSON.stringify(added));
     });
   common(vrnic.command('delete').argument('<name>'))
     .description('take away a vRNIC that was added: its programs’ commands fail from then on')
-    .action(async (name: string, { socket }: Flags) => {
+    .action(async (name: string, { socket, json }: Flags) => {
       await ask(socket, { op: 'deleteVrnic', vrnic: name });
+      if (json) console.log(JSON.stringify({ name }));
     });
 }
 

@@ -45,3 +45,14 @@ t.test('urnic tenant list: a line says what each tenant was given', async (t) =>
     'red vni 200 endpoints 0 rules 0 underlay auto',
   ]);
 });
+
+t.test('urnic vrnic add and delete: --json says which vRNIC, and nothing is printed without', async (t) => {
+  const urnic = await daemonWith(t, '[{ name: blue, vni: 100, endpoints: [{ address: 10.0.0.1, host: 127.0.0.1 }] }]');
+  const place = ['--netdev', 'lo', '--start', 'use', '--tenant', 'blue', '--address', '10.0.0.1'];
+  const { output } = await urnic('vrnic', 'add', 'w', ...place, '--json');
+  t.strictSame(JSON.parse(output), { name: 'w', isRunning: false, netdev: 'lo', tenant: 'blue' });
+  t.match(JSON.parse((await urnic('vrnic', 'list', '--json')).output), [{ name: 'v' }, JSON.parse(output)]);
+  t.strictSame(JSON.parse((await urnic('vrnic', 'delete', 'w', '--json')).output), { name: 'w' });
+  t.strictSame(await urnic('vrnic', 'add', 'w', ...place), { code: 0, output: '' });
+  t.strictSame(await urnic('vrnic', 'delete', 'w'), { code: 0, output: '' });
+});

@@ -51,7 +51,7 @@ export interface ControlStore {
   list(prefix: string): Promise<Snapshot>;
   /**
    * All edits or none. The revision that they made, or undefined where a condition does not hold. What it has answered is kept, whatever happens to this process then.
-   * @throws Error that says why the store did not take them: out of reach, full, disk.
+   * @throws Error that says why the store did not take them, or why it is not sure that it has, or that it keeps them: full, out of reach, disk.
    */
   commit(edits: readonly Edit[], conditions?: readonly Condition[]): Promise<number | undefined>;
   /**

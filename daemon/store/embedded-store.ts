@@ -10,7 +10,7 @@ import {
   type Snapshot,
 } from './control-store.ts';
 import { lockFile } from './lock-file.ts';
-import { readStoreFile, writeStoreFile } from './store-file.ts';
+import { readStoreFile, settleStoreFile, writeStoreFile } from './store-file.ts';
 
 /** Commits that a watch may look back on. */
 const HISTORY_MAX = 4096;
@@ -31,7 +31,7 @@ interface Request {
 export class EmbeddedStore implements ControlStore {
   readonly #file: string | undefined;
   readonly #unlock: () => void;
-  /** Replaced as a whole once what it holds is on disk. */
+  /** Replaced as a whole once what it holds is in the file. */
   #entries: ReadonlyMap<string, Held>;
   #revision: number;
   readonly #history: Batch[] = [];
@@ -142,16 +142,21 @@ export class EmbeddedStore implements ControlStore {
       batches.push({ revision, edits });
       return revision;
     });
+    const file = batches.length > 0 ? this.#file : undefined;
     try {
-      if (this.#file !== undefined && batches.length > 0)
-        await writeStoreFile(this.#file, batches.at(-1)!.revision, lasting(staged));
+      if (file !== undefined) await writeStoreFile(file, batches.at(-1)!.revision, lasting(staged));
     } catch (error) {
       for (const { reject } of requests) reject(error as Error);
       return;
     }
+    const fault = file === undefined ? undefined : await settleStoreFile(file);
+    // Whatever that says, the file is the new one now: what we know agrees with it.
     this.#entries = staged;
     this.#publish(batches);
-    for (const [i, { resolve }] of requests.entries()) resolve(answers[i]);
+    for (const [i, { resolve, reject }] of requests.entries()) {
+      if (fault && answers[i] !== undefined) reject(fault);
+      else resolve(answers[i]);
+    }
   }
 
   #publish(batches: readonly Batch[]): void {

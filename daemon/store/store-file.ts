@@ -56,8 +56,17 @@ export async function writeStoreFile(path: string, revision: number, entries: It
     await rm(temporary, { force: true }); // a full disk has its room back
     throw new Error(`control store ${path}: ${(error as Error).message}`);
   }
-  // Only now does the directory's own entry outlive a loss of power.
-  await withFile(dirname(path), 'r', (folder) => folder.sync());
+}
+
+/** Only then does the directory's entry of the new file outlive a loss of power. Returns, in words, why that is not sure. */
+export async function settleStoreFile(path: string): Promise<Error | undefined> {
+  try {
+    await withFile(dirname(path), 'r', (folder) => folder.sync());
+    return undefined;
+  } catch (error) {
+    const { message } = error as Error;
+    return new Error(`control store ${path} has the change, and may lose it if the power goes: ${message}`);
+  }
 }
 
 async function withFile(

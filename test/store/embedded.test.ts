@@ -1,7 +1,7 @@
 /** The control store inside the daemon: its file is whole and holds what was acknowledged, whenever its writer dies. */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, chownSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
@@ -10,10 +10,11 @@ import { readStoreFile } from '../../daemon/store/store-file.ts';
 import { must } from '../support/netns.ts';
 import { ROOT } from '../support/root.ts';
 import { lacks } from '../support/skip.ts';
-import { conforms, forgets } from './conformance.ts';
+import { collect, conforms, forgets } from './conformance.ts';
 
 const KILLS = 150;
 const AT_ONCE = 4;
+const NOBODY = 65_534;
 
 function folderOf(t: Test): string {
   const folder = mkdtempSync(join(tmpdir(), 'urnic-store-'));
@@ -76,6 +77,35 @@ t.test('a full disk refuses a change in words, and has its room back', { skip: l
     ['a', 'c'],
   );
 });
+
+t.test(
+  'a directory that cannot be synced: the change is there, and an error says that it may not stay',
+  {
+    skip: lacks('root'),
+  },
+  async (t) => {
+    const folder = folderOf(t);
+    const file = join(folder, 'store');
+    const store = await EmbeddedStore.open(file);
+    t.teardown(() => store.close());
+    await store.commit([{ key: 'a', value: 'old' }]);
+    // Its user may write there, and not read: the file can be replaced, the directory not opened.
+    chmodSync(folder, 0o300);
+    chownSync(folder, NOBODY, NOBODY);
+    process.seteuid!(NOBODY);
+    const [taken, refused] = await Promise.allSettled([
+      store.commit([{ key: 'a', value: 'new' }]),
+      store.commit([{ key: 'a', value: 'never' }], [{ key: 'a', revision: 0 }]),
+    ]);
+    process.seteuid!(0);
+    t.match(taken, { status: 'rejected', reason: { message: /store has the change, and may lose it.*EACCES/ } });
+    t.same(refused, { status: 'fulfilled', value: undefined });
+    t.match(await store.get('a'), { value: 'new', revision: 2 });
+    t.same(await readStoreFile(file), await store.list(''), 'as in the file');
+    t.same((await collect(store, '', 2, 2))[0]!.edits, [{ key: 'a', value: 'new' }], 'those who watch are told');
+    t.equal(await store.commit([{ key: 'b', value: 'next' }]), 3);
+  },
+);
 
 t.test('a damaged file is refused in words', async (t) => {
   const file = join(folderOf(t), 'store');

@@ -4,6 +4,7 @@
  */
 import { z } from 'zod';
 import type { AnyCommand } from '../../rnic/commands.ts';
+import { UNDERLAYS } from '../../vswitch/model.ts';
 import type { LinkCommand } from '../../workers/device-link.ts';
 
 const whole = (most: number) => z.number().int().min(0).max(most);
@@ -25,6 +26,7 @@ const av = z.strictObject({
   flowLabel: u32,
   sl: u8.optional(),
   portNum: u8,
+  underlay: z.enum(UNDERLAYS).optional(),
 });
 const cap = z.strictObject({ maxSendWr: u32, maxRecvWr: u32, maxSendSge: u32, maxRecvSge: u32, maxInlineData: u32 });
 const qpAttributes = z

@@ -1,10 +1,10 @@
 /** The vRNICs of a daemon: which are defined, which run, and what unmodified programs attach to. */
 import { existsSync, readdirSync, rmSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
 import type { pino } from 'pino';
 import { type AttachedProgram, UverbsServer } from '../verbs/uverbs/server.ts';
-import type { Tenant } from '../vswitch/model.ts';
+import { endpointAt, type Tenant } from '../vswitch/model.ts';
+import { macNumber } from '../vswitch/tenant-view.ts';
 import type { LinkEndpoint } from '../workers/device-link.ts';
 import type { Supervisor } from '../workers/supervisor.ts';
 import type { VrnicConfig } from '../workers/vrnic-config.ts';
@@ -39,6 +39,8 @@ export interface Definition {
 interface Defined {
   readonly definition: Definition;
   server: UverbsServer | null;
+  /** What it is since it was started last. */
+  config: VrnicConfig | null;
   /** It is starting or ending: what comes waits for that. */
   change: Promise<void> | null;
   idleSince: number;
@@ -57,7 +59,7 @@ export class Vrnics {
     this.#options = options;
     this.#idleTimer = setInterval(() => this.#endIdle().catch(() => {}), IDLE_LOOK_MILLIS).unref();
     options.supervisor.onFailure = (names, error) => this.#handleFailure(names, error);
-    options.supervisor.onStale = (name) => void this.#renew(name);
+    options.supervisor.onStale = (name) => void this.#renew(name, 'its interface was made anew');
   }
 
   /** Those that run. */
@@ -91,7 +93,7 @@ export class Vrnics {
   async define(definition: Definition): Promise<void> {
     const { name, netdev, user, isLazy } = definition;
     if (this.#defined.has(name)) throw new Error(`there is a vRNIC named ${name} already`);
-    const defined: Defined = { definition, server: null, change: null, idleSince: 0 };
+    const defined: Defined = { definition, server: null, config: null, change: null, idleSince: 0 };
     this.#defined.set(name, defined);
     const directory = join(this.#options.directory, name);
     try {
@@ -166,11 +168,13 @@ export class Vrnics {
     await defined.change;
   }
 
-  async #start({ definition: { name, place } }: Defined): Promise<void> {
+  async #start(defined: Defined): Promise<void> {
     const { supervisor, log } = this.#options;
+    const { name, place } = defined.definition;
     const begin = performance.now();
     try {
-      await supervisor.startVrnic(place());
+      defined.config = place();
+      await supervisor.startVrnic(defined.config);
     } catch (error) {
       throw new Error(`vRNIC ${name}: ${(error as Error).message}`);
     }
@@ -201,14 +205,11 @@ export class Vrnics {
 
   /** Each vRNIC of a tenant that changed; one whose worker fails keeps no other from it. How many connections that ended. */
   async tell(tenants: readonly Tenant[]): Promise<number> {
-    const { supervisor, log } = this.#options;
+    const { log } = this.#options;
     const byName = new Map(tenants.map((tenant) => [tenant.name, tenant]));
-    const running = new Set(this.running);
-    const answers = [...this.#defined].map(async ([name, { definition }]) => {
-      const tenant = byName.get(definition.tenant ?? '');
-      return tenant && running.has(name)
-        ? Number(await supervisor.setTenant(name, tenant, this.#mtuOf(definition)))
-        : 0;
+    const answers = [...this.#defined.values()].map((defined) => {
+      const tenant = byName.get(defined.definition.tenant ?? '');
+      return tenant ? this.#tellOne(defined, tenant) : 0;
     });
     let ended = 0;
     for (const answer of await Promise.allSettled(answers)) {
@@ -216,6 +217,24 @@ export class Vrnics {
       else log.warn({ error: (answer.reason as Error).message }, 'a vRNIC was not told of its tenant');
     }
     return ended;
+  }
+
+  /** One that has another VNI or MAC now is another vRNIC: it is made anew. */
+  async #tellOne(defined: Defined, tenant: Tenant): Promise<number> {
+    const { supervisor } = this.#options;
+    const { definition, config, server, change } = defined;
+    const { name } = definition;
+    const isAnew = config !== null && isOther(config, tenant);
+    if (isAnew) server?.forget();
+    if (!supervisor.runs(name)) return 0;
+    if (!isAnew) return Number(await supervisor.setTenant(name, tenant, this.#mtuOf(definition)));
+    if (change) {
+      await change.catch(() => {});
+      return this.#tellOne(defined, tenant);
+    }
+    const { connections } = await supervisor.statistics(name);
+    await this.#renew(name, 'its VNI or its MAC has changed');
+    return connections.length;
   }
 
   /** Another host has said what this one's interface cannot carry: it stays as it was. */
@@ -245,33 +264,41 @@ export class Vrnics {
     }, RESTART_MILLIS);
   }
 
-  /** Its interface was made anew: so is the vRNIC. Its programs hear DEVICE_FATAL, as when hardware is pulled out. */
-  async #renew(name: string): Promise<void> {
+  /** What it stands on is not what it was: it is made anew. Its programs hear DEVICE_FATAL, as when hardware is pulled out. */
+  async #renew(name: string, reason: string): Promise<void> {
     const { supervisor, log } = this.#options;
     const defined = this.#defined.get(name);
     if (!defined || defined.change) return;
-    log.warn({ vrnic: name }, 'its interface was made anew, and so is the vRNIC');
+    log.warn({ vrnic: name }, `${reason}: the vRNIC is made anew`);
     defined.change = supervisor.stopVrnic(name).finally(() => {
       defined.change = null;
     });
+    defined.server?.forget();
     await defined.change.catch(() => {}); // its worker ended: that starts it again, too
     await this.#revive(name);
   }
 
-  /** One that does not wait to be used runs again, as soon as it can: its interface may come later. */
-  async #revive(name: string): Promise<void> {
-    for (let said = ''; !this.#isStopping; await sleep(RESTART_MILLIS, undefined, { ref: false })) {
-      const defined = this.#defined.get(name);
-      if (defined?.definition.isLazy ?? true) return;
-      try {
-        await this.#ensure(name);
-        return await defined?.server?.renew();
-      } catch (error) {
-        if (this.#isStopping) return;
-        const { message } = error as Error;
-        if (message !== said) this.#options.log.error({ vrnic: name, error: message }, 'did not start again');
-        said = message;
-      }
+  /**
+   * One that does not wait to be used runs again; one that cannot yet, as soon as it can: its interface may come later. Settles after the first attempt.
+   * @param said why the last one failed.
+   */
+  async #revive(name: string, said = ''): Promise<void> {
+    const defined = this.#defined.get(name);
+    if (this.#isStopping || (defined?.definition.isLazy ?? true)) return;
+    try {
+      await this.#ensure(name);
+      await defined?.server?.renew();
+    } catch (error) {
+      if (this.#isStopping) return;
+      const { message } = error as Error;
+      if (message !== said) this.#options.log.error({ vrnic: name, error: message }, 'did not start again');
+      setTimeout(() => void this.#revive(name, message), RESTART_MILLIS).unref();
     }
   }
+}
+
+/** Whether a vRNIC that was started so would have another VNI or MAC now. */
+function isOther({ tenant: before, mac, gids }: VrnicConfig, tenant: Tenant): boolean {
+  const own = gids?.[1] && endpointAt(tenant, gids[1]);
+  return tenant.vni !== before?.vni || (own !== undefined && macNumber(own.mac) !== macNumber(mac!));
 }

@@ -42,8 +42,7 @@ const tenant = (more: Partial<Tenant> = {}): Tenant => ({
   ...more,
 });
 
-const VXLAN_PATH: Path = {
-  template: new Uint8Array(64),
+const VXLAN_PATH: Omit<Path, 'template'> = {
   sourcePort: 0xc123,
   ethernetAt: 8,
   ipAt: 22,
@@ -60,7 +59,7 @@ function place(t: Test): { member: VxlanMember; overlay: Overlay; path: Path } {
   t.teardown(() => member.close());
   const overlay = new Overlay(tenant(), member, MAC, [ONE]);
   const { destination } = overlay.wayTo(ONE, TWO, Transport.RC) as Way;
-  const path: Path = { ...VXLAN_PATH, destination };
+  const path: Path = { ...VXLAN_PATH, template: new Uint8Array(64), destination };
   overlay.follow(ONE, TWO, Transport.UD, path);
   overlay.opened(
     { qpn: QPN, destQpn: 3, transport: Transport.RC, local: ONE, remote: TWO, underlay: 'vxlan' },
@@ -140,6 +139,15 @@ t.test('a path follows its endpoint to another host, and ends with it', async (t
   t.equal(path.destination, NOWHERE);
 });
 
+t.test('a peer that has another MAC is another vRNIC: connections to it end, address handles lead to it', async (t) => {
+  const { overlay, path } = place(t);
+  const mac = Uint8Array.of(2, 0xaa, 0, 0, 0, 2);
+  const endpoints = [endpoint(ONE, HERE), { ...endpoint(TWO, THERE), mac }];
+  t.strictSame(overlay.update(tenant({ endpoints }), isConnected), [QPN]);
+  t.strictSame(path.template.subarray(path.ethernetAt, path.ethernetAt + 6), mac);
+  t.not(path.destination, NOWHERE);
+});
+
 /** A vRNIC whose peer lives at `host`, in a tenant that has memory, too. */
 function placeBeside(t: Test, host: Uint8Array) {
   const endpoints = [endpoint(ONE, HERE), endpoint(TWO, host)];
@@ -155,7 +163,12 @@ function placeBeside(t: Test, host: Uint8Array) {
   /** As whoever makes a connection does; `port` of a path that is translated. */
   const connect = (wanted?: Underlay, port?: number): { qpn: number; path: Path } => {
     const { destination, underlay } = overlay.wayTo(ONE, TWO, Transport.RC, wanted) as Way;
-    const path = { ...VXLAN_PATH, port: port ?? (underlay === 'local' ? LOCAL_PORT : 0), destination };
+    const path = {
+      ...VXLAN_PATH,
+      template: new Uint8Array(64),
+      port: port ?? (underlay === 'local' ? LOCAL_PORT : 0),
+      destination,
+    };
     overlay.follow(ONE, TWO, Transport.RC, path, 0, wanted);
     const connection = { qpn: qpn++, destQpn: 3, transport: Transport.RC, local: ONE, remote: TWO, underlay } as const;
     overlay.opened({ ...connection, ...(wanted && { wanted }) }, isConnected);

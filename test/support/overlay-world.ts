@@ -272,7 +272,7 @@ export class OverlayWorld {
     );
     const way = node.overlay.wayTo(flow.from, flow.to, flow.transport);
     if ('ok' in way || same(flow.from, flow.to)) return;
-    const path = { destination: way.destination };
+    const path = { destination: way.destination, template: new Uint8Array(FRAME_BYTES), ethernetAt: Vxlan.BYTES };
     node.overlay.follow(flow.from, flow.to, flow.transport, path as Path);
     const qpn = this.#nextQpn++;
     this.#connections.push({ qpn, flow, path, node });

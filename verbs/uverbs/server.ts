@@ -136,9 +136,14 @@ export class UverbsServer {
     return this.#tree;
   }
 
+  /** The vRNIC has ended, and may be another one when it begins anew: who comes next has its files written first. */
+  forget(): void {
+    this.#tree = null;
+  }
+
   /** The vRNIC has begun anew: what its files say may be otherwise. @throws as wake. */
   renew(): Promise<void> {
-    this.#tree = null;
+    this.forget();
     return this.wake();
   }
 

@@ -123,7 +123,7 @@ export class Overlay {
     return this.#own;
   }
 
-  /** The tenant has changed: QPNs of connections that are allowed no longer, have no way any more, or whose peer is no more or lives elsewhere now. */
+  /** The tenant has changed: QPNs of connections that are allowed no longer, have no way any more, or whose peer is no more, lives elsewhere or has another MAC now. */
   update(tenant: Tenant, isConnected: (qpn: number) => boolean): number[] {
     const before = this.#views;
     const isReclassed = tenant.dscp !== this.#tenant.dscp || tenant.ecn !== this.#tenant.ecn;
@@ -284,8 +284,9 @@ export class Overlay {
     { local, remote, transport, underlay, wanted }: Connection,
   ): Underlay | undefined {
     const way = this.#way(local, remote, transport, wanted);
-    const then = viewOf(before, local)?.at(remote);
-    if ('ok' in way || !then || !Gid.isSame(way.host, then.endpoint.host)) return undefined;
+    const then = viewOf(before, local)?.at(remote)?.endpoint;
+    if ('ok' in way || !then || !Gid.isSame(way.host, then.host)) return undefined;
+    if (macNumber(way.mac) !== macNumber(then.mac)) return undefined;
     if (underlay !== 'translate') return way.underlay === 'local' ? 'local' : 'vxlan';
     return (wanted ?? this.#tenant.underlay) === 'vxlan' ? undefined : underlay;
   }
@@ -326,6 +327,7 @@ export class Overlay {
 function redirect(path: Path, way: Way | Refusal): void {
   path.destination = 'ok' in way ? NOWHERE : way.destination;
   if ('ok' in way) return;
+  path.template.set(way.mac, path.ethernetAt);
   const isLocal = way.underlay === 'local';
   path.port = isLocal ? LOCAL_PORT : VXLAN_PORT;
   path.framing = isLocal ? Framing.HEADER_ONCE : Framing.HEADER_EACH;

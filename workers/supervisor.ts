@@ -245,7 +245,7 @@ export class Supervisor {
     return this.#homeOf(name).call({ kind: 'setGids', name, gids });
   }
 
-  /** Its tenant has changed. How many of its connections that ended. @param mtu the largest IP packet of a vRNIC's connections to come; as before by default. */
+  /** Its tenant has changed, but for the VNI and its own MAC: who has others is another vRNIC, to be stopped and started. How many of its connections that ended. @param mtu the largest IP packet of a vRNIC's connections to come; as before by default. */
   setTenant(name: string, tenant: Tenant, mtu?: number): Promise<unknown> {
     return this.#homeOf(name).call({ kind: 'setTenant', name, tenant, ...(mtu !== undefined && { mtu }) });
   }

@@ -135,6 +135,20 @@ t.test(
       });
       await three.urnic('rule', 'del', 'blue', 'wall', '--socket', three.socket);
       t.ok(await eventually(async () => (await tenantsOf(two))[0]!.rules.length === 0));
+    });
+
+    await t.test('a rule that a third host commands ends a live connection at both its ends', async (t) => {
+      const cut = await converse(whole, one, two, 18_602);
+      const live = async (host: UrnicHost): Promise<number> =>
+        ((await ask(host.socket, { op: 'connections', vrnic: 'v' })) as object[]).length;
+      t.same([await live(one), await live(two)], [1, 1]);
+      const begin = performance.now();
+      await ask(three.socket, { op: 'addRule', tenant: 'blue', rule: { id: 'cut', action: 'deny' } });
+      for (const host of [one, two]) t.ok(await eventually(async () => (await live(host)) === 0));
+      t.comment(`both have ended after ${(performance.now() - begin).toFixed(0)} ms, the store's own time among them`);
+      for (const program of cut) t.not(await program.end(), 0, 'its program hears of it');
+      await three.urnic('rule', 'del', 'blue', 'cut', '--socket', three.socket);
+      t.ok(await eventually(async () => (await tenantsOf(one))[0]!.rules.length === 0));
       programs.push(...(await converse(whole, one, two, 18_600)));
     });
 

@@ -146,10 +146,10 @@ t.test('translation', { skip: lacks('root', 'gcc', 'ibv_rc_pingpong', 'ib_write_
       const isConnected = async (): Promise<boolean> =>
         ((await ask(b.socket, { op: 'connections', vrnic: 'red' })) as object[]).length > 0;
       t.ok(await eventually(isConnected));
-      for (const host of [a, b])
-        t.match(await host.urnic('tenant', 'set', 'red', 'underlay=vxlan', '--socket', host.socket), {
-          output: /1 connection ended/,
-        });
+      const change = (host: UrnicHost) => host.urnic('tenant', 'set', 'red', 'underlay=vxlan', '--socket', host.socket);
+      t.match(await change(a), { output: /1 connection ended/ });
+      // Its program may have gone with its peer's by then.
+      t.match(await change(b), { code: 0 });
       t.not(await server.end(LIMIT_MILLIS), 0);
       t.not(await client.end(LIMIT_MILLIS), 0);
       const [plain, encapsulated] = await sent(b, 'red');

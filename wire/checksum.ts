@@ -9,10 +9,11 @@ export function sum(view: DataView, at: number, end: number, start: number): num
   return total;
 }
 
-/** Folds a running sum, below 2^32 (128 KiB of octets), to its 16 bits, not complemented. */
+/** Folds a running sum to its 16 bits, not complemented. */
 export function fold(total: number): number {
-  const once = (total & 0xffff) + (total >>> 16);
-  return (once & 0xffff) + (once >>> 16);
+  let folded = total;
+  while (folded > 0xffff) folded = (folded % 0x1_0000) + Math.floor(folded / 0x1_0000);
+  return folded;
 }
 
 /** The checksum of a running sum. */

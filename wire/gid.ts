@@ -12,6 +12,10 @@ export function isMappedIpv4(gid: Uint8Array): boolean {
   return gid[10] === 0xff && gid[11] === 0xff;
 }
 
+/** Of an IPv4 address, four octets. */
+export const ofIpv4 = (address: Uint8Array): Uint8Array =>
+  Uint8Array.of(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, ...address);
+
 /** `::`: no address, or a place in a table that nothing has. */
 export function isZero(gid: Uint8Array): boolean {
   for (let i = 0; i < BYTES; i++) if (gid[i] !== 0) return false;

@@ -124,7 +124,7 @@ export interface ReturnAddress {
 export function returnAddress(packet: ReceivedPacket): ReturnAddress {
   const { bytes, view, ipAt, ethernetAt, isIpv6 } = packet;
   const gidAt = (at: number): Uint8Array =>
-    isIpv6 ? bytes.slice(at, at + 16) : Uint8Array.from([...MAPPED_PREFIX, ...bytes.subarray(at, at + 4)]);
+    isIpv6 ? bytes.slice(at, at + 16) : Gid.ofIpv4(bytes.subarray(at, at + 4));
   return {
     gid: gidAt(ipAt + (isIpv6 ? 8 : 12)),
     destination: gidAt(ipAt + (isIpv6 ? 24 : 16)),
@@ -133,5 +133,3 @@ export function returnAddress(packet: ReceivedPacket): ReturnAddress {
     ...(ethernetAt >= 0 ? { mac: bytes.slice(ethernetAt + 6, ethernetAt + 12) } : {}),
   };
 }
-
-const MAPPED_PREFIX = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff];

@@ -9,8 +9,7 @@ import { LOOPBACK_PORT, WIRE_PORT } from './path-resolver.ts';
 import type { Port } from './port.ts';
 import { CapturePort } from './ports/capture.ts';
 import type { CaptureFile } from './ports/capture-file.ts';
-import { asItIs, type Lens, Recorder, withIcrc, withoutVxlan } from './ports/recorder.ts';
-import { sharedHeaderBytes } from './ports/super-frame.ts';
+import { asItIs, EACH, type Lens, Recorder, withIcrc, withoutVxlan } from './ports/recorder.ts';
 
 /** Whoever has a sink that others feed. */
 interface Fed<B extends TransmitBurst | ReceiveBurst> {
@@ -26,14 +25,14 @@ export class VrnicCapture {
   constructor(ports: Port[], place: TenantPlace | null, file: CaptureFile, translated: Lens) {
     this.#file = file;
     this.#ports = ports;
-    const wire = this.#tapPort(WIRE_PORT, ports[WIRE_PORT]!.link === 'vxlan' ? withoutVxlan : asItIs);
+    const { link } = ports[WIRE_PORT]!;
+    const wire = this.#tapPort(WIRE_PORT, link === 'vxlan' ? withoutVxlan : asItIs, link === 'ethernet' ? 0 : EACH);
     this.#tapPort(LOOPBACK_PORT, withIcrc);
     if (place === null) return;
-    this.#tapSink(place.wire, wire, () => 0);
-    const local = this.#tapPort(LOCAL_PORT, withIcrc, Vxlan.BYTES);
-    this.#tapSink(place.local, local, (view, at) => Vxlan.BYTES + sharedHeaderBytes(view, at + Vxlan.BYTES));
+    this.#tapSink(place.wire, wire);
+    this.#tapSink(place.local, this.#tapPort(LOCAL_PORT, withIcrc, Vxlan.BYTES));
     if (place.translation === null) return;
-    this.#tapSink(place.translation.port, this.#tapPort(TRANSLATED_PORT, translated), sharedHeaderBytes);
+    this.#tapSink(place.translation.port, this.#tapPort(TRANSLATED_PORT, translated));
   }
 
   /** All is as it was, and the file is whole. */
@@ -42,8 +41,8 @@ export class VrnicCapture {
     this.#file.close();
   }
 
-  #tapPort(index: number, lens: Lens, skip = 0): Recorder {
-    const recorder = new Recorder(this.#file, lens, skip);
+  #tapPort(index: number, lens: Lens, headAt = 0): Recorder {
+    const recorder = new Recorder(this.#file, lens, headAt);
     const plain = this.#ports[index]!;
     this.#ports[index] = new CapturePort(plain, recorder);
     this.#undo.push(() => {
@@ -52,17 +51,10 @@ export class VrnicCapture {
     return recorder;
   }
 
-  /** @param headerBytesOf those that stand once, of a frame of several segments. */
-  #tapSink<B extends TransmitBurst | ReceiveBurst>(
-    fed: Fed<B>,
-    recorder: Recorder,
-    headerBytesOf: (view: DataView, at: number) => number,
-  ): void {
+  #tapSink<B extends TransmitBurst | ReceiveBurst>(fed: Fed<B>, recorder: Recorder): void {
     const { sink } = fed;
     fed.sink = (burst, i, now) => {
-      const [at, segmentBytes] = [burst.at[i]!, burst.segmentBytes[i]!];
-      const headerBytes = segmentBytes === 0 ? 0 : headerBytesOf(burst.view, at);
-      recorder.record(burst.bytes, at, burst.frameBytes[i]!, segmentBytes, headerBytes);
+      recorder.record(burst, i);
       sink?.(burst, i, now);
     };
     this.#undo.push(() => {

@@ -8,13 +8,12 @@ import { macOf, type Tenant } from '../../vswitch/model.ts';
 import { readCapture } from '../../wire/capture.ts';
 import { decode } from '../../wire/decode.ts';
 import { type Description, describe } from '../../wire/describe.ts';
-import * as Gid from '../../wire/gid.ts';
-import { connect } from '../../workers/client.ts';
 import { gidText, toGid } from '../../workers/linux/netdev.ts';
 import { Supervisor } from '../../workers/supervisor.ts';
 import { hostsOnSwitch, type Namespace } from '../support/netns.ts';
 import { lacks } from '../support/skip.ts';
-import { RcApp, writeAll } from '../workers/rc-app.ts';
+import { type RcApp, writeAll } from '../workers/rc-app.ts';
+import { startEndpoint } from './rc-endpoint.ts';
 
 const BYTES = 200_000;
 const PATH_MTU = 5;
@@ -45,25 +44,16 @@ t.test('captures', { skip: lacks('root'), timeout: 300_000 }, async (t) => {
   for (const [i, host] of hosts.entries()) await host.ip('addr', 'add', `${VTEPS.ipv6[i]}/64`, 'dev', 'eth0', 'nodad');
   let vni = 100;
 
-  async function start(t: Test, supervisor: Supervisor, ranges: QpnRanges, tenant: Tenant, i: number): Promise<RcApp> {
-    const namespace = `/var/run/netns/${(hosts[HOMES[i]!] as Namespace).name}`;
-    const { address, mac, host } = tenant.endpoints[i]!;
-    const port = { kind: 'vxlan', netdev: 'eth0', local: host, mtu: 4400 } as const;
-    const place = { port, mac, gids: [Gid.linkLocalOf(mac), address], tenant, namespace };
-    await supervisor.startVrnic({ name: `v${i}`, ...place, ...ranges.allot(`v${i}`, namespace, true) });
-    const app = await RcApp.open(await connect(await supervisor.endpoint(`v${i}`)), BYTES);
-    t.teardown(() => app.link.close());
-    return app;
-  }
+  const pathTo = (i: number): string => `/var/run/netns/${(hosts[HOMES[i]!] as Namespace).name}`;
 
   /** A WRITE from endpoint `a` to `b`, captured at both. */
   async function watch(t: Test, tenant: Tenant, a: number, b: number, workers: number): Promise<void> {
     const supervisor = new Supervisor({ workers, spin: 20 });
     t.teardown(() => supervisor.stop());
-    const ranges = new QpnRanges();
+    const hosting = { supervisor, ranges: new QpnRanges(), tenant };
     const ends = a === b ? [a] : [a, b];
     const apps = [];
-    for (const i of ends) apps.push(await start(t, supervisor, ranges, tenant, i));
+    for (const i of ends) apps.push(await startEndpoint(t, hosting, i, pathTo(i), BYTES));
     const [from, to] = [apps[0]!, apps.at(-1)!];
     const reach = async (app: RcApp, peer: RcApp, far: number): Promise<unknown> =>
       t.match(await app.connect(tenant.endpoints[far]!.address, GID_INDEX, peer.qpNum, PATH_MTU), { ok: true });

@@ -21,7 +21,7 @@ import { joinVtep, type VxlanMember } from '../../workers/overlay/vxlan-hub.ts';
 import { PathResolver } from '../../workers/path-resolver.ts';
 import { CapturePort } from '../../workers/ports/capture.ts';
 import { CaptureFile } from '../../workers/ports/capture-file.ts';
-import { Recorder, withoutVxlan } from '../../workers/ports/recorder.ts';
+import { EACH, Recorder, withoutVxlan } from '../../workers/ports/recorder.ts';
 
 const VNI = 100;
 const QPN = 17;
@@ -329,7 +329,7 @@ t.test('a capture of a tenant’s vRNIC shows frames as the tenant sees them, ea
   const { member } = place(t);
   const file = join(t.testdir(), 'tenant.pcapng');
   const capture = new CaptureFile({ file }, member.name);
-  const port = new CapturePort(member, new Recorder(capture, withoutVxlan));
+  const port = new CapturePort(member, new Recorder(capture, withoutVxlan, EACH));
   const burst = new TransmitBurst(4096);
   const inner = [
     Uint8Array.from([...MAC, ...new Uint8Array(50).fill(1)]),

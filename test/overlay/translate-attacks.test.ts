@@ -2,28 +2,27 @@
  * Translated connections are plain RoCEv2 between hosts: whoever is on their network may send to them. A third host that knows the QPN, PSN, address and R_Key gets nothing, nor
  * does a packet that was spoilt on its way; the last packet, in which nothing is wrong, shows that the others would have done harm. T-07, R-006.
  */
-import t, { type Test } from 'tap';
+import t from 'tap';
 import { QpnRanges } from '../../daemon/qpn-ranges.ts';
 import { TransmitBurst } from '../../rnic/burst.ts';
 import { macOf, type Tenant } from '../../vswitch/model.ts';
 import * as Bth from '../../wire/bth.ts';
 import * as Ethernet from '../../wire/ethernet.ts';
-import * as Gid from '../../wire/gid.ts';
 import * as Icrc from '../../wire/icrc.ts';
 import * as Ipv4 from '../../wire/ipv4.ts';
 import * as Opcode from '../../wire/opcode.ts';
 import * as Reth from '../../wire/reth.ts';
 import type { PKey, Psn, Qpn, RKey } from '../../wire/types.ts';
 import * as Udp from '../../wire/udp.ts';
-import { connect } from '../../workers/client.ts';
 import { readNetdev, toGid } from '../../workers/linux/netdev.ts';
 import { AfPacketPort } from '../../workers/ports/af-packet.ts';
 import { Supervisor } from '../../workers/supervisor.ts';
 import { eventually } from '../support/eventually.ts';
 import { hostsOnSwitch, type Namespace } from '../support/netns.ts';
 import { lacks } from '../support/skip.ts';
-import { IOVA, RcApp, writeAll } from '../workers/rc-app.ts';
+import { IOVA, type RcApp, writeAll } from '../workers/rc-app.ts';
 import { within } from '../workers/veth.ts';
+import { startEndpoint } from './rc-endpoint.ts';
 
 const VNI = 100;
 const BYTES = 4096;
@@ -78,18 +77,9 @@ t.test('a translated connection and a third host', { skip: lacks('root'), timeou
   const [, ...hosts] = await hostsOnSwitch(t, 3);
   const supervisor = new Supervisor({ workers: 2, spin: 20 });
   t.teardown(() => supervisor.stop());
-  const ranges = new QpnRanges();
-  const start = async (t: Test, i: number): Promise<RcApp> => {
-    const { address, mac, host } = tenant.endpoints[i]!;
-    const namespace = pathOf(hosts[i]!).path;
-    const port = { kind: 'vxlan', netdev: 'eth0', local: host, mtu: 4400 } as const;
-    const place = { port, mac, gids: [Gid.linkLocalOf(mac), address], tenant, namespace };
-    await supervisor.startVrnic({ name: `v${i}`, ...place, ...ranges.allot(`v${i}`, namespace, true) });
-    const app = await RcApp.open(await connect(await supervisor.endpoint(`v${i}`)), BYTES);
-    t.teardown(() => app.link.close());
-    return app;
-  };
-  const [victim, peer] = [await start(t, A), await start(t, B)];
+  const hosting = { supervisor, ranges: new QpnRanges(), tenant };
+  const start = (i: number): Promise<RcApp> => startEndpoint(t, hosting, i, pathOf(hosts[i]!).path, BYTES);
+  const [victim, peer] = [await start(A), await start(B)];
   t.match(await victim.connect(addresses[B]!, 1, peer.qpNum), { ok: true });
   t.match(await peer.connect(addresses[A]!, 1, victim.qpNum), { ok: true });
   const stranger = within(pathOf(hosts[STRANGER]!), () => new AfPacketPort({ netdev: 'eth0', addresses: [] }));

@@ -111,7 +111,7 @@ function readAddress(address: number): Uint8Array[] {
   if (family !== Linux.AF_INET && family !== Linux.AF_INET6) return [];
   Libc.memcpy(octets.address, address, family === Linux.AF_INET ? 16 : 28);
   if (family === Linux.AF_INET6) return [octets.bytes.slice(8, 24)];
-  return [Uint8Array.from([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, ...octets.bytes.subarray(4, 8)])];
+  return [Gid.ofIpv4(octets.bytes.subarray(4, 8))];
 }
 
 /** A textual address as 16 octets; IPv4 as ::ffff:a.b.c.d. @throws when it is no address. */

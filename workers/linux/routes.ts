@@ -27,8 +27,7 @@ const lines = (file: string): string[][] => {
 
 /** Four octets in hexadecimal, in host order as /proc/net/route prints them, as an IPv4-mapped address. */
 function mapped(hex: string): Uint8Array {
-  const octets = Buffer.from(hex.padStart(8, '0'), 'hex').reverse();
-  return Uint8Array.from([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, ...octets]);
+  return Gid.ofIpv4(Buffer.from(hex.padStart(8, '0'), 'hex').reverse());
 }
 
 const bitCount = (octets: Uint8Array): number =>

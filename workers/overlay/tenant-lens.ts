@@ -2,6 +2,7 @@
  * Translated packets, which travel between hosts' addresses, as their tenant would see them: between its endpoints, with their MACs, and an ICRC that is right where the packet's
  * was. For captures: it looks through all connections for each packet.
  */
+import { Framing } from '../../rnic/path.ts';
 import * as Bth from '../../wire/bth.ts';
 import * as Ethernet from '../../wire/ethernet.ts';
 import * as Gid from '../../wire/gid.ts';
@@ -9,6 +10,7 @@ import * as Icrc from '../../wire/icrc.ts';
 import * as Ipv4 from '../../wire/ipv4.ts';
 import * as Ipv6 from '../../wire/ipv6.ts';
 import * as Udp from '../../wire/udp.ts';
+import { buildPath } from '../path-builder.ts';
 import { FRAME_BYTES_MAX, type Lens } from '../ports/recorder.ts';
 import type { Connection, Overlay } from './overlay.ts';
 
@@ -17,8 +19,6 @@ interface End {
   readonly gid: Uint8Array;
   readonly mac: Uint8Array;
 }
-
-const IPV4_AT = 12;
 
 /** @param mac of the vRNIC. @param connections that it has now. */
 export function tenantLens(overlay: Overlay, mac: Uint8Array, connections: () => Connection[]): Lens {
@@ -57,9 +57,7 @@ export function tenantLens(overlay: Overlay, mac: Uint8Array, connections: () =>
     to: End,
   ): Uint8Array {
     const udpBytes = length - udpAt;
-    octets.set(to.mac, 0);
-    octets.set(from.mac, Ethernet.MAC_BYTES);
-    const toUdp = writeIp(frameView, ipAt, isIpv6, udpBytes, from, to);
+    const toUdp = writeHead(frameView, ipAt, isIpv6, udpBytes, from, to);
     octets.set(frame.subarray(udpAt, length), toUdp);
     const icrcAt = toUdp + udpBytes - Icrc.BYTES;
     const icrc = Icrc.compute(view, octets, Ethernet.BYTES, icrcAt);
@@ -68,27 +66,22 @@ export function tenantLens(overlay: Overlay, mac: Uint8Array, connections: () =>
   }
 
   /** Of the tenant's family, with the hop's own class, hop limit and identification. Where the UDP header begins. */
-  function writeIp(from: DataView, ipAt: number, isIpv6: boolean, udpBytes: number, source: End, target: End): number {
-    const tos = isIpv6 ? Ipv6.trafficClass(from, ipAt) : Ipv4.typeOfService(from, ipAt);
-    const hops = isIpv6 ? Ipv6.hopLimit(from, ipAt) : Ipv4.timeToLive(from, ipAt);
-    const at = Ethernet.BYTES;
-    const isTenantIpv4 = Gid.isMappedIpv4(source.gid);
-    view.setUint16(at - 2, isTenantIpv4 ? Ethernet.ETHER_TYPE_IPV4 : Ethernet.ETHER_TYPE_IPV6);
-    if (isTenantIpv4) {
-      const id = isIpv6 ? 0 : Ipv4.identification(from, ipAt);
-      const [src, dst] = [wordAt(source.gid, IPV4_AT), wordAt(target.gid, IPV4_AT)];
-      Ipv4.write(view, at, tos, Ipv4.BYTES + udpBytes, id, hops, Ipv4.PROTOCOL_UDP, src, dst);
-      return at + Ipv4.BYTES;
-    }
-    const addresses = new DataView(new ArrayBuffer(2 * Ipv6.ADDRESS_BYTES));
-    const both = new Uint8Array(addresses.buffer);
-    both.set(source.gid, 0);
-    both.set(target.gid, Ipv6.ADDRESS_BYTES);
-    Ipv6.write(view, at, tos, 0, udpBytes, Ipv6.NEXT_HEADER_UDP, hops, addresses, 0, Ipv6.ADDRESS_BYTES);
-    return at + Ipv6.BYTES;
+  function writeHead(hop: DataView, ipAt: number, isIpv6: boolean, udpBytes: number, from: End, to: End): number {
+    const trafficClass = isIpv6 ? Ipv6.trafficClass(hop, ipAt) : Ipv4.typeOfService(hop, ipAt);
+    const hopLimit = isIpv6 ? Ipv6.hopLimit(hop, ipAt) : Ipv4.timeToLive(hop, ipAt);
+    const av = { dgid: to.gid, sgidIndex: 0, hopLimit, trafficClass, flowLabel: 0, portNum: 1 };
+    const request = { av, sgid: from.gid, sourceMac: from.mac, destinationMac: to.mac, localQpn: 0, remoteQpn: 0 };
+    const path = buildPath({ ...request, portIndex: 0, port: WIRE });
+    octets.set(path.template);
+    const at = path.ipAt;
+    if (path.isIpv6) view.setUint16(at + 4, udpBytes);
+    else Ipv4.renumber(view, at, Ipv4.BYTES + udpBytes, isIpv6 ? 0 : Ipv4.identification(hop, ipAt));
+    return path.udpAt;
   }
 }
 
+/** Of the tenant's network, if it had one of its own. */
+const WIRE = { link: 'ethernet', framing: Framing.SINGLE } as const;
 const SOURCE = 0;
 const DESTINATION = 1;
 
@@ -99,7 +92,5 @@ function addressAt(frame: Uint8Array, ipAt: number, isIpv6: boolean, which: numb
     return frame.slice(at, at + Ipv6.ADDRESS_BYTES);
   }
   const at = ipAt + Ipv4.SOURCE_AT + which * 4;
-  return Uint8Array.of(...new Uint8Array(10), 0xff, 0xff, ...frame.subarray(at, at + 4));
+  return Gid.ofIpv4(frame.subarray(at, at + 4));
 }
-
-const wordAt = (octets: Uint8Array, at: number): number => new DataView(octets.buffer, octets.byteOffset).getUint32(at);

@@ -1,9 +1,10 @@
 /** Writes frames to a capture file as they would be on the wire: super-frames as their segments, each as whoever looks is to see it. */
+import type { ReceiveBurst, TransmitBurst } from '../../rnic/burst.ts';
 import * as Ethernet from '../../wire/ethernet.ts';
 import * as Icrc from '../../wire/icrc.ts';
 import * as Vxlan from '../../wire/vxlan.ts';
 import type { CaptureFile } from './capture-file.ts';
-import { copyPart, segmentCount } from './super-frame.ts';
+import { copyPart, segmentCount, sharedHeaderBytes } from './super-frame.ts';
 
 export const FRAME_BYTES_MAX = 65_600;
 
@@ -22,27 +23,33 @@ export const withIcrc: Lens = (octets, view, length) => {
   return octets.subarray(0, length);
 };
 
+/** Every segment has all its headers. */
+export const EACH = -1;
+
 export class Recorder {
   readonly #file: CaptureFile;
   readonly #lens: Lens;
-  readonly #skip: number;
+  readonly #headAt: number;
   readonly #octets = new Uint8Array(FRAME_BYTES_MAX);
   readonly #view = new DataView(this.#octets.buffer);
 
-  /** @param file its owner's to close. @param skip octets of a frame, before its headers, that are not looked at. */
-  constructor(file: CaptureFile, lens: Lens, skip = 0) {
+  /** @param file its owner's to close. @param headAt where the headers begin that segments have in common, octets before them are not looked at; EACH: each has its own. */
+  constructor(file: CaptureFile, lens: Lens, headAt = 0) {
     this.#file = file;
     this.#lens = lens;
-    this.#skip = skip;
+    this.#headAt = headAt;
   }
 
-  /** @param headerBytes octets that stand once before the segments; 0: none do. */
-  record(bytes: Uint8Array, at: number, frameBytes: number, segmentBytes: number, headerBytes: number): void {
-    const count = segmentCount(frameBytes, segmentBytes, headerBytes);
-    const skip = this.#skip;
-    const [from, octets, head] = [at + skip, frameBytes - skip, Math.max(0, headerBytes - skip)];
-    for (let i = 0; i < count; i++) {
-      const length = copyPart(bytes, from, octets, segmentBytes, head, i, this.#view, 0);
+  /** Frame i. */
+  record({ bytes, view, at, frameBytes, segmentBytes }: TransmitBurst | ReceiveBurst, i: number): void {
+    const skip = Math.max(0, this.#headAt);
+    const from = at[i]! + skip;
+    const octets = frameBytes[i]! - skip;
+    const segment = segmentBytes[i]!;
+    const headerBytes = segment === 0 || this.#headAt === EACH ? 0 : sharedHeaderBytes(view, from);
+    const count = segmentCount(octets, segment, headerBytes);
+    for (let part = 0; part < count; part++) {
+      const length = copyPart(bytes, from, octets, segment, headerBytes, part, this.#view, 0);
       const seen = this.#lens(this.#octets, this.#view, length);
       if (seen !== null) this.#file.write(seen);
     }

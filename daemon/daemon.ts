@@ -190,6 +190,7 @@ export class Daemon {
     if (request.op === 'store') return describeStore(this.#store!, this.#storeSettings, this.#directory.known);
     if (request.op === 'switchPorts') return this.#ports.names;
     if (request.op === 'tenants' || isTenantOp(request.op)) return this.#executeTenant(request);
+    if (request.op === 'connections' && request.vrnic === undefined) return this.#connectionsIn(request.tenant);
     const name = request.vrnic ?? '';
     if (this.#ports.has(name)) return this.#executePort(request, name);
     if (request.op === 'deleteVrnic') return this.#deleteVrnic(name);
@@ -199,16 +200,39 @@ export class Daemon {
     if (!this.#vrnics.running.includes(name))
       throw new Error(`vRNIC ${name} does not run: it starts when a program comes`);
     if (request.op === 'capture') return this.#capture([name], request);
-    const { counters, ports, resources, connections } = await this.#supervisor.statistics(name);
-    if (request.op === 'connections') return connections.map(connectionText);
+    if (request.op === 'connections') return this.#connectionsOf(name);
+    const { counters, ports, resources } = await this.#supervisor.statistics(name);
     if (request.op === 'statistics') return { counters, ports };
     return { contexts: resources, programs: this.#vrnics.programsOf(name) };
+  }
+
+  async #connectionsOf(vrnic: string): Promise<object[]> {
+    const { connections } = await this.#supervisor.statistics(vrnic);
+    const tenant = this.#vrnics.tenantOf(vrnic);
+    return connections.map((connection) => ({ tenant, vrnic, ...connectionText(connection) }));
+  }
+
+  /** Of all vRNICs that run here, or of a tenant's. */
+  async #connectionsIn(tenant: string | undefined): Promise<object[]> {
+    if (tenant !== undefined) this.#checkTenant(tenant);
+    const names = tenant === undefined ? this.#vrnics.running : this.#vrnics.runningOf(tenant);
+    const lists = names.map((name) =>
+      this.#connectionsOf(name).catch((error: Error) => {
+        if (this.#supervisor.runs(name)) throw error;
+        return []; // it ended meanwhile
+      }),
+    );
+    return (await Promise.all(lists)).flat();
+  }
+
+  #checkTenant(name: string): void {
+    if (!this.#directory.find(name)) throw new Error(`no tenant named ${JSON.stringify(name)}`);
   }
 
   /** All that a tenant has here, in one file; those that come later are not in it. */
   #captureTenant(request: Request): Promise<Held> {
     const { tenant = '' } = request;
-    if (!this.#directory.find(tenant)) throw new Error(`no tenant named ${JSON.stringify(tenant)}`);
+    this.#checkTenant(tenant);
     return this.#capture([...this.#vrnics.runningOf(tenant), ...this.#ports.namesOf(tenant)], request);
   }
 

@@ -69,7 +69,11 @@ export class Vrnics {
 
   /** Those of a tenant that run. */
   runningOf(tenant: string): string[] {
-    return this.running.filter((name) => this.#defined.get(name)?.definition.tenant === tenant);
+    return this.running.filter((name) => this.tenantOf(name) === tenant);
+  }
+
+  tenantOf(name: string): string | undefined {
+    return this.#defined.get(name)?.definition.tenant;
   }
 
   get count(): number {

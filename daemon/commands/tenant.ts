@@ -58,23 +58,45 @@ export function addTenant(program: Command): void {
   addEndpoint(program.command('endpoint').description('who is where in a tenant’s network'));
   addRule(program.command('rule').description('who may talk to whom'));
   addLimit(program.command('limit').description('how fast a tenant, or one of its endpoints, may send'));
-  const conn = program.command('conn').description('connections of a vRNIC of a tenant');
-  common(conn.command('list').argument('<vrnic>')).action(async (vrnic: string, flags: Flags) => {
-    const found = (await ask(flags.socket, { op: 'connections', vrnic })) as {
-      qpn: number;
-      destQpn: number;
-      transport: string;
-      local: string;
-      remote: string;
-      underlay: string;
-    }[];
-    if (flags.json) console.log(JSON.stringify(found));
-    else
-      for (const { qpn, destQpn, transport, local, remote, underlay } of found)
-        console.log(
-          `lqpn ${qpn} rqpn ${destQpn} type ${transport} local ${local} remote ${remote} underlay ${underlay}`,
-        );
-  });
+  addConn(program.command('conn').description("connections of tenants' vRNICs"));
+}
+
+interface ConnFlags extends Flags {
+  readonly vrnic?: string;
+  readonly tenant?: string;
+}
+
+interface ConnectionView {
+  readonly tenant: string;
+  readonly vrnic: string;
+  readonly qpn: number;
+  readonly destQpn: number;
+  readonly transport: string;
+  readonly local: string;
+  readonly remote: string;
+  readonly underlay: string;
+}
+
+function addConn(conn: Command): void {
+  common(conn.command('list').argument('[vrnic]', 'as --vrnic'))
+    .description('connections of a vRNIC, of a tenant, or of all tenants here, one a line')
+    .option('--vrnic <name>', 'of this vRNIC')
+    .option('--tenant <name>', 'of all vRNICs of this tenant here')
+    .action(async (name: string | undefined, { socket, json, vrnic = name, tenant }: ConnFlags) => {
+      if ((name ?? vrnic) !== vrnic || (vrnic !== undefined && tenant !== undefined))
+        throw new Error('give a vRNIC, or --tenant, or neither');
+      const of = { ...(vrnic !== undefined && { vrnic }), ...(tenant !== undefined && { tenant }) };
+      const found = (await ask(socket, { op: 'connections', ...of })) as ConnectionView[];
+      if (json) console.log(JSON.stringify(found));
+      else for (const connection of found) console.log(connectionLine(connection, vrnic === undefined));
+    });
+}
+
+/** @param isAmongOthers whose it is does not follow from what was asked for. */
+function connectionLine(connection: ConnectionView, isAmongOthers: boolean): string {
+  const { tenant, vrnic, qpn, destQpn, transport, local, remote, underlay } = connection;
+  const whose = isAmongOthers ? `tenant ${tenant} vrnic ${vrnic} ` : '';
+  return `${whose}lqpn ${qpn} rqpn ${destQpn} type ${transport} local ${local} remote ${remote} underlay ${underlay}`;
 }
 
 function addChanges(tenant: Command): void {

@@ -56,3 +56,18 @@ t.test('urnic vrnic add and delete: --json says which vRNIC, and nothing is prin
   t.strictSame(await urnic('vrnic', 'add', 'w', ...place), { code: 0, output: '' });
   t.strictSame(await urnic('vrnic', 'delete', 'w'), { code: 0, output: '' });
 });
+
+t.test('urnic conn list: of nobody, of nothing that there is, and of two at once', async (t) => {
+  const urnic = await daemonWith(t, '[{ name: blue, vni: 100 }]');
+  for (const of of [[], ['--tenant', 'blue']]) {
+    t.strictSame(await urnic('conn', 'list', ...of), { code: 0, output: '' });
+    t.strictSame(await urnic('conn', 'list', ...of, '--json'), { code: 0, output: '[]\n' });
+  }
+  const refused = async (of: string[], text: RegExp) =>
+    t.match(await urnic('conn', 'list', ...of), { code: 1, output: text });
+  await refused(['--tenant', 'red'], /no tenant named "red"/);
+  await refused(['--vrnic', 'w'], /no vRNIC named "w"/);
+  await refused(['v'], /vRNIC v does not run/);
+  await refused(['v', '--tenant', 'blue'], /give a vRNIC, or --tenant/);
+  await refused(['v', '--vrnic', 'w'], /give a vRNIC, or --tenant/);
+});

@@ -2,7 +2,7 @@
 import t, { type Test } from 'tap';
 import { eventually } from '../support/eventually.ts';
 import { exclusive } from '../support/exclusive.ts';
-import { twoHosts } from '../support/netns.ts';
+import { type Ran, twoHosts } from '../support/netns.ts';
 import { lacks } from '../support/skip.ts';
 import { UrnicHost } from '../uverbs/lab.ts';
 
@@ -43,6 +43,25 @@ const count = async (host: UrnicHost, vrnic: string, counter: string): Promise<n
   const { output } = await host.urnic('stat', vrnic, '--json', '--socket', host.socket);
   return (JSON.parse(output) as Record<string, { counters: Record<string, number> }>)[vrnic]!.counters[counter]!;
 };
+
+/** While each tenant has one connection, of a vRNIC of its name. */
+async function listsConnections(t: Test, control: (...args: string[]) => Promise<Ran>): Promise<void> {
+  const whose = async (...args: string[]): Promise<string[]> => {
+    const found = JSON.parse((await control('conn', 'list', ...args, '--json')).output) as Record<string, string>[];
+    return found.map(({ tenant, vrnic, local, remote }) => `${tenant} ${vrnic} ${local} ${remote}`).sort();
+  };
+  const [blue, red] = TENANTS.map((tenant) => `${tenant} ${tenant} 10.0.0.1 10.0.0.2`);
+  await eventually(async () => (await whose()).length === 2);
+  t.strictSame(await whose(), [blue, red]);
+  t.strictSame(await whose('--tenant', 'blue'), [blue]);
+  t.strictSame(await whose('--vrnic', 'red'), [red]);
+  t.strictSame(await whose('red'), [red]);
+  const line = 'lqpn \\d+ rqpn \\d+ type rc local 10.0.0.1 remote 10.0.0.2 underlay vxlan\n';
+  const text = async (...args: string[]): Promise<string> => (await control('conn', 'list', ...args)).output;
+  t.match(await text('--tenant', 'red'), new RegExp(`^tenant red vrnic red ${line}$`));
+  t.match(await text('red'), new RegExp(`^${line}$`), 'as ever');
+  t.equal((await text()).split('\n').filter((one) => /^tenant (\w+) vrnic \1 lqpn /.test(one)).length, 2);
+}
 
 t.test('tenants over VXLAN', { skip: lacks('root', 'gcc', 'ibv_rc_pingpong'), timeout: 900_000 }, async (t) => {
   await exclusive(t, 'machine');
@@ -114,6 +133,7 @@ t.test('tenants over VXLAN', { skip: lacks('root', 'gcc', 'ibv_rc_pingpong'), ti
     await eventually(async () => (await control('conn', 'list', 'red', '--json')).output.includes('10.0.0.2'));
     const before = JSON.parse((await control('conn', 'list', 'red', '--json')).output) as object[];
     t.match(before, [{ local: '10.0.0.1', remote: '10.0.0.2' }]);
+    await listsConnections(t, control);
     const { output } = await control('rule', 'add', 'red', 'cut', '--action', 'deny');
     t.match(output, /1 connection ended/);
     t.not(await redServer.end(), 0);

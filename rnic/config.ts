@@ -32,6 +32,8 @@ export interface RnicLimits {
   reorderPackets: number;
   /** Wrong keys or ranges that one QP may present before it goes to ERR even on UC (SPEC-CHECKLIST T-06). */
   violations: number;
+  /** Wrong keys of one peer over all its UC connections, one forgiven each second: after so many each further one ends its QP. */
+  peerViolations: number;
 }
 
 const OBJECTS: readonly (keyof RnicLimits)[] = [
@@ -49,6 +51,7 @@ const OBJECTS: readonly (keyof RnicLimits)[] = [
   'asyncEvents',
   'reorderPackets',
   'violations',
+  'peerViolations',
 ];
 const MOST: Partial<Record<keyof RnicLimits, number>> = {
   queueDepth: 65_535,
@@ -87,6 +90,7 @@ export const DEFAULT_LIMITS: RnicLimits = {
   asyncEvents: 256,
   reorderPackets: 4096,
   violations: 16,
+  peerViolations: 64,
 };
 
 export interface RnicConfig {

@@ -14,6 +14,7 @@ import type { ReceivedPacket } from './packet.ts';
 import type { PacketPool } from './packet-pool.ts';
 import type { PacketWriter } from './packet-writer.ts';
 import type { AddressVector, Path } from './path.ts';
+import type { PeerViolations } from './peer-violations.ts';
 import type { Ring } from './queue/ring.ts';
 import type { SendRing } from './queue/send-ring.ts';
 import type { Timers } from './timers.ts';
@@ -199,6 +200,7 @@ export interface EngineCore {
   readonly waitingRoom: WaitingRoom;
   readonly inFlight: InFlight;
   readonly ended: EndedMessages;
+  readonly peerViolations: PeerViolations;
   /** Puts the QP on the list that `Rnic.pollTransmit` walks (round robin). Idempotent. */
   schedule(qp: Qp): void;
   /** The machine met a fatal condition: the QP goes to ERR, `status` completes the sender's oldest WR, everything else is flushed, `event` (if any) is raised. */

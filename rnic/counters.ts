@@ -90,6 +90,7 @@ const LIST = [
   ['cm_drop_malformed', 'dropped: management datagram of no class, version or message that is spoken here'],
   ['cm_drop_unknown', 'dropped: connection management message for no connection of ours'],
   ['violations_exceeded', 'QPs ended for presenting too many wrong keys'],
+  ['peer_violations_exceeded', 'QPs ended at a wrong key because their peer had presented too many before'],
 ] as const;
 
 export type CounterName = (typeof LIST)[number][0];

@@ -25,6 +25,7 @@ import { MulticastGroups } from './multicast.ts';
 import type { ReceivedPacket } from './packet.ts';
 import { PacketPool } from './packet-pool.ts';
 import type { PacketWriter } from './packet-writer.ts';
+import { PeerViolations } from './peer-violations.ts';
 import type { QueuePair } from './qp.ts';
 import { QpTable } from './qp-table.ts';
 import type { DoorbellPage } from './queue/doorbell.ts';
@@ -47,6 +48,7 @@ export class Rnic implements EngineCore, Control {
   readonly reorderPool: PacketPool;
   readonly waitingRoom = new WaitingRoom();
   readonly inFlight = new InFlight();
+  readonly peerViolations = new PeerViolations();
   readonly ended: EndedMessages;
   readonly qps: QpTable;
   readonly groups: MulticastGroups;

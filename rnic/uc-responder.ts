@@ -62,7 +62,7 @@ export class UcResponder implements Responder {
       return;
     }
     const verdict = this.#run(packet, flags);
-    if (verdict !== Verdict.ACCEPT) this.#drop(verdict);
+    if (verdict !== Verdict.ACCEPT) this.#drop(verdict, now);
   }
 
   pollTransmit(out: PacketWriter, now: Micros, _quantumBytes: number): boolean {
@@ -196,7 +196,7 @@ export class UcResponder implements Responder {
   }
 
   /** The message is dropped without a word; only what is wrong on our own side ends the QP, and too many wrong keys (T-06). */
-  #drop(verdict: Verdict): void {
+  #drop(verdict: Verdict, now: Micros): void {
     this.#inside = NO_FLAGS;
     const { counters } = this.#core;
     switch (verdict) {
@@ -205,7 +205,7 @@ export class UcResponder implements Responder {
         break;
       case Verdict.KEY:
         counters.add(Counter.drop_access);
-        this.#countViolation();
+        this.#countViolation(now);
         break;
       case Verdict.OP_NOT_ALLOWED:
         counters.add(Counter.drop_access);
@@ -221,10 +221,14 @@ export class UcResponder implements Responder {
     }
   }
 
-  #countViolation(): void {
-    if (++this.#qp.violations < this.#core.config.limits.violations) return;
-    this.#core.counters.add(Counter.violations_exceeded);
-    this.#core.fail(this.#qp, WcStatus.WR_FLUSH_ERR, AsyncEvent.QP_ACCESS_ERR);
+  #countViolation(now: Micros): void {
+    const qp = this.#qp;
+    const { config, counters, peerViolations } = this.#core;
+    const { violations, peerViolations: most } = config.limits;
+    const isPeerSpent = peerViolations.exceeds(qp.av!.dgid, most, now);
+    if (++qp.violations < violations && !isPeerSpent) return;
+    counters.add(isPeerSpent ? Counter.peer_violations_exceeded : Counter.violations_exceeded);
+    this.#core.fail(qp, WcStatus.WR_FLUSH_ERR, AsyncEvent.QP_ACCESS_ERR);
   }
 
   #end(status: WcStatus): void {

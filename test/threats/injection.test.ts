@@ -3,7 +3,7 @@ import { TransmitBurst } from '../../rnic/burst.ts';
 import { PacketWriter } from '../../rnic/packet-writer.ts';
 import { type Drill, type DrillQp, drill, PEER_KEY, REMOTE } from '../drills/language/drill.ts';
 import { ack, frameOf, nak, type Packet, received } from '../drills/language/packet.ts';
-import { OURS, THEIRS } from '../support/engine.ts';
+import { AV, OURS, THEIRS } from '../support/engine.ts';
 
 const WRITE: Packet = { opcode: 'RDMA_WRITE_ONLY', psn: 0, payload: 'good', ackReq: true };
 const STRANGER = 0x0a00_0009;
@@ -26,6 +26,69 @@ drill(
     d.expect.counter('violations_exceeded', 1);
     d.expect.state('ERR');
     d.expect.untouched(REMOTE, 64);
+  },
+);
+
+/** What the peer of `address` presents until it has no key more, or its QP has ended. How many it came to present. */
+function guess(d: Drill, keys: number): number {
+  for (let psn = 0; psn < keys; psn++) {
+    d.inject({ ...WRITE, psn, rKey: PEER_KEY + psn });
+    if (d.state() === 'ERR') return psn + 1;
+  }
+  return keys;
+}
+
+/** A UC QP of its own, or the last one made anew, to the peer whose address ends so. */
+const UC_TO = (last: number) => ({ av: { ...AV, dgid: new Uint8Array(16).fill(last, 15) } });
+
+drill(
+  'T-06: over UC a guesser that connects anew, by the same QP or another one, has its peer’s budget left and then one guess for each connection',
+  { limits: { violations: BUDGET, peerViolations: 4 * BUDGET } },
+  (d) => {
+    d.qp('uc', UC_TO(1));
+    const again = [
+      () => {
+        d.modify('RESET');
+        d.connect(UC_TO(1));
+      },
+      () => void d.qp('uc', UC_TO(1)),
+    ];
+    const guesses = Array.from({ length: 8 }, (_, i) => {
+      if (i > 0) again[i % 2]!();
+      return guess(d, 1000);
+    });
+    d.expect.that(guesses, [BUDGET, BUDGET, BUDGET, BUDGET, 1, 1, 1, 1], 'guesses of each connection');
+    d.expect.that(d.events(), Array(8).fill('QP_ACCESS_ERR'), 'each was told of');
+    d.expect.counter('violations_exceeded', 4);
+    d.expect.counter('peer_violations_exceeded', 4);
+    d.expect.untouched(REMOTE, 64);
+  },
+);
+
+drill(
+  'T-06: a peer that has presented too many wrong keys over UC goes on with right ones, is forgiven one a second, and harms no other peer',
+  { limits: { violations: BUDGET, peerViolations: 8 } },
+  (d) => {
+    d.qp('uc', UC_TO(1));
+    const bystander = d.qp('uc', UC_TO(1));
+    const other = d.qp('uc', UC_TO(2));
+    d.qp('uc', UC_TO(1));
+    d.expect.that(guess(d, 1000), 9, 'it has eight, and the next one ends its QP');
+    d.expect.event('QP_ACCESS_ERR');
+    d.use(other);
+    d.expect.that(guess(d, 8), 8, 'another peer has its own');
+    d.expect.state('RTS');
+    d.use(bystander);
+    for (let psn = 0; psn < 100; psn++) d.inject({ ...WRITE, psn });
+    d.expect.state('RTS');
+    d.expect.memory(REMOTE, 'good');
+    d.advance('3s');
+    for (const [psn, state] of ['RTS', 'RTS', 'RTS', 'ERR'].entries()) {
+      d.inject({ ...WRITE, psn: 100 + psn, rKey: PEER_KEY });
+      d.expect.state(state as 'RTS' | 'ERR');
+    }
+    d.expect.event('QP_ACCESS_ERR');
+    d.expect.counter('peer_violations_exceeded', 2);
   },
 );
 

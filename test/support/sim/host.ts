@@ -52,7 +52,7 @@ export interface HostOptions {
   readonly burstFrames: number;
   /** It has a connection manager. */
   readonly managesConnections?: boolean;
-  /** Wrong keys that a QP may present; DEFAULT_LIMITS' when absent. */
+  /** Wrong keys that a QP, and a peer, may present; DEFAULT_LIMITS' when absent. */
   readonly violations?: number;
 }
 
@@ -129,7 +129,10 @@ export class SimHost {
       mtu: options.mtu,
       qpnBase: QPNS,
       qpnCount: QPNS,
-      limits: { ...DEFAULT_LIMITS, violations: options.violations ?? DEFAULT_LIMITS.violations },
+      limits: {
+        ...DEFAULT_LIMITS,
+        ...(options.violations && { violations: options.violations, peerViolations: options.violations }),
+      },
       strictTimers: options.strictTimers,
       reorderWindow: options.reorderWindow,
     };

@@ -4,6 +4,7 @@ import { type Alias, isNode, LineCounter, parseDocument, visit } from 'yaml';
 import { z } from 'zod';
 import { HANDLES_MAX } from '../rnic/handles.ts';
 import { TRANSPORT_NAMES, UNDERLAYS } from '../vswitch/model.ts';
+import { FLOOD_MAX } from '../vswitch/stages/flood.ts';
 import { isAddress, isPrefix } from './address-syntax.ts';
 import { canonical, isUnicast } from './addresses.ts';
 import { faultOfTenants } from './check-tenants.ts';
@@ -42,6 +43,8 @@ export const LimitText = z.strictObject({
   rate: rate.optional(),
   burst: size.optional(),
   guarantee: rate.optional(),
+  /** Frames a second to everybody. */
+  flood: z.number().int().min(0).max(FLOOD_MAX).optional(),
 });
 
 const PINNED_MAX = 2 ** 46;

@@ -122,6 +122,8 @@ export interface RnicHost {
   freeQueue(context: number, memory: import('./queue/ring.ts').QueueMemory): void;
   /** Places what memories have put off (memory/put-off.ts). Absent: none of them do that. */
   placeRest?(): void;
+  /** How many packets may leave that become several on their way (`Path.copies`). Absent: as many as there are. */
+  readonly flood?: { hasRoom(now: Micros): boolean; take(now: Micros): boolean };
   /** The way to an address, for the connection manager's own datagrams; null: ask again soon. Absent: this vRNIC manages no connections. */
   resolve?(
     av: import('./path.ts').AddressVector,

@@ -71,6 +71,7 @@ const LIST = [
   ['drop_spoofed', 'dropped: a VXLAN frame whose sender is not who and where it says'],
   ['drop_rule', 'dropped: a rule of the tenant denies it'],
   ['drop_no_group', 'dropped: multicast without an attached QP'],
+  ['drop_flood_limit', 'dropped: multicast to all hosts of the tenant, more of it than its limit lets through'],
   ['drop_duplicate_read', 'dropped: repeated READ outside the original request'],
   ['drop_duplicate_atomic', 'dropped: repeated atomic whose result is no longer kept'],
   ['drop_response', 'dropped: response that answers nothing outstanding'],

@@ -11,7 +11,7 @@ import { Put } from './request-packets.ts';
 import { completeSend, flushSendQueue } from './send-completion.ts';
 import { SendWork, WorkKind } from './send-work.ts';
 
-/** What local work counts for in a quantum. */
+/** What local work, and a packet that is dropped, count for in a quantum. */
 const LOCAL_STEP_BYTES = 64;
 
 export abstract class OneWaySender implements Sender {
@@ -34,7 +34,7 @@ export abstract class OneWaySender implements Sender {
   /** Packets of a work request whose copy is in order; its `status` is set when the transport refuses it. */
   protected abstract packetsOf(work: SendWork): number;
   /** Lays out packet `index`: octets, or what `Put` says. */
-  protected abstract put(out: PacketWriter, work: SendWork, index: number, psn: Psn): number;
+  protected abstract put(out: PacketWriter, work: SendWork, index: number, psn: Psn, now: Micros): number;
 
   handleDoorbell(_now: Micros): void {
     const { state } = this.qp;
@@ -73,13 +73,13 @@ export abstract class OneWaySender implements Sender {
     flushSendQueue(this.qp, this.core, next);
   }
 
-  pollTransmit(out: PacketWriter, _now: Micros, quantumBytes: number): boolean {
+  pollTransmit(out: PacketWriter, now: Micros, quantumBytes: number): boolean {
     let budget = quantumBytes;
     while (budget > 0) {
       const work = this.#current ?? this.#fetch();
       if (work === null) return false;
       out.turnLeft = budget;
-      const octets = work.kind === WorkKind.LOCAL ? this.#runLocal(work) : this.#transmit(out, work);
+      const octets = work.kind === WorkKind.LOCAL ? this.#runLocal(work) : this.#transmit(out, work, now);
       if (octets === Put.FULL) return true;
       budget -= octets;
     }
@@ -104,19 +104,23 @@ export abstract class OneWaySender implements Sender {
     return null;
   }
 
-  #transmit(out: PacketWriter, work: SendWork): number {
-    const put = this.put(out, work, this.#index, this.#psn);
+  #transmit(out: PacketWriter, work: SendWork, now: Micros): number {
+    const put = this.put(out, work, this.#index, this.#psn, now);
     if (put === Put.FULL) return Put.FULL;
     if (put === Put.PROTECTION) {
       this.core.counters.add(Counter.wqe_protection);
       this.#endQueue(WcStatus.LOC_PROT_ERR);
       return LOCAL_STEP_BYTES;
     }
-    this.core.counters.add(Counter.sent_pkts);
-    this.core.counters.add(Counter.sent_bytes, put);
-    this.#psn = PsnMath.next(this.#psn);
+    if (put !== Put.DROPPED) this.#countSent(put);
     if (++this.#index === work.packets) this.#complete(work);
-    return put;
+    return put === Put.DROPPED ? LOCAL_STEP_BYTES : put;
+  }
+
+  #countSent(octets: number): void {
+    this.core.counters.add(Counter.sent_pkts);
+    this.core.counters.add(Counter.sent_bytes, octets);
+    this.#psn = PsnMath.next(this.#psn);
   }
 
   #runLocal(work: SendWork): number {

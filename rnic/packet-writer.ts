@@ -200,7 +200,8 @@ export class PacketWriter {
     this.#writeLengths(port, path, headerAt, burst.end - headerAt - path.udpAt);
     port.nextId = (port.nextId + 1) & 0xffff;
     this.laidOutBytes += packetBytes;
-    if (port.isMetered) this.meteredBytes += path.template.length - path.ethernetAt + packetBytes;
+    if (port.isMetered)
+      this.meteredBytes += (path.template.length - path.ethernetAt + packetBytes) * (path.copies ?? 1);
     if (packetBytes < port.segmentBytes) port.path = null;
     return packetBytes;
   }

@@ -32,6 +32,8 @@ export interface Path {
   icrcElided: boolean;
   /** Of a multicast group: the way to the members on this vRNIC, beside the one to the network. */
   readonly local?: Path;
+  /** Of a multicast group of a tenant: the frames that one becomes, one for each other host, which all count. Changes with the tenant's hosts. */
+  copies?: number;
 }
 
 /** How packets of a tenant travel: in VXLAN; as plain RoCEv2 between the hosts' addresses; or never leaving the host. */

@@ -14,7 +14,7 @@ import type { Path } from './path.ts';
 import { type SendWork, WorkKind } from './send-work.ts';
 
 /** What became of a packet: positive values are its octets. */
-export const Put = { FULL: 0, PROTECTION: -1 } as const;
+export const Put = { FULL: 0, PROTECTION: -1, DROPPED: -2 } as const;
 
 /** The only P_Key there is. */
 export const DEFAULT_PKEY = 0xffff as PKey;

@@ -1,8 +1,10 @@
 /** Sender of a UD QP: each work request is one datagram to the address handle that it names. SPEC-CHECKLIST §2.5. */
-import type { Psn } from '../wire/types.ts';
+import type { Micros, Psn } from '../wire/types.ts';
 import { WcStatus } from './constants.ts';
+import { Counter } from './counters.ts';
 import { OneWaySender } from './one-way-sender.ts';
 import type { PacketWriter } from './packet-writer.ts';
+import type { Path } from './path.ts';
 import { Put, putDatagram } from './request-packets.ts';
 import type { SendWork } from './send-work.ts';
 
@@ -16,13 +18,26 @@ export class UdSender extends OneWaySender {
   }
 
   /** The address handle may have gone since the work request was taken and found no room. */
-  protected override put(out: PacketWriter, work: SendWork, _index: number, psn: Psn): number {
+  protected override put(out: PacketWriter, work: SendWork, _index: number, psn: Psn, now: Micros): number {
     const handle = this.#handle(work);
     if (handle === null) return Put.PROTECTION;
-    const put = putDatagram(out, this.qp, this.core, handle.path, work, psn);
+    const { path } = handle;
+    const flood = path.copies === undefined ? undefined : this.core.host.flood;
+    if (flood?.hasRoom(now) === false) return this.#dropFlood(out, path.local!, work, psn);
+    const put = putDatagram(out, this.qp, this.core, path, work, psn);
+    if (put <= 0) return put;
+    flood?.take(now);
     // Members on this vRNIC get a copy; where there is no room for it, it is a datagram lost.
-    if (put > 0 && handle.path.local !== undefined) putDatagram(out, this.qp, this.core, handle.path.local, work, psn);
+    if (path.local !== undefined) putDatagram(out, this.qp, this.core, path.local, work, psn);
     return put;
+  }
+
+  /** Members on this vRNIC hear what the network does not. */
+  #dropFlood(out: PacketWriter, local: Path, work: SendWork, psn: Psn): number {
+    const put = putDatagram(out, this.qp, this.core, local, work, psn);
+    if (put <= 0) return put;
+    this.core.counters.add(Counter.drop_flood_limit);
+    return Put.DROPPED;
   }
 
   #handle(work: SendWork) {

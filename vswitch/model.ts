@@ -42,6 +42,8 @@ export interface Limit {
   readonly burst?: number;
   /** Bits a second that it has before others have anything. */
   readonly guarantee?: number;
+  /** Frames a second that a port or vRNIC may send to everybody (multicast, broadcast, unknown MACs). A tenant's: of each that has none of its own. */
+  readonly flood?: number;
 }
 
 /** Addresses whose first `bits` (0 … 128) are those of `address`. */

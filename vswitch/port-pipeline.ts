@@ -8,6 +8,7 @@ import * as Ethernet from '../wire/ethernet.ts';
 import * as Gid from '../wire/gid.ts';
 import type { Micros } from '../wire/types.ts';
 import * as Vxlan from '../wire/vxlan.ts';
+import { portFlood } from './limit.ts';
 import { endpointAt, type Tenant } from './model.ts';
 import { PortCounter, PortCounters } from './port-counters.ts';
 import { AddressTable } from './stages/address-table.ts';
@@ -67,11 +68,13 @@ export class PortPipeline {
 
   constructor(options: PipelineOptions) {
     this.#options = options;
+    this.#bound(options.tenant);
     this.#view = this.#viewOf(options.tenant);
   }
 
-  /** Rules, endpoints or hosts have changed. */
+  /** Rules, endpoints, hosts or limits have changed. */
   update(tenant: Tenant): void {
+    this.#bound(tenant);
     this.#view = this.#viewOf(tenant);
     if (this.#view !== null) this.#learned.forgetOthers(this.#view.hosts);
   }
@@ -134,6 +137,10 @@ export class PortPipeline {
     if (!isStrangerHonest(frame, tenant.addresses)) return PortCounter.drop_spoofed;
     if (this.#learned.learn(frame.sourceMac, host, now)) this.counters.add(PortCounter.learned);
     return 0;
+  }
+
+  #bound(tenant: Tenant): void {
+    this.#flood.update(portFlood(endpointAt(tenant, this.#options.address)?.limit, tenant.limit));
   }
 
   #answered(): Outcome {

@@ -155,7 +155,7 @@ export class PathResolver {
   ): { path: Path } {
     const { path } = this.#build(av, sgid, localQpn, remoteQpn, WIRE_PORT, group, way);
     const local = this.#build(av, sgid, localQpn, remoteQpn, LOOPBACK_PORT, group).path;
-    return { path: { ...path, local } };
+    return { path: { ...path, local, ...(way?.copies !== undefined && { copies: way.copies }) } };
   }
 
   #resolveNeighbour(

@@ -7,8 +7,10 @@ import { Counter } from '../rnic/counters.ts';
 import type { AddressVector, Path } from '../rnic/path.ts';
 import { DoorbellPage, doorbellBytes } from '../rnic/queue/doorbell.ts';
 import type { ContextResources } from '../rnic/resources.ts';
-import type { Tenant } from '../vswitch/model.ts';
+import { vrnicFlood } from '../vswitch/limit.ts';
+import { endpointAt, type Tenant } from '../vswitch/model.ts';
 import { ConnectionQuota, withinQuotas } from '../vswitch/quota.ts';
+import { FloodBudget } from '../vswitch/stages/flood.ts';
 import { Transport } from '../vswitch/transport.ts';
 import { chooseCopy } from '../wire/copy.ts';
 import { registerArena } from '../wire/crc32.ts';
@@ -120,6 +122,8 @@ export class Vrnic {
   /** Before its tenant's quotas. */
   readonly #limits: RnicLimits;
   #connectionQuota: ConnectionQuota | null = null;
+  /** Of what goes to all hosts of its tenant. */
+  readonly #flood = new FloodBudget();
   /** Null outside of tenants' networks. */
   readonly #pace: Pace | null;
   /** What the time of this breath is, for the memory of other processes. */
@@ -374,6 +378,8 @@ export class Vrnic {
     const { quotas = {} } = tenant;
     const { connectionsPerSecond: perSecond } = quotas;
     this.#pace?.update(tenant, clock());
+    const own = this.#overlay && endpointAt(tenant, this.#overlay.addresses[0]!);
+    this.#flood.update(vrnicFlood(own?.limit, tenant.limit));
     this.engine.setLimits(withinQuotas(this.#limits, quotas));
     if (perSecond === this.#connectionQuota?.perSecond) return;
     this.#connectionQuota = perSecond === undefined ? null : new ConnectionQuota(perSecond, clock());
@@ -466,6 +472,7 @@ export class Vrnic {
       resolve: (av, local, remote, now) => this.#resolver.resolve(av, Transport.CM, local, remote, now),
       freeQueue: (context, memory) => this.applications.queuesOf(context).free(memory),
       placeRest,
+      flood: this.#flood,
     };
   }
 

@@ -2,6 +2,7 @@
 import { type Command, Option } from 'commander';
 import { burstOf } from '../../vswitch/bucket.ts';
 import { type Limit, type Quotas, TRANSPORT_NAMES } from '../../vswitch/model.ts';
+import { FLOOD_MAX } from '../../vswitch/stages/flood.ts';
 import { rateArgument, sizeArgument, wholeNumber } from '../arguments.ts';
 import { ask, type ControlRequest, DEFAULT_SOCKET } from '../control-client.ts';
 import { rateText } from '../rates.ts';
@@ -231,6 +232,7 @@ interface LimitFlags extends Flags {
   readonly rate?: number;
   readonly burst?: number;
   readonly guarantee?: number;
+  readonly flood?: number;
 }
 
 function addLimit(limit: Command): void {
@@ -245,6 +247,7 @@ function addLimit(limit: Command): void {
     .option('--rate <rate>', 'at most so many bits a second, as 100mbit or 10gbit', rateArgument)
     .option('--burst <size>', 'so much at once after a pause, as 64kb; 10 ms by default', sizeArgument)
     .option('--guarantee <rate>', 'so much before others have anything', rateArgument)
+    .option('--flood <frames>', 'a second to everybody, of each vRNIC and port', wholeNumber(0, FLOOD_MAX))
     .action((tenant: string, key: string | undefined, { socket, json, ...limit }: LimitFlags) =>
       change({ socket, ...(json && { json }) }, { op: 'setLimit', tenant, key: key ?? '', limit }),
     );
@@ -254,10 +257,11 @@ function addLimit(limit: Command): void {
   );
 }
 
-function limitText(what: string, { rate, burst, guarantee }: Limit = {}): string[] {
+function limitText(what: string, { rate, burst, guarantee, flood }: Limit = {}): string[] {
   const words = [
     ...(rate === undefined ? [] : [`rate ${rateText(rate)} burst ${burst ?? burstOf(rate)}b`]),
     ...(guarantee === undefined ? [] : [`guarantee ${rateText(guarantee)}`]),
+    ...(flood === undefined ? [] : [`flood ${flood}`]),
   ];
   return words.length > 0 ? [`${what} ${words.join(' ')}`] : [];
 }

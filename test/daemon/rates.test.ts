@@ -48,15 +48,18 @@ vrnics:
 
 t.test('limits of a configuration are read, and refused with the line and what would do', async (t) => {
   const [tenant] = parseConfiguration(
-    configuration('{ rate: 1gbit, burst: 64kb }', ', limit: { rate: 100mbit, guarantee: 5000000 }'),
+    configuration('{ rate: 1gbit, burst: 64kb, flood: 0 }', ', limit: { rate: 100mbit, guarantee: 5000000, flood: 9 }'),
   ).tenants;
-  t.strictSame(tenant!.limit, { rate: 1e9, burst: 65_536 });
-  t.strictSame(tenant!.endpoints[0]!.limit, { rate: 100e6, guarantee: 5e6 });
+  t.strictSame(tenant!.limit, { rate: 1e9, burst: 65_536, flood: 0 });
+  t.strictSame(tenant!.endpoints[0]!.limit, { rate: 100e6, guarantee: 5e6, flood: 9 });
   for (const [limit, endpoint, message] of [
     ['{ rate: fast }', '', /:5: tenants\[0\]\.limit\.rate: must be a rate such as 100mbit/],
     ['{ rate: 1kbit }', '', /must be a rate/],
     ['{ burst: 1b }', '', /must be a size such as 64kb/],
     ['{ speed: 1gbit }', '', /speed/],
+    ['{ flood: -1 }', '', /:5: tenants\[0\]\.limit\.flood: /],
+    ['{ flood: 1.5 }', '', /:5: tenants\[0\]\.limit\.flood: /],
+    ['{ flood: 10000001 }', '', /:5: tenants\[0\]\.limit\.flood: /],
     ['{}', ', limit: { rate: 1mbit, guarantee: 2mbit }', /guaranteed 2mbit and limited to 1mbit: guarantee less/],
     ['{ rate: 1mbit, guarantee: 2mbit }', '', /tenant blue is guaranteed 2mbit and limited to 1mbit/],
     [

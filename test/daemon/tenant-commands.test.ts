@@ -71,3 +71,17 @@ t.test('urnic conn list: of nobody, of nothing that there is, and of two at once
   await refused(['v', '--tenant', 'blue'], /give a vRNIC, or --tenant/);
   await refused(['v', '--vrnic', 'w'], /give a vRNIC, or --tenant/);
 });
+
+t.test('urnic limit set --flood, and tenant set: how much goes to everybody', async (t) => {
+  const endpoint = '{ address: 10.0.0.1, host: 192.0.2.1 }';
+  const urnic = await daemonWith(t, `[{ name: blue, vni: 100, limit: { flood: 500 }, endpoints: [${endpoint}] }]`);
+  const shown = async (): Promise<string> => (await urnic('limit', 'show')).output;
+  t.equal(await shown(), 'blue flood 500\n');
+  t.match(await urnic('limit', 'set', 'blue', '10.0.0.1', '--flood', '0', '--rate', '1gbit'), { code: 0 });
+  t.match(await urnic('tenant', 'set', 'blue', 'limit={flood: 20000}'), { code: 0 });
+  t.equal(await shown(), 'blue flood 20000\nblue 10.0.0.1 rate 1gbit burst 1250000b flood 0\n');
+  t.match(await urnic('limit', 'set', 'blue', '--flood', '1e9'), { code: 1, output: /whole number, 0 … 10000000/ });
+  t.match(await urnic('tenant', 'set', 'blue', 'limit={flood: some}'), { code: 1, output: /limit\.flood/ });
+  t.match(await urnic('limit', 'del', 'blue'), { code: 0 });
+  t.equal(await shown(), 'blue 10.0.0.1 rate 1gbit burst 1250000b flood 0\n');
+});

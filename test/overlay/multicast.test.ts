@@ -51,4 +51,18 @@ t.test('multicast in a tenant', { skip: lacks('root', 'gcc', 'mckey'), timeout: 
     t.equal(stranger.child.exitCode, null);
     t.ok((await counter(b, 'blue2', 'rcvd_pkts')) >= MESSAGES);
   });
+
+  await t.test('what is beyond the tenant’s bound is dropped by name, and its sender does not notice', async (t) => {
+    const limit = (...args: string[]) => a.urnic('limit', ...args, '--socket', a.socket);
+    const send = async (): Promise<number> => {
+      const before = await counter(a, 'blue1', 'drop_flood_limit');
+      const { code, output } = await a.run(mckey('10.0.0.1', '-s'), { timeoutMillis: START_MILLIS }, 'blue1');
+      t.equal(code, 0, output);
+      return (await counter(a, 'blue1', 'drop_flood_limit')) - before;
+    };
+    t.match(await limit('set', 'blue', '--flood', '0'), { code: 0 });
+    t.equal(await send(), MESSAGES);
+    t.match(await limit('del', 'blue'), { code: 0 });
+    t.equal(await send(), 0);
+  });
 });

@@ -379,3 +379,27 @@ t.test(
     t.notOk(overlay.isOwn(other));
   },
 );
+
+t.test(
+  'a multicast frame counts for as many as it becomes: one for each other host, as they come and go',
+  async (t) => {
+    const { overlay } = place(t);
+    const group = toGid('ff0e::1');
+    const way = overlay.wayTo(ONE, group, Transport.UD) as Way;
+    t.equal(way.copies, 1);
+    const path: Path = {
+      ...VXLAN_PATH,
+      template: new Uint8Array(64),
+      destination: way.destination,
+      copies: way.copies!,
+    };
+    overlay.follow(ONE, group, Transport.UD, path);
+    const [one, two] = tenant().endpoints as [Endpoint, Endpoint];
+    const three = endpoint(toGid('fd00::3'), ELSEWHERE);
+    const beside = endpoint(toGid('fd00::4'), ELSEWHERE);
+    overlay.update(tenant({ endpoints: [one, two, three, beside] }), isConnected);
+    t.equal(path.copies, 2);
+    overlay.update(tenant({ endpoints: [one] }), isConnected);
+    t.equal(path.copies, 1, 'it is made all the same');
+  },
+);

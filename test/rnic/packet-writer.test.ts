@@ -240,7 +240,10 @@ t.test(
       2 * (path.template.length + Bth.BYTES + 1024 + 4) + path.template.length + Bth.BYTES + 8,
     );
     writer.meteredBytes = 0;
+    t.ok(put(writer, { ...path, copies: 3 }, 4, 16));
+    t.equal(writer.meteredBytes, 3 * (path.template.length + Bth.BYTES + 16 + 4), 'every copy counts');
+    writer.meteredBytes = 0;
     writer.allowance = 0;
-    t.notOk(put(writer, path, 4, 1), 'none');
+    t.notOk(put(writer, path, 5, 1), 'none');
   },
 );

@@ -1,7 +1,7 @@
 /** One vRNIC with one application and nothing around it: no wire, no thread. Queue memory is counted, so that a leak shows. */
 import { TransmitBurst } from '../../rnic/burst.ts';
 import type { Answers, Command, CommandOf, EngineEvent, QpAttributes, Refusal, Result } from '../../rnic/commands.ts';
-import { DEFAULT_LIMITS, type RnicLimits } from '../../rnic/config.ts';
+import { DEFAULT_LIMITS, type RnicHost, type RnicLimits } from '../../rnic/config.ts';
 import { QpAttr, QpState, QpType } from '../../rnic/constants.ts';
 import { SharedMemory } from '../../rnic/memory/shared-memory.ts';
 import { PacketWriter } from '../../rnic/packet-writer.ts';
@@ -36,6 +36,8 @@ export interface EngineOptions {
   readonly burst?: { readonly bytes: number; readonly frames: number };
   /** Of the host. */
   readonly placeRest?: () => void;
+  /** Of the host. */
+  readonly flood?: RnicHost['flood'];
   /** Gets every frame that leaves. */
   readonly onFrame?: (frame: Uint8Array) => void;
 }
@@ -94,6 +96,7 @@ export class TestEngine {
           if (!this.queues.delete(memory.buffer)) throw new Error('queue memory was given back twice');
         },
         ...(managesConnections && { resolve: () => ({ path }) }),
+        ...(options.flood && { flood: options.flood }),
         ...(options.placeRest && { placeRest: options.placeRest }),
       },
     );

@@ -2,6 +2,7 @@
 import t from 'tap';
 import type { Command, CommandOf } from '../../rnic/commands.ts';
 import { QpState, QpType } from '../../rnic/constants.ts';
+import { FloodBudget } from '../../vswitch/stages/flood.ts';
 import { drill } from '../drills/language/drill.ts';
 import { AV, CAP, OURS, QPN_BASE, TestEngine, THEIRS } from '../support/engine.ts';
 import { pathBetween } from '../support/paths.ts';
@@ -145,3 +146,32 @@ drill('T-45: an application that never polls fills its own CQ, and nobody elseâ€
   for (let i = 0; i < 7; i++) d.expect.completion({ wrId: i + 1 });
   d.engine.events();
 });
+
+drill(
+  'T-43: multicast that becomes several frames is dropped by name beyond its bound: its work requests complete, its own vRNIC hears it, and nothing else is bounded',
+  { flood: new FloodBudget(40), mtu: 4500 },
+  (d) => {
+    d.qp('ud');
+    const toAll = { ...pathBetween(OURS, THEIRS), destination: 1, copies: 3 };
+    const local = pathBetween(OURS, OURS);
+    const { ahNum: group } = d.execute({ op: 'createAh', pd: d.pd, av: AV, path: { ...toAll, local } });
+    const { ahNum: plain } = d.execute({
+      op: 'createAh',
+      pd: d.pd,
+      av: AV,
+      path: { ...pathBetween(OURS, THEIRS), local },
+    });
+    const sendTo = (ah: number, wrId: number): number => {
+      d.post.send({ ah, wrId, destQpn: 0xff_ffff });
+      d.expect.completion({ wrId, status: 'SUCCESS' });
+      return d.sent().length;
+    };
+    const sentOf = (count: number): number[] => Array.from({ length: count }, (_, i) => sendTo(group, i));
+    d.expect.that(sentOf(6), [2, 2, 2, 2, 1, 1], 'a tenth of a secondâ€™s, then those for members here alone');
+    d.expect.counter('drop_flood_limit', 2);
+    d.expect.counter('sent_pkts', 4);
+    d.expect.that(sendTo(plain, 7), 2, 'a group that is one frame on the wire');
+    d.advance('50ms');
+    d.expect.that(sentOf(3), [2, 2, 1], 'what time brings');
+  },
+);

@@ -2,7 +2,7 @@
 import t from 'tap';
 import { type Endpoint, macOf, type Tenant } from '../../vswitch/model.ts';
 import { AskedFor, NeighbourAnswerer } from '../../vswitch/neighbour-answerer.ts';
-import { FLOOD_BURST } from '../../vswitch/stages/flood.ts';
+import { FLOOD_PER_SECOND, floodBurst } from '../../vswitch/stages/flood.ts';
 import { toGid } from '../../workers/linux/netdev.ts';
 
 const [HERE, THERE, AWAY] = [toGid('192.0.2.1'), toGid('192.0.2.2'), toGid('192.0.2.9')];
@@ -67,7 +67,7 @@ t.test('nobody else is', async (t) => {
 t.test('more questions than a burst wait for their time', async (t) => {
   const answerer = new NeighbourAnswerer(TENANT, OWN);
   const question = arp(TWO, '10.0.0.2', '10.0.0.1');
-  for (let i = 0; i < FLOOD_BURST; i++) ask(answerer, question);
+  for (let i = 0; i < floodBurst(FLOOD_PER_SECOND); i++) ask(answerer, question);
   t.equal(ask(answerer, question), '');
   t.not(ask(answerer, question, THERE, VXLAN, 1e6), '', 'a second later');
 });

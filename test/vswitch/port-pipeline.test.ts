@@ -1,14 +1,16 @@
 /** A port of a tenant's switch, stage by stage: frames in hex, decisions and answers in hex, the clock in our hands. Every reason to drop one. */
 import t from 'tap';
+import { vrnicFlood } from '../../vswitch/limit.ts';
 import type { Endpoint, Rule, Tenant } from '../../vswitch/model.ts';
 import type { PortCounterName } from '../../vswitch/port-counters.ts';
 import { Outcome, PortPipeline } from '../../vswitch/port-pipeline.ts';
-import { FLOOD_BURST, FLOOD_PER_SECOND } from '../../vswitch/stages/flood.ts';
+import { FLOOD_PER_SECOND, FloodBudget, floodBurst, UNBOUNDED } from '../../vswitch/stages/flood.ts';
 import { AGE_MICROS, LEARNED_COUNT_MAX } from '../../vswitch/stages/learn.ts';
 import { toGid } from '../../workers/linux/netdev.ts';
 
 const [HERE, THERE, AWAY] = [toGid('192.0.2.1'), toGid('192.0.2.2'), toGid('192.0.2.3')];
 const MTU = 1400;
+const FLOOD_BURST = floodBurst(FLOOD_PER_SECOND);
 const VXLAN = '08000000 00006400';
 const [ONE, TWO, THREE, NOBODY] = ['020000000001', '020000000002', '020000000003', '0200000000ee'];
 const macOf = (hex: string): Uint8Array => Uint8Array.from(Buffer.from(hex, 'hex'));
@@ -363,6 +365,41 @@ t.test('floods are bounded: a burst, then as many as time brings', async (t) => 
   bench.now += 3600e6;
   for (let i = 0; i < FLOOD_BURST; i++) if (bench.port(flood) !== 'flood') t.fail(`frame ${i}`);
   t.equal(bench.port(flood), 'drop_flood_limit', 'an hour of silence is no more than a burst');
+});
+
+t.test('a tenant, or one of its endpoints, has another bound of floods, from the moment when it is set', async (t) => {
+  const flood = ping4(ONE, ALL, '10.0.0.1', '10.0.0.255');
+  const bench = new Bench({ ...tenantWith(), limit: { flood: 20 } });
+  const taken = (): number => {
+    for (let count = 0; ; count++) if (bench.port(flood) !== 'flood') return count;
+  };
+  t.equal(taken(), 2, 'a tenth of a second’s at once');
+  bench.now += 50_000;
+  t.equal(taken(), 1);
+  const own = [endpoint(1, HERE, { limit: { flood: 200 } }), endpoint(2, THERE)];
+  bench.pipeline.update({ ...tenantWith([], own), limit: { flood: 20 } });
+  t.equal(taken(), 0, 'a higher one fills as time goes');
+  bench.now += 50_000;
+  t.equal(taken(), 10);
+  bench.now += 1e6;
+  bench.pipeline.update({ ...tenantWith(), limit: { flood: 0 } });
+  t.equal(taken(), 0, 'none at all');
+  bench.pipeline.update(tenantWith());
+  bench.now += 1e6;
+  t.equal(taken(), FLOOD_BURST, 'nobody says anything');
+});
+
+t.test('a vRNIC’s multicast is bounded by frames where no rate bounds it, or where somebody says so', async (t) => {
+  t.equal(vrnicFlood(), FLOOD_PER_SECOND);
+  t.equal(vrnicFlood({ guarantee: 1e6 }, {}), FLOOD_PER_SECOND);
+  t.equal(vrnicFlood({ rate: 1e9 }, {}), UNBOUNDED);
+  t.equal(vrnicFlood({}, { rate: 1e9 }), UNBOUNDED);
+  t.equal(vrnicFlood({ rate: 1e9 }, { flood: 5 }), 5);
+  t.equal(vrnicFlood({ flood: 0 }, { flood: 5 }), 0);
+  const budget = new FloodBudget(UNBOUNDED);
+  for (let i = 0; i < 2 * FLOOD_BURST; i++) if (!budget.take(0)) t.fail(`frame ${i}`);
+  budget.update(10);
+  t.strictSame([budget.take(0), budget.take(0), budget.take(100_000)], [true, false, true]);
 });
 
 t.test('an endpoint that is elsewhere, or no more, neither sends nor hears', async (t) => {

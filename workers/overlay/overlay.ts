@@ -47,6 +47,8 @@ export interface Way {
   /** The address of the host that the peer lives on. */
   readonly host: Uint8Array;
   readonly underlay: Underlay;
+  /** To a group: `Path.copies`. */
+  readonly copies?: number;
 }
 
 /** A path that was given out, and the traffic class that its program asked for. */
@@ -270,9 +272,9 @@ export class Overlay {
     const { isAllowed, rule } = judge(this.#tenant.rules, source, address, 'out', transport);
     if (!isAllowed)
       return refuse(Errno.EACCES, `rule ${rule} of tenant ${this.#tenant.name} denies ${gidText(address)}`);
-    const { hub, group: destination } = this.#member;
+    const { hub, group: destination, copies } = this.#member;
     const encapsulation = this.#encapsulation;
-    return { mac, host: hub.local, underlay: 'vxlan', destination, encapsulation };
+    return { mac, host: hub.local, underlay: 'vxlan', destination, encapsulation, copies };
   }
 
   /**
@@ -328,6 +330,7 @@ function redirect(path: Path, way: Way | Refusal): void {
   path.destination = 'ok' in way ? NOWHERE : way.destination;
   if ('ok' in way) return;
   path.template.set(way.mac, path.ethernetAt);
+  if (way.copies !== undefined) path.copies = way.copies;
   const isLocal = way.underlay === 'local';
   path.port = isLocal ? LOCAL_PORT : VXLAN_PORT;
   path.framing = isLocal ? Framing.HEADER_ONCE : Framing.HEADER_EACH;

@@ -335,7 +335,9 @@ export class SwitchPort {
   /** What is laid out at the end of the burst goes out with it, or at once to somebody on this host. */
   #send(at: number, octets: number, segmentBytes: number, destination: number): void {
     const burst = this.#toNetwork;
-    this.#sentBytes += octets - Vxlan.BYTES * segmentCount(octets, segmentBytes, 0);
+    const { group, copies } = this.#member;
+    const bytes = octets - Vxlan.BYTES * segmentCount(octets, segmentBytes, 0);
+    this.#sentBytes += destination === group ? bytes * copies : bytes;
     if (destination === this.#member.hub.localIndex) {
       const step = segmentBytes || octets;
       for (let from = at; from < at + octets; from += step)

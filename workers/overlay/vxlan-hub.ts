@@ -154,6 +154,7 @@ export class VxlanHub {
     member.hosts = this.#vteps.replace(member.hosts, hosts);
     this.localIndex = this.#vteps.indexOf(this.local);
     const others = [...member.hosts.values()].filter((index) => index !== this.localIndex);
+    member.copies = Math.max(1, others.length);
     if (hosts.length > 0) this.port.setGroup(member.group - GROUPS_AT, others);
   }
 
@@ -361,6 +362,8 @@ export class VxlanMember implements Port {
   readonly mtu: number;
   /** Names all hosts of its tenant but this one. */
   readonly group: number;
+  /** Frames that one to all hosts counts for: one for each host but this one, and one where there is none. */
+  copies = 1;
   /** The VTEPs that it has named, by address: the hub's to change. */
   hosts: ReadonlyMap<string, number> = new Map();
   /** Takes frame i of a burst that another member read, in the middle of that one's breath; it may not keep it. Null: its frames are kept until it polls. */

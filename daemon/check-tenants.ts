@@ -98,7 +98,7 @@ function faultOfEndpoints({ name, endpoints }: Tenant): Fault | undefined {
   const holders = new Map<string, string>();
   const first = endpoints[0]?.host;
   for (const [i, endpoint] of endpoints.entries()) {
-    const { address, mac, host, kind = 'vrnic', netdev } = endpoint;
+    const { address, mac, host, kind = 'vrnic', netdev, quotas } = endpoint;
     const fault = (at: readonly (string | number)[], text: string): Fault => ({ at: ['endpoints', i, ...at], text });
     for (const [j, one] of addressesOf(endpoint).map(gidText).entries()) {
       const at = j === 0 ? ['address'] : ['also', j - 1];
@@ -108,6 +108,8 @@ function faultOfEndpoints({ name, endpoints }: Tenant): Fault | undefined {
     const text = gidText(address);
     if (kind !== 'vrnic' && netdev === undefined)
       return fault(['kind'], `endpoint ${text} of tenant ${name} is a ${kind}: name its netdev`);
+    if (kind !== 'vrnic' && quotas)
+      return fault(['quotas'], `endpoint ${text} of tenant ${name} is a ${kind}: quotas are of vRNICs`);
     const holder = holders.get(macText(mac));
     if (holder !== undefined)
       return fault(

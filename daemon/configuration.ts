@@ -50,8 +50,7 @@ export const LimitText = z.strictObject({
 const PINNED_MAX = 2 ** 46;
 const PINNED_WORDS = 'must be a size such as 512mb';
 const objects = z.number().int().min(0).max(HANDLES_MAX).optional();
-/** Of each vRNIC. */
-const QuotasText = z.strictObject({
+export const QuotasText = z.strictObject({
   qps: objects,
   cqs: objects,
   mrs: objects,
@@ -79,6 +78,8 @@ export const EndpointText = z.strictObject({
   /** Its host offers translation. */
   translates: z.boolean().optional(),
   limit: LimitText.optional(),
+  /** Of its vRNIC. */
+  quotas: QuotasText.optional(),
   kind: z.enum(['vrnic', 'tap', 'veth']).optional(),
   /** Of a tap or veth, an interface of its host; `namespace`: where that is. */
   netdev: z.string().min(1).max(15).optional(),
@@ -110,6 +111,7 @@ export const TenantText = z.strictObject({
   mtu: z.number().int().min(576).max(65_000).optional(),
   /** Of all its vRNICs of this host together. */
   limit: LimitText.optional(),
+  /** Of the same. */
   quotas: QuotasText.optional(),
   dscp: z.number().int().min(0).max(63).optional(),
   ecn: z.boolean().optional(),

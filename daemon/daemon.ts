@@ -251,10 +251,18 @@ export class Daemon {
 
   /** Connections that are allowed no longer end before this answers. */
   async #executeTenant({ op, tenant = '', rule, endpoint, limit, settings, key }: Request): Promise<unknown> {
-    if (op === 'tenants') return this.#directory.tenants.map(describeTenant);
+    if (op === 'tenants') return this.#describeTenants();
     const { mtu } = settings ?? {};
     if (op === 'setTenant' && typeof mtu === 'number') this.#checkMtu(tenant, mtu);
     return { ended: await this.#directory.change(tenant, op as TenantOp, { rule, endpoint, limit, settings, key }) };
+  }
+
+  /** With what their vRNICs hold here, where they have had any. */
+  #describeTenants(): object[] {
+    return this.#directory.tenants.map((tenant) => {
+      const held = this.#supervisor.heldBy(tenant.name);
+      return { ...describeTenant(tenant), ...(held && { held }) };
+    });
   }
 
   /** @throws Error: an interface here does not carry packets of that length. */

@@ -2,7 +2,7 @@
 import type { z } from 'zod';
 import { isAddress } from './address-syntax.ts';
 import { canonical } from './addresses.ts';
-import { EndpointText, type LimitText, NameText, type RuleText, TenantText } from './configuration.ts';
+import { EndpointText, type LimitText, NameText, QuotasText, type RuleText, TenantText } from './configuration.ts';
 import { checkedBy, memberText } from './schema-faults.ts';
 
 export const TENANT_OPS = [
@@ -11,8 +11,11 @@ export const TENANT_OPS = [
 ] as const;
 export type TenantOp = (typeof TENANT_OPS)[number];
 
-/** An endpoint as a command changes it: null takes it out of its group. */
-export const EndpointChange = EndpointText.extend({ group: NameText.nullable().optional() });
+/** An endpoint as a command changes it: null takes it out of its group, or takes its quotas away. */
+export const EndpointChange = EndpointText.extend({
+  group: NameText.nullable().optional(),
+  quotas: QuotasText.nullable().optional(),
+});
 
 export interface Change {
   readonly rule?: z.infer<typeof RuleText> | undefined;
@@ -82,8 +85,9 @@ function editedEndpoints(
   if (!endpoint) throw new Error(`${op} lacks the endpoint`);
   const before = endpoints.find(({ address }) => address === endpoint.address);
   if (op === 'moveEndpoint' && !before) throw new Error(`tenant ${name} has no endpoint ${endpoint.address}`);
-  const { group, ...after } = { ...before, ...endpoint };
-  return [...endpoints.filter((one) => one !== before), { ...after, ...(group && { group }) }];
+  const { group, quotas, ...after } = { ...before, ...endpoint };
+  const kept = { ...after, ...(group && { group }), ...(quotas && { quotas }) };
+  return [...endpoints.filter((one) => one !== before), kept];
 }
 
 /** `key`: of this endpoint; of the whole tenant when it is empty. */

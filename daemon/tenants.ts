@@ -73,7 +73,7 @@ const toRule = ({ source, destination, ...rule }: z.infer<typeof RuleText>): Rul
 });
 
 export function toEndpoint(vni: number, text: z.infer<typeof EndpointText>): Endpoint {
-  const { address, also, host, group, translates, limit, kind, netdev, namespace, mac } = text;
+  const { address, also, host, group, translates, limit, quotas, kind, netdev, namespace, mac } = text;
   const gid = toGid(address);
   return {
     address: gid,
@@ -86,6 +86,7 @@ export function toEndpoint(vni: number, text: z.infer<typeof EndpointText>): End
     ...(translates && { translates }),
     ...(group !== undefined && { group }),
     ...(limit && { limit: defined(limit) }),
+    ...(quotas && { quotas: defined(quotas) }),
   };
 }
 

@@ -36,6 +36,21 @@ export interface RnicLimits {
   peerViolations: number;
 }
 
+/** What is counted against limits that several vRNICs share, too; named as in RnicLimits. */
+export type SharedKind = 'qps' | 'cqs' | 'mrs' | 'registeredBytes';
+
+/** How much several vRNICs may hold together, in whichever threads they are: a tenant's quotas. */
+export interface SharedLimits {
+  /** Whose they are, in words. */
+  readonly holder: string;
+  /** Infinity: there is no such limit. */
+  most(kind: SharedKind): number;
+  /** False: all would hold more than they may, and nothing is taken. */
+  take(kind: SharedKind, count: number): boolean;
+  /** As much as was taken, at most. */
+  giveBack(kind: SharedKind, count: number): void;
+}
+
 const OBJECTS: readonly (keyof RnicLimits)[] = [
   'contexts',
   'pds',
@@ -105,6 +120,8 @@ export interface RnicConfig {
   readonly qpnBase: number;
   readonly qpnCount: number;
   readonly limits: RnicLimits;
+  /** Beside its own limits. */
+  readonly shared?: SharedLimits;
   /** SPEC-CHECKLIST §6: `false` uses the RTT-based timer inside the spec's bound, `true` waits T … 4T as the spec says. */
   readonly strictTimers: boolean;
   /** Out-of-order packets a QP may hold (0 = plain go-back-N). */

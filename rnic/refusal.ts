@@ -10,8 +10,8 @@ export const invalid = (argument: string, reason: string): Refusal => refuse(Err
 export const noSuch = (what: string, argument: string): Refusal =>
   refuse(Errno.EINVAL, `no such ${what} in this context`, argument);
 export const busy = (what: string, why: string): Refusal => refuse(Errno.EBUSY, `the ${what} is in use: ${why}`);
-export const full = (what: string, limit: number): Refusal =>
-  refuse(Errno.ENOMEM, `this vRNIC holds ${limit} ${what} already, its limit`);
+export const full = (what: string, limit: number, holder = 'this vRNIC'): Refusal =>
+  refuse(Errno.ENOMEM, `${holder} holds ${limit} ${what} already, its limit`);
 
 /** A whole number in least … most. */
 export const isWhole = (value: unknown, least: number, most: number): value is number =>

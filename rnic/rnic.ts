@@ -54,13 +54,13 @@ export class Rnic implements EngineCore, Control {
   readonly groups: MulticastGroups;
   readonly totals: Totals = {
     pds: 0,
-    regions: 0,
-    windows: 0,
+    mrs: 0,
+    mws: 0,
     channels: 0,
     cqs: 0,
     srqs: 0,
     qps: 0,
-    addressHandles: 0,
+    ahs: 0,
     registeredBytes: 0,
   };
   readonly core: EngineCore = this;

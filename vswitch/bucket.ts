@@ -20,8 +20,10 @@ const EMPTY_AT = 0;
 const IS_SET = 1;
 const CELLS_BYTES = 8;
 
-/** Memory of the two buckets of a tenant: its limit and its guarantee. */
-export const newMeter = (): SharedArrayBuffer => new SharedArrayBuffer(2 * CELLS_BYTES);
+/** Buckets of a tenant's meter: its limit, its guarantee, and its connections. */
+export const TenantBucket = { LIMIT: 0, GUARANTEE: 1, CONNECTIONS: 2 } as const;
+
+export const newMeter = (): SharedArrayBuffer => new SharedArrayBuffer(Object.keys(TenantBucket).length * CELLS_BYTES);
 
 /** Octets that a limit of `rate` bits a second lets through at once when nobody says otherwise. */
 export const burstOf = (rate: number): number => Math.max(BURST_BYTES_MIN, Math.ceil((rate * BURST_MICROS) / 8e6));

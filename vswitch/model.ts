@@ -20,6 +20,8 @@ export interface Endpoint {
   /** Its host offers translation. Of a host that says nothing, VXLAN is all that is known. */
   readonly translates?: boolean;
   readonly limit?: Limit;
+  /** Of its vRNIC. */
+  readonly quotas?: Quotas;
   /** Its host is not heard of any more: connections that live stay, new ones are refused. */
   readonly isLost?: boolean;
   /** What is there: a vRNIC where absent; a virtual machine's tap or a container's veth, an interface of the host that frames come and go by. */
@@ -81,7 +83,7 @@ export interface Tenant {
   readonly underlay?: Underlay | 'auto';
   /** Of all its vRNICs of one host together. */
   readonly limit?: Limit;
-  /** Of each of its vRNICs. */
+  /** Of all its vRNICs of one host together. */
   readonly quotas?: Quotas;
   /** 0 … 63, of its packets, inside and outside; absent: programs' choice inside, 0 outside. */
   readonly dscp?: number;
@@ -89,7 +91,7 @@ export interface Tenant {
   readonly ecn?: boolean;
 }
 
-/** How much a vRNIC may hold, and how many connections it may make in a second. What is absent is the engine's own limit. */
+/** How much a vRNIC may hold, or all of a tenant together, and how many connections they may make in a second. What is absent is the engine's own limit. */
 export interface Quotas {
   readonly qps?: number;
   readonly cqs?: number;

@@ -3,12 +3,8 @@
  * dropped: what may not leave yet stays in the engine.
  */
 import type { Micros } from '../wire/types.ts';
-import { Bucket, burstOf } from './bucket.ts';
+import { Bucket, burstOf, TenantBucket } from './bucket.ts';
 import type { Limit } from './model.ts';
-
-/** Buckets of a tenant's meter. */
-const LIMIT = 0;
-const GUARANTEE = 1;
 
 export class Pacer {
   readonly #own: Bucket | null;
@@ -22,9 +18,9 @@ export class Pacer {
   /** @param meter of the tenant, shared by its vRNICs in all workers (newMeter). `now` is of one clock for all of them. */
   constructor(own: Limit, tenant: Limit, now: Micros, meter?: SharedArrayBuffer) {
     this.#own = bucketOf(own.rate, own.burst, now);
-    this.#tenant = bucketOf(tenant.rate, tenant.burst, now, meter, LIMIT);
+    this.#tenant = bucketOf(tenant.rate, tenant.burst, now, meter, TenantBucket.LIMIT);
     this.#guarantee = bucketOf(own.guarantee, undefined, now);
-    this.#tenantGuarantee = bucketOf(tenant.guarantee, undefined, now, meter, GUARANTEE);
+    this.#tenantGuarantee = bucketOf(tenant.guarantee, undefined, now, meter, TenantBucket.GUARANTEE);
   }
 
   get isWaiting(): boolean {

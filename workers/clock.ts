@@ -11,6 +11,8 @@ const seconds = (): number => time.view.getInt32(0, true);
 
 Libc.clockGettime(CLOCK_MONOTONIC, time.address);
 const origin = seconds();
+/** Between this thread's clock, which began when the thread did, and the machine's, which all threads have in common. */
+export const ORIGIN: Micros = origin * 1e6;
 
 /** As dear as `performance.now`, which leaves two objects on the heap with each reading. */
 export function clock(): Micros {

@@ -3,11 +3,9 @@ import { sameLimit } from '../vswitch/limit.ts';
 import { endpointAt, type Limit, type Tenant } from '../vswitch/model.ts';
 import { Pacer } from '../vswitch/pacer.ts';
 import type { Micros } from '../wire/types.ts';
-import { clock } from './clock.ts';
+import { ORIGIN } from './clock.ts';
 
 const NONE: Limit = {};
-/** Between this thread's clock, which began when the thread did, and the machine's. */
-const ORIGIN: Micros = Number(process.hrtime.bigint() / 1000n) - clock();
 
 export class Pace {
   readonly #address: Uint8Array;

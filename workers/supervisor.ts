@@ -5,6 +5,7 @@ import { MessageChannel, type MessagePort } from 'node:worker_threads';
 import { Piscina } from 'piscina';
 import { newMeter } from '../vswitch/bucket.ts';
 import { endpointAt, type Tenant } from '../vswitch/model.ts';
+import type { Held } from '../vswitch/quota.ts';
 import { macNumber } from '../vswitch/tenant-view.ts';
 import { Bell, duplicateDescriptor, newBellMemory, newWakeDescriptor } from './bell.ts';
 import { type Bridge, bridge } from './bridge.ts';
@@ -15,6 +16,7 @@ import type { ControlAnswer, ControlMessage, ControlNotice, WithoutId } from './
 import type { Member } from './overlay/elsewhere.ts';
 import type { SwitchPortConfig } from './overlay/switch-port.ts';
 import type { CaptureTarget } from './ports/capture-file.ts';
+import { TenantAccounts } from './tenant-accounts.ts';
 import { SPIN_MICROS, type Spin, type VrnicConfig } from './vrnic-config.ts';
 import { VtepSeats } from './vtep-seats.ts';
 import type { WorkerTask } from './worker-loop.ts';
@@ -146,6 +148,7 @@ export class Supervisor {
   #workerCount = 0;
   /** By tenant. */
   readonly #meters = new Map<string, SharedArrayBuffer>();
+  readonly #accounts = new TenantAccounts();
   #isStopping = false;
 
   constructor(options: SupervisorOptions = {}) {
@@ -188,7 +191,7 @@ export class Supervisor {
       this.#homes.set(config.name, worker);
       worker.names.add(config.name);
       const seated = member ? this.#seated(plain, member, worker) : plain;
-      await worker.call({ kind: 'start', config: this.#metered(seated) });
+      await worker.call({ kind: 'start', config: this.#accounted(this.#metered(seated)) });
       if (member) await this.#mesh.came(config.name, worker, member);
     } catch (error) {
       await this.#forget(config.name);
@@ -256,6 +259,11 @@ export class Supervisor {
     return value as ReturnType<import('./vrnic.ts').Vrnic['statistics']>;
   }
 
+  /** What a tenant's vRNICs hold here together; undefined: it has had none. */
+  heldBy(tenant: string): Held | undefined {
+    return this.#accounts.heldBy(tenant);
+  }
+
   /** Ends every vRNIC and worker. */
   async stop(): Promise<void> {
     this.#isStopping = true;
@@ -286,6 +294,12 @@ export class Supervisor {
     const meter = this.#meters.get(name) ?? newMeter();
     this.#meters.set(name, meter);
     return { ...config, meter };
+  }
+
+  /** vRNICs of a tenant share its quotas. */
+  #accounted(config: VrnicConfig): VrnicConfig {
+    const { name, tenant } = config;
+    return tenant ? { ...config, account: this.#accounts.open(name, tenant.name) } : config;
   }
 
   /** Where a worker opens the VTEP's socket, all tenants of the VTEP are in it; what has no VTEP may be anywhere. */
@@ -345,6 +359,7 @@ export class Supervisor {
     for (const name of worker.names) {
       this.#homes.delete(name);
       this.#ports.delete(name);
+      this.#accounts.close(name);
       this.#closeBridge(name);
     }
     if (error && !this.#isStopping) this.onFailure?.([...worker.names], error);
@@ -363,6 +378,7 @@ export class Supervisor {
     this.#ports.delete(name);
     this.#seats.rise(name);
     this.#mesh.went(name);
+    this.#accounts.close(name);
     worker?.names.delete(name);
     this.#closeBridge(name);
     if (worker && worker.names.size === 0) await this.#shutDown(worker);

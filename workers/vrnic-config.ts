@@ -1,6 +1,7 @@
 /** What a worker is told about a vRNIC and its ports: plain values that cross threads. */
 import type { RnicLimits } from '../rnic/config.ts';
 import type { Tenant } from '../vswitch/model.ts';
+import type { Account } from '../vswitch/quota.ts';
 import type { VxlanPortConfig } from './overlay/vxlan-hub.ts';
 import type { AfPacketOptions } from './ports/af-packet.ts';
 import type { FaultOptions } from './ports/faulty.ts';
@@ -28,8 +29,10 @@ export interface VrnicConfig {
   readonly port: PortConfig;
   /** The tenant that it belongs to; its GIDs but the first are its addresses there. */
   readonly tenant?: Tenant;
-  /** Of the tenant's limits, for all its vRNICs of this host (vswitch/bucket.ts); one of its own by default. */
+  /** Of the tenant's rates, for all its vRNICs of this host (vswitch/bucket.ts); one of its own by default. */
   readonly meter?: SharedArrayBuffer;
+  /** Of the tenant's quotas, in the same way (vswitch/quota.ts). */
+  readonly account?: Account;
   /** Network namespace to enter before the port is opened, for instance /var/run/netns/blue. Counts for the worker thread: one namespace for all its vRNICs. */
   readonly namespace?: string;
   /** 6 octets; the netdev's by default. */

@@ -9,7 +9,6 @@ import { DoorbellPage, doorbellBytes } from '../rnic/queue/doorbell.ts';
 import type { ContextResources } from '../rnic/resources.ts';
 import { vrnicFlood } from '../vswitch/limit.ts';
 import { endpointAt, type Tenant } from '../vswitch/model.ts';
-import { ConnectionQuota, withinQuotas } from '../vswitch/quota.ts';
 import { FloodBudget } from '../vswitch/stages/flood.ts';
 import { Transport } from '../vswitch/transport.ts';
 import { chooseCopy } from '../wire/copy.ts';
@@ -39,6 +38,7 @@ import { CaptureFile, type CaptureTarget } from './ports/capture-file.ts';
 import { createPort } from './ports/create-port.ts';
 import { LoopbackPort } from './ports/loopback.ts';
 import { asItIs } from './ports/recorder.ts';
+import { Quotas } from './quotas.ts';
 import { RandomWords } from './random-words.ts';
 import { Receiver } from './receive.ts';
 import type { Sleeper } from './sleeper.ts';
@@ -119,12 +119,12 @@ export class Vrnic {
   readonly #isConnected = (qpn: number): boolean => this.engine.isConnected(qpn);
   readonly #receive = received;
   readonly #transmitter: Transmitter;
-  /** Before its tenant's quotas. */
+  /** Before its endpoint's quotas. */
   readonly #limits: RnicLimits;
-  #connectionQuota: ConnectionQuota | null = null;
   /** Of what goes to all hosts of its tenant. */
   readonly #flood = new FloodBudget();
   /** Null outside of tenants' networks. */
+  readonly #quotas: Quotas | null;
   readonly #pace: Pace | null;
   /** What the time of this breath is, for the memory of other processes. */
   readonly #clock: BreathClock = { now: 0 };
@@ -158,6 +158,8 @@ export class Vrnic {
     this.#limits = limits;
     this.#slots = limits.qps;
     this.#neighbours = new Neighbours({ mac, addresses, answers: config.gids !== undefined });
+    const { tenant, meter, account } = config;
+    this.#quotas = overlay && tenant ? new Quotas(tenant.name, overlay.addresses[0]!, meter, account) : null;
     this.engine = parts.newEngine(
       {
         name: config.name,
@@ -167,6 +169,7 @@ export class Vrnic {
         qpnBase: config.qpnBase ?? QPN_BASE,
         qpnCount: config.qpnCount ?? QPN_COUNT,
         limits: { ...limits },
+        ...(this.#quotas && { shared: this.#quotas.shared }),
         strictTimers: config.strictTimers ?? false,
         reorderWindow: config.reorderWindow ?? REORDER_WINDOW,
         datagramsWait: true,
@@ -175,9 +178,9 @@ export class Vrnic {
     );
     this.engine.setLink(this.#netdev?.isRunning ?? true);
     const routes = this.#netdev ? { netdev: this.#netdev.name } : {};
-    this.#pace = overlay && new Pace(overlay.addresses[0]!, config.meter);
+    this.#pace = overlay && new Pace(overlay.addresses[0]!, meter);
     this.#transmitter = new Transmitter(this.engine, this.ports, this.#pace, this.#random.next() & 0xffff);
-    if (config.tenant) this.#setLimits(config.tenant);
+    if (tenant) this.#setLimits(tenant);
     const others = { ports: this.ports, neighbours: this.#neighbours, overlay, translation };
     this.#resolver = new PathResolver({ mac, gids, ...others, ...routes });
     // A tenant's endpoints are its only neighbours: answers of ours would leave without a VXLAN header.
@@ -375,22 +378,19 @@ export class Vrnic {
   }
 
   #setLimits(tenant: Tenant): void {
-    const { quotas = {} } = tenant;
-    const { connectionsPerSecond: perSecond } = quotas;
-    this.#pace?.update(tenant, clock());
+    const now = clock();
+    this.#pace?.update(tenant, now);
     const own = this.#overlay && endpointAt(tenant, this.#overlay.addresses[0]!);
     this.#flood.update(vrnicFlood(own?.limit, tenant.limit));
-    this.engine.setLimits(withinQuotas(this.#limits, quotas));
-    if (perSecond === this.#connectionQuota?.perSecond) return;
-    this.#connectionQuota = perSecond === undefined ? null : new ConnectionQuota(perSecond, clock());
+    this.#quotas?.update(tenant, now);
+    if (this.#quotas) this.engine.setLimits(this.#quotas.own(this.#limits));
   }
 
   #refuseConnection(): Refusal | null {
-    const quota = this.#connectionQuota;
     // The breath, which many commands may share, may have begun before the quota did.
-    if (quota === null || quota.hasRoom(clock())) return null;
+    const reason = this.#quotas?.refusal(clock()) ?? null;
+    if (reason === null) return null;
     this.engine.counters.add(Counter.limit_refused);
-    const reason = `this vRNIC has made ${quota.perSecond} connections in a second, its limit`;
     return { ok: false, errno: Errno.EDQUOT, reason };
   }
 
@@ -478,7 +478,7 @@ export class Vrnic {
 
   #opened(qpn: number, destQpn: number, transport: Transport, av: AddressVector, { port }: Path): void {
     const { dgid: remote, sgidIndex, underlay: wanted } = av;
-    this.#connectionQuota?.take();
+    this.#quotas?.connected();
     const underlay = port === TRANSLATED_PORT ? 'translate' : port === WIRE_PORT ? 'vxlan' : 'local';
     const local = this.#gids[sgidIndex]!.gid;
     const connection: Connection = { qpn, destQpn, transport, local, remote, underlay, ...(wanted && { wanted }) };

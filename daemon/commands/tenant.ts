@@ -2,6 +2,7 @@
 import { type Command, Option } from 'commander';
 import { burstOf } from '../../vswitch/bucket.ts';
 import { type Limit, type Quotas, TRANSPORT_NAMES } from '../../vswitch/model.ts';
+import type { Held } from '../../vswitch/quota.ts';
 import { FLOOD_MAX } from '../../vswitch/stages/flood.ts';
 import { rateArgument, sizeArgument, wholeNumber } from '../arguments.ts';
 import { ask, type ControlRequest, DEFAULT_SOCKET } from '../control-client.ts';
@@ -25,6 +26,7 @@ interface TenantView {
     kind?: string;
     netdev?: string;
     limit?: Limit;
+    quotas?: Quotas;
   }[];
   readonly rules: readonly {
     id: string;
@@ -40,6 +42,8 @@ interface TenantView {
   readonly dscp?: number;
   readonly ecn?: boolean;
   readonly quotas?: Quotas;
+  /** On this host; absent: it has had no vRNIC here. */
+  readonly held?: Held;
 }
 
 const common = (command: Command): Command =>
@@ -121,18 +125,23 @@ function addChanges(tenant: Command): void {
 
 /** Values are YAML: `mtu=1500`, `limit={rate: 1e9}`. */
 async function settingsOf(texts: readonly string[]): Promise<Record<string, unknown>> {
+  const settings: Record<string, unknown> = {};
+  for (const text of texts) {
+    const at = text.indexOf('=');
+    if (at < 1) throw new Error(`${text}: settings are key=value`);
+    settings[text.slice(0, at)] = await yamlIn(text, at + 1);
+  }
+  return settings;
+}
+
+/** @param from where it begins in the argument. */
+async function yamlIn(text: string, from = 0): Promise<unknown> {
   const { parse } = await import('yaml');
-  return Object.fromEntries(
-    texts.map((text) => {
-      const at = text.indexOf('=');
-      if (at < 1) throw new Error(`${text}: settings are key=value`);
-      try {
-        return [text.slice(0, at), parse(text.slice(at + 1))];
-      } catch (error) {
-        throw new Error(`${text}: ${(error as Error).message.split('\n')[0]}`);
-      }
-    }),
-  );
+  try {
+    return parse(text.slice(from));
+  } catch (error) {
+    throw new Error(`${text}: ${(error as Error).message.split('\n')[0]}`);
+  }
 }
 
 interface EndpointFlags extends Flags {
@@ -140,6 +149,7 @@ interface EndpointFlags extends Flags {
   readonly also?: string;
   /** False: none. */
   readonly group?: string | false;
+  readonly quotas?: string | false;
   readonly kind?: string;
   readonly netdev?: string;
   readonly namespace?: string;
@@ -149,9 +159,11 @@ interface EndpointFlags extends Flags {
 function addEndpoint(endpoint: Command): void {
   common(endpoint.command('list')).action((flags: Flags) =>
     list(flags, ({ name, endpoints }) =>
-      endpoints.map(
-        ({ address, also = [], host, mac, group, kind = 'vrnic', netdev }) =>
+      endpoints.map(({ address, also = [], host, mac, group, kind = 'vrnic', netdev, quotas }) =>
+        [
           `${name} ${[address, ...also].join(',')} host ${host} mac ${mac}${kind === 'vrnic' ? '' : ` ${kind} ${netdev}`}${group === undefined ? '' : ` group ${group}`}`,
+          ...quotasText(quotas),
+        ].join(' '),
       ),
     ),
   );
@@ -160,18 +172,21 @@ function addEndpoint(endpoint: Command): void {
     .option('--also <addresses>', 'more addresses of it, with commas between')
     .option('--group <name>', 'it talks to endpoints of this group alone')
     .option('--no-group', 'it is in no group any more')
+    .option('--quotas <quotas>', 'how much its vRNIC may hold, as in urnic.yaml: {qps: 64}')
+    .option('--no-quotas', 'as much as its tenant')
     .addOption(new Option('--kind <kind>', 'what is there').choices(['vrnic', 'tap', 'veth']))
     .option('--netdev <name>', 'the interface of its host that is a tap or veth')
     .option('--namespace <path>', 'the network namespace of its host that the interface is in')
     .option('--mac <mac>', 'its MAC; made of VNI and address otherwise')
     .option('--translates', 'its host offers translation')
     .option('--no-translates', 'it does not')
-    .action((tenant: string, address: string, { also, group, socket, json, ...more }: EndpointFlags) => {
+    .action(async (tenant: string, address: string, { also, group, quotas, socket, json, ...more }: EndpointFlags) => {
       const endpoint = {
         address,
         ...more,
         ...(also && { also: also.split(',') }),
         ...(group !== undefined && { group: group === false ? null : group }),
+        ...(quotas !== undefined && { quotas: quotas === false ? null : await yamlIn(quotas) }),
       };
       return change({ socket, ...(json && { json }) }, { op: 'addEndpoint', tenant, endpoint });
     });
@@ -267,14 +282,22 @@ function limitText(what: string, { rate, burst, guarantee, flood }: Limit = {}):
 }
 
 /** What a tenant was given, and no more. */
-function settingsText({ mtu, dscp, ecn, limit, quotas = {} }: TenantView): string[] {
+function settingsText({ mtu, dscp, ecn, limit, quotas, held }: TenantView): string[] {
   const given = Object.entries({ mtu, dscp, ecn }).filter(([, value]) => value !== undefined);
-  const most = Object.entries(quotas).map(([name, value]) => `${name} ${value}`);
   return [
     ...given.map(([name, value]) => `${name} ${value}`),
     ...limitText('limit', limit),
-    ...(most.length > 0 ? [`quotas ${most.join(' ')}`] : []),
+    ...quotasText(quotas, held),
   ];
+}
+
+/** @param held beside each: how much of it. */
+function quotasText(quotas: Quotas = {}, held: Partial<Held> = {}): string[] {
+  const words = Object.entries(quotas).map(([name, most]) => {
+    const part = held[name as keyof Held];
+    return part === undefined ? `${name} ${most}` : `${name} ${part} of ${most}`;
+  });
+  return words.length > 0 ? [`quotas ${words.join(' ')}`] : [];
 }
 
 async function list(flags: Flags, lines: (tenant: TenantView) => string[]): Promise<void> {

@@ -13,7 +13,7 @@ export function closeContext(control: Control, context: Context, now: Micros): v
   for (const cq of [...context.cqs]) removeCq(control, context, cq);
   for (const mw of [...context.windows]) removeWindow(control, context, mw);
   for (const mr of [...context.regions]) removeRegion(control, context, mr);
-  control.totals.addressHandles -= context.addressHandles.size;
+  control.totals.ahs -= context.addressHandles.size;
   control.totals.channels -= context.channels.size;
   control.totals.pds -= context.pds.size;
 }

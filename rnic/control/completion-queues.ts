@@ -5,8 +5,9 @@ import { AsyncEvent } from '../constants.ts';
 import type { Context } from '../context.ts';
 import * as Layout from '../queue/layout.ts';
 import { Ring } from '../queue/ring.ts';
-import { busy, full, invalid, isWhole, isWide, noSuch, refuse } from '../refusal.ts';
+import { busy, invalid, isWhole, isWide, noSuch, refuse } from '../refusal.ts';
 import { allocate, type Control, freeCq, type Handler } from './control.ts';
+import { giveRoom, takeRoom } from './room.ts';
 
 const { Cqe } = Layout;
 
@@ -21,16 +22,19 @@ function newRing(control: Control, context: Context, depth: number): Ring | unde
 const noMemory = () => refuse(Errno.ENOMEM, 'no memory is left for the queue', 'cqe');
 
 export const createCq: Handler<'createCq'> = (control, context, command) => {
-  const { totals, config } = control;
-  if (!isWhole(command.cqe, 1, config.limits.cqDepth)) return invalid('cqe', `must be 1 … ${config.limits.cqDepth}`);
+  const { cqDepth } = control.config.limits;
+  if (!isWhole(command.cqe, 1, cqDepth)) return invalid('cqe', `must be 1 … ${cqDepth}`);
   const cookie = command.cookie ?? 0n;
   if (!isWide(cookie)) return invalid('cookie', 'must be a 64-bit number');
   const channel = command.channel === undefined ? undefined : context.channels.get(command.channel);
   if (command.channel !== undefined && !channel) return noSuch('completion channel', 'channel');
-  if (totals.cqs >= config.limits.cqs) return full('completion queues', config.limits.cqs);
+  const refusal = takeRoom(control, 'cqs');
+  if (refusal) return refusal;
   const ring = newRing(control, context, command.cqe);
-  if (!ring) return noMemory();
-  totals.cqs++;
+  if (!ring) {
+    giveRoom(control, 'cqs');
+    return noMemory();
+  }
   if (channel) channel.users++;
   const make = (handle: number) =>
     new CompletionQueue(handle, context.id, cookie, channel?.handle ?? -1, ring, control);
@@ -76,7 +80,7 @@ export function removeCq(control: Control, context: Context, cq: CompletionQueue
   const channel = context.channels.get(cq.channel);
   if (channel) channel.users--;
   context.cqs.remove(cq.handle);
-  control.totals.cqs--;
+  giveRoom(control, 'cqs');
   // Who destroys it waits for what was told to be acknowledged: what was not told does not count.
   cq.completionEvents -= control.events.forget(context.id, cq.handle, isCompletion);
   cq.asyncEvents -= control.events.forget(context.id, cq.handle, isCqError);

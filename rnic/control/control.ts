@@ -2,7 +2,7 @@
 import type { Micros } from '../../wire/types.ts';
 import type { Command, CommandOf, Result } from '../commands.ts';
 import type { CompletionQueue } from '../completion-queue.ts';
-import type { RnicConfig, RnicHost } from '../config.ts';
+import type { RnicConfig, RnicHost, RnicLimits } from '../config.ts';
 import type { Context } from '../context.ts';
 import type { EngineCore } from '../core.ts';
 import type { Counters } from '../counters.ts';
@@ -13,18 +13,11 @@ import type { QueuePair } from '../qp.ts';
 import type { QpTable } from '../qp-table.ts';
 import type { QueueMemory } from '../queue/ring.ts';
 
-/** How many of each there are on this vRNIC, over all contexts: what the limits are held against. */
-export interface Totals {
-  pds: number;
-  regions: number;
-  windows: number;
-  channels: number;
-  cqs: number;
-  srqs: number;
-  qps: number;
-  addressHandles: number;
-  registeredBytes: number;
-}
+/** How many of each there are on this vRNIC, over all contexts: what the limits are held against, by their names. */
+export type Totals = Pick<
+  RnicLimits,
+  'pds' | 'mrs' | 'mws' | 'channels' | 'cqs' | 'srqs' | 'qps' | 'ahs' | 'registeredBytes'
+>;
 
 export interface Control {
   readonly config: RnicConfig;

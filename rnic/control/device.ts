@@ -3,6 +3,7 @@ import type { GidEntry } from '../config.ts';
 import * as Layout from '../queue/layout.ts';
 import { invalid, isWhole } from '../refusal.ts';
 import type { Control, Handler } from './control.ts';
+import { mostOf } from './room.ts';
 
 /** `enum ibv_device_cap_flags`: BAD_PKEY_CNTR, BAD_QKEY_CNTR, CURR_QP_STATE_MOD, SRQ_RESIZE, RC_RNR_NAK_GEN, MEM_WINDOW, MEM_MGT_EXTENSIONS, MEM_WINDOW_TYPE_2B. */
 const CAPABILITIES = (1 << 1) | (1 << 2) | (1 << 7) | (1 << 13) | (1 << 12) | (1 << 17) | (1 << 21) | (1 << 24);
@@ -21,23 +22,24 @@ export const REGION_BYTES_MAX = 2 ** 46;
 
 export const queryDevice: Handler<'queryDevice'> = (control) => {
   const { limits, mac } = control.config;
+  const qps = mostOf(control, 'qps');
   return {
     ok: true,
     fwVer: '0.1.0',
     nodeGuid: guidOf(mac),
-    maxMrBytes: BigInt(Math.min(REGION_BYTES_MAX, limits.registeredBytes)),
-    maxQp: Math.min(limits.qps, control.qps.capacity),
+    maxMrBytes: BigInt(Math.min(REGION_BYTES_MAX, mostOf(control, 'registeredBytes'))),
+    maxQp: Math.min(qps, control.qps.capacity),
     maxQpWr: limits.queueDepth,
     maxSge: Layout.MAX_SGE,
-    maxCq: limits.cqs,
+    maxCq: mostOf(control, 'cqs'),
     maxCqe: limits.cqDepth,
-    maxMr: limits.mrs,
+    maxMr: mostOf(control, 'mrs'),
     maxPd: limits.pds,
     maxMw: limits.mws,
     maxAh: limits.ahs,
     maxQpRdAtom: limits.rdAtomic,
     maxQpInitRdAtom: limits.rdAtomic,
-    maxResRdAtom: Math.min(0x7fff_ffff, limits.rdAtomic * limits.qps),
+    maxResRdAtom: Math.min(0x7fff_ffff, limits.rdAtomic * qps),
     maxSrq: limits.srqs,
     maxSrqWr: limits.queueDepth,
     maxSrqSge: Layout.MAX_SGE,

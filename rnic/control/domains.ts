@@ -46,9 +46,9 @@ export const createAh: Handler<'createAh'> = (control, context, command): Result
   if (!pd) return noSuch('protection domain', 'pd');
   if (!command.path) return invalid('av', 'its address was not resolved to a path');
   if (!gidAt(control, command.av?.sgidIndex)) return invalid('av.sgidIndex', 'there is no GID at this index');
-  if (totals.addressHandles >= config.limits.ahs) return full('address handles', config.limits.ahs);
+  if (totals.ahs >= config.limits.ahs) return full('address handles', config.limits.ahs);
   const { path, av } = command;
-  totals.addressHandles++;
+  totals.ahs++;
   pd.children++;
   const ah = context.addressHandles.add((handle) => ({ handle, pd, path, av }));
   // 0 is none: librxe takes it for a kernel that gives out no numbers, and resolves addresses itself.
@@ -60,6 +60,6 @@ export const destroyAh: Handler<'destroyAh'> = (control, context, command) => {
   if (!ah) return noSuch('address handle', 'ah');
   context.addressHandles.remove(ah.handle);
   ah.pd.children--;
-  control.totals.addressHandles--;
+  control.totals.ahs--;
   return NOTHING;
 };

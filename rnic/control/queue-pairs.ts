@@ -1,19 +1,19 @@
 /** Queue pairs: creation, query, destruction, multicast. Transitions are in modify-qp.ts. IBA Vol. 1, §11.2.5. */
-import { Errno, EventKind, type QpCap, type Refusal, type Result } from '../commands.ts';
+import { type CommandOf, Errno, EventKind, type QpCap, type Refusal, type Result } from '../commands.ts';
 import { AsyncEvent, QpType } from '../constants.ts';
 import type { Context } from '../context.ts';
 import { isMulticastGid } from '../multicast.ts';
-import { QueuePair } from '../qp.ts';
+import { type QpIdentity, QueuePair } from '../qp.ts';
 import * as Layout from '../queue/layout.ts';
 import { Ring } from '../queue/ring.ts';
 import { SendRing } from '../queue/send-ring.ts';
-import { busy, full, invalid, isWhole, isWide, noSuch, refuse } from '../refusal.ts';
+import { busy, invalid, isWhole, isWide, noSuch, refuse } from '../refusal.ts';
 import { allocate, type Control, type Handler } from './control.ts';
+import { giveRoom, takeRoom } from './room.ts';
 
 const TYPES: readonly number[] = [QpType.RC, QpType.UC, QpType.UD];
 
 export const createQp: Handler<'createQp'> = (control, context, command, now): Result<'createQp'> => {
-  const { totals, config } = control;
   const pd = context.pds.get(command.pd);
   const sendCq = context.cqs.get(command.sendCq);
   const recvCq = context.cqs.get(command.recvCq);
@@ -24,11 +24,29 @@ export const createQp: Handler<'createQp'> = (control, context, command, now): R
   if (srq === undefined) return noSuch('shared receive queue', 'srq');
   if (!TYPES.includes(command.type)) return refuse(Errno.EOPNOTSUPP, 'only RC, UC and UD QPs can be created', 'type');
   if (srq && command.type === QpType.UC) return invalid('srq', 'a UC QP has its own receive queue (ibv_create_qp(3))');
-  const refusal = checkCap(command.cap, config.limits.queueDepth);
+  const refusal = checkCap(command.cap, control.config.limits.queueDepth);
   if (refusal) return refusal;
   const cookie = command.cookie ?? 0n;
   if (!isWide(cookie)) return invalid('cookie', 'must be a 64-bit number');
-  if (totals.qps >= config.limits.qps) return full('queue pairs', config.limits.qps);
+  const full = takeRoom(control, 'qps');
+  if (full) return full;
+  const parts = { pd, sendCq, recvCq, srq, cookie };
+  const created = newQp(control, context, command, parts, now);
+  if (!created.ok) giveRoom(control, 'qps');
+  return created;
+};
+
+/** Objects that a QP is made of, and its cookie. */
+type Parts = Pick<QpIdentity, 'pd' | 'sendCq' | 'recvCq' | 'srq' | 'cookie'>;
+
+function newQp(
+  control: Control,
+  context: Context,
+  command: CommandOf<'createQp'>,
+  parts: Parts,
+  now: number,
+): Result<'createQp'> {
+  const { pd, sendCq, recvCq, srq } = parts;
   if (context.qps.size >= context.doorbell.slots)
     return refuse(Errno.ENOMEM, `the doorbell page has room for ${context.doorbell.slots} queue pairs`);
   const qpn = control.qps.draw(now);
@@ -36,33 +54,19 @@ export const createQp: Handler<'createQp'> = (control, context, command, now): R
   const cap = context.sharedCap(wholeCap(command.cap, srq !== null));
   const rings = newRings(control, context, cap, srq !== null);
   if (!rings) return refuse(Errno.ENOMEM, 'no memory is left for the queues', 'cap');
-  totals.qps++;
   pd.children++;
   sendCq.users++;
   recvCq.users++;
   if (srq) srq.users++;
   const { type } = command;
   const sqSigAll = command.sqSigAll === true;
-  const qp = context.qps.add((handle) => {
-    const identity = {
-      qpn,
-      type,
-      handle,
-      pd,
-      sendCq,
-      recvCq,
-      srq,
-      ...rings,
-      cap,
-      sqSigAll,
-      cookie,
-    };
-    return new QueuePair(identity, control.core);
-  });
+  const make = (handle: number) =>
+    new QueuePair({ qpn, type, handle, ...parts, ...rings, cap, sqSigAll }, control.core);
+  const qp = context.qps.add(make);
   control.qps.add(qp);
   const rq = rings.rq === null ? {} : { rq: rings.rq.memory };
   return { ok: true, qp: qp.handle, qpNum: qpn, slot: qp.slot, cap, sq: rings.sq.memory, ...rq };
-};
+}
 
 export const queryQp: Handler<'queryQp'> = (_control, context, command) => {
   const qp = context.qps.get(command.qp);
@@ -103,7 +107,7 @@ export function removeQp(control: Control, context: Context, qp: QueuePair, now:
   control.groups.detachAll(qp);
   control.dropQp(qp, now);
   context.qps.remove(qp.handle);
-  control.totals.qps--;
+  giveRoom(control, 'qps');
   (qp.pd as { children: number }).children--;
   qp.sendCq.users--;
   qp.recvCq.users--;

@@ -7,6 +7,7 @@ import { NO_MEMORY, type RegionEntry, rightsAgree } from '../memory/regions.ts';
 import { busy, full, invalid, isWhole, isWide, noSuch, refuse } from '../refusal.ts';
 import type { Control, Handler } from './control.ts';
 import { REGION_BYTES_MAX } from './device.ts';
+import { giveRoom, takeRoom } from './room.ts';
 
 const KNOWN_ACCESS = Object.values(Access).reduce((all, bit) => all | bit, 0);
 /** `enum ibv_rereg_mr_flags`. */
@@ -15,11 +16,11 @@ const Rereg = { TRANSLATION: 1, PD: 2, ACCESS: 4 } as const;
 export const regMr: Handler<'regMr'> = (control, context, command) => {
   const pd = context.pds.get(command.pd);
   if (!pd) return noSuch('protection domain', 'pd');
-  const refusal = checkRange(command) ?? checkAccess(command.access) ?? checkRoom(control, command.length);
+  const refusal = checkRange(command) ?? checkAccess(command.access) ?? takeRegion(control, command.length);
   if (refusal) return refusal;
   const entry = control.regions.create(pd, 0, null);
   give(entry, command);
-  const mr = addRegion(control, context, pd, entry, command.length);
+  const mr = addRegion(context, pd, entry, command.length);
   return { ok: true, mr: mr.handle, lKey: entry.key, rKey: entry.key };
 };
 
@@ -37,13 +38,12 @@ export const reregMr: Handler<'reregMr'> = (control, context, command) => {
   if (!pd) return noSuch('protection domain', 'pd');
   const access = (flags & Rereg.ACCESS) !== 0 ? command.access : grant.access;
   const refusal =
-    checkAccess(access) ?? ((flags & Rereg.TRANSLATION) !== 0 ? checkTranslation(control, mr, command) : undefined);
+    checkAccess(access) ?? ((flags & Rereg.TRANSLATION) !== 0 ? takeTranslation(control, mr, command) : undefined);
   if (refusal) return refusal;
   (entry.pd as ProtectionDomain).children--;
   pd.children++;
   entry.pd = pd;
   if ((flags & Rereg.TRANSLATION) !== 0) {
-    control.totals.registeredBytes += command.length! - mr.bytes;
     mr.bytes = command.length!;
     give(entry, { ...command, access: access! } as Giving);
   } else entry.give(grant, grant.iovaHi, grant.iovaLo, access!);
@@ -63,15 +63,15 @@ export const allocMr: Handler<'allocMr'> = (control, context, command) => {
   if (!pd) return noSuch('protection domain', 'pd');
   if (!isWhole(command.maxBytes, 1, REGION_BYTES_MAX))
     return invalid('maxBytes', 'must be a number of octets of at least 1');
-  const refusal = checkRoom(control, command.maxBytes);
-  if (refusal) return refusal;
   const start = command.start ?? 0;
   const memory = command.memory ?? NO_MEMORY;
   if (!isWhole(start, 0, Number.MAX_SAFE_INTEGER)) return invalid('start', 'must be an octet of the memory');
+  const refusal = takeRegion(control, command.maxBytes);
+  if (refusal) return refusal;
   // What REG_MR may give out ends where the memory does.
   const length = Math.max(0, Math.min(command.maxBytes, memory.byteLength - start));
   const entry = control.regions.create(pd, 0, { memory, start, length });
-  const mr = addRegion(control, context, pd, entry, command.maxBytes);
+  const mr = addRegion(context, pd, entry, command.maxBytes);
   return { ok: true, mr: mr.handle, lKey: entry.key, rKey: entry.key };
 };
 
@@ -80,9 +80,9 @@ export const allocMw: Handler<'allocMw'> = (control, context, command) => {
   const pd = context.pds.get(command.pd);
   if (!pd) return noSuch('protection domain', 'pd');
   if (command.type !== 1 && command.type !== 2) return invalid('type', 'must be 1 or 2');
-  if (totals.windows >= config.limits.mws) return full('memory windows', config.limits.mws);
+  if (totals.mws >= config.limits.mws) return full('memory windows', config.limits.mws);
   const entry = control.regions.create(pd, command.type, null);
-  totals.windows++;
+  totals.mws++;
   pd.children++;
   const mw = context.windows.add<RegionObject>((handle) => ({ handle, entry, bytes: 0 }));
   return { ok: true, mw: mw.handle, rKey: entry.key };
@@ -99,15 +99,15 @@ export function removeRegion(control: Control, context: Context, mr: RegionObjec
   control.regions.remove(mr.entry);
   context.regions.remove(mr.handle);
   (mr.entry.pd as ProtectionDomain).children--;
-  control.totals.regions--;
-  control.totals.registeredBytes -= mr.bytes;
+  giveRoom(control, 'mrs');
+  giveRoom(control, 'registeredBytes', mr.bytes);
 }
 
 export function removeWindow(control: Control, context: Context, mw: RegionObject): void {
   control.regions.remove(mw.entry);
   context.windows.remove(mw.handle);
   (mw.entry.pd as ProtectionDomain).children--;
-  control.totals.windows--;
+  control.totals.mws--;
 }
 
 type Giving = Pick<CommandOf<'regMr'>, 'memory' | 'start' | 'length' | 'iova' | 'access'>;
@@ -117,15 +117,7 @@ function give(entry: RegionEntry, { memory, start, length, iova, access }: Givin
   entry.give({ memory, start, length }, Number(first >> 32n), Number(first & 0xffff_ffffn), access);
 }
 
-function addRegion(
-  control: Control,
-  context: Context,
-  pd: ProtectionDomain,
-  entry: RegionEntry,
-  bytes: number,
-): RegionObject {
-  control.totals.regions++;
-  control.totals.registeredBytes += bytes;
+function addRegion(context: Context, pd: ProtectionDomain, entry: RegionEntry, bytes: number): RegionObject {
   pd.children++;
   return context.regions.add<RegionObject>((handle) => ({ handle, entry, bytes }));
 }
@@ -149,24 +141,21 @@ function checkAccess(access: unknown): Refusal | undefined {
   return undefined;
 }
 
-function checkRoom(control: Control, bytes: number): Refusal | undefined {
-  const { totals, config } = control;
-  if (totals.regions >= config.limits.mrs) return full('memory regions', config.limits.mrs);
-  if (totals.registeredBytes + bytes > config.limits.registeredBytes) {
-    return refuse(
-      Errno.ENOMEM,
-      `registering ${bytes} octets more would pass this vRNIC's limit of ${config.limits.registeredBytes}`,
-      'length',
-    );
-  }
-  return undefined;
+/** Room for a region of so many octets. */
+function takeRegion(control: Control, bytes: number): Refusal | undefined {
+  const refusal = takeRoom(control, 'mrs');
+  if (refusal) return refusal;
+  const short = takeRoom(control, 'registeredBytes', bytes);
+  if (short) giveRoom(control, 'mrs');
+  return short;
 }
 
-function checkTranslation(control: Control, mr: RegionObject, command: CommandOf<'reregMr'>): Refusal | undefined {
+/** Room for what it is to have more of, or gives back what it is to have less of. */
+function takeTranslation(control: Control, mr: RegionObject, command: CommandOf<'reregMr'>): Refusal | undefined {
   const refusal = checkRange(command);
   if (refusal) return refusal;
-  if (control.totals.registeredBytes - mr.bytes + command.length! > control.config.limits.registeredBytes) {
-    return refuse(Errno.ENOMEM, "the region would pass this vRNIC's limit of registered octets", 'length');
-  }
+  const more = command.length! - mr.bytes;
+  if (more > 0) return takeRoom(control, 'registeredBytes', more);
+  giveRoom(control, 'registeredBytes', -more);
   return undefined;
 }

@@ -36,6 +36,22 @@ t.test('urnic endpoint add: --group puts into a group, --no-group takes out, nei
   t.equal(await groupAfter(), undefined);
 });
 
+t.test('urnic endpoint add: --quotas gives, --no-quotas takes away, neither leaves them', async (t) => {
+  const endpoint = '{ address: 10.0.0.1, host: 192.0.2.1, quotas: { qps: 4 } }';
+  const urnic = await daemonWith(t, `[{ name: blue, vni: 100, endpoints: [${endpoint}] }]`);
+  const add = ['endpoint', 'add', 'blue', '10.0.0.1', '--host', '192.0.2.1'];
+  const quotasAfter = async (...args: string[]): Promise<string> => {
+    t.match(await urnic(...add, ...args), { code: 0 });
+    return (await urnic('endpoint', 'list')).output.replace(/.* mac \S+/, '').trim();
+  };
+  t.equal(await quotasAfter(), 'quotas qps 4');
+  t.equal(await quotasAfter('--quotas', '{mrs: 7, pinnedBytes: 1mb}'), 'quotas mrs 7 pinnedBytes 1048576');
+  t.match(await urnic(...add, '--quotas', '{qps: -1}'), { code: 1, output: /endpoint\.quotas\.qps/ });
+  t.match(await urnic(...add, '--quotas', '{qps'), { code: 1, output: /\{qps: Flow map/ });
+  t.match(await urnic(...add, '--kind', 'tap', '--netdev', 'vm0'), { code: 1, output: /quotas are of vRNICs/ });
+  t.equal(await quotasAfter('--no-quotas'), '');
+});
+
 t.test('urnic tenant list: a line says what each tenant was given', async (t) => {
   const given =
     'mtu: 1400, dscp: 0, ecn: false, limit: { rate: 1gbit, guarantee: 1mbit }, quotas: { qps: 64, pinnedBytes: 1mb }';

@@ -1,19 +1,18 @@
 /** Any commands in any order with any arguments, any packets, any octets in the queues: nothing throws, and closing the device leaves nothing. SPEC-CHECKLIST T-24, T-35, T-40. */
+import { isDeepStrictEqual } from 'node:util';
 import fc from 'fast-check';
 import t from 'tap';
 import type { Command } from '../../rnic/commands.ts';
 import { QpState, QpType } from '../../rnic/constants.ts';
 import { HANDLERS } from '../../rnic/control/handlers.ts';
 import { SharedMemory } from '../../rnic/memory/shared-memory.ts';
+import { heldIn, newCells, TenantQuota } from '../../vswitch/quota.ts';
 import { AV, attributesFor, CAP, newPage, OURS, stepsTo, TestEngine, THEIRS } from '../support/engine.ts';
 import { pathBetween } from '../support/paths.ts';
 
 const LIMITS = { contexts: 4, pds: 6, qps: 8, cqs: 6, srqs: 3, mrs: 6, mws: 4, ahs: 4, channels: 3, asyncEvents: 4 };
 const NOTHING = Object.fromEntries(
-  ['pds', 'regions', 'windows', 'channels', 'cqs', 'srqs', 'qps', 'addressHandles', 'registeredBytes'].map((n) => [
-    n,
-    0,
-  ]),
+  ['pds', 'mrs', 'mws', 'channels', 'cqs', 'srqs', 'qps', 'ahs', 'registeredBytes'].map((n) => [n, 0]),
 );
 const MEMORY = new SharedMemory(new SharedArrayBuffer(4096));
 const PATH = pathBetween(OURS, THEIRS);
@@ -216,16 +215,24 @@ function run(engine: TestEngine, context: number, names: Names, { ...it }: Step)
 
 t.test('commands: whatever is asked in whatever order, none throws and closing leaves nothing', async (t) => {
   const property = fc.property(fc.array(step, { maxLength: 120 }), fc.boolean(), (all, isFull) => {
-    const engine = new TestEngine({ limits: LIMITS, slots: 32, qpnCount: 64, queues: isFull ? 9 : 1000 });
+    const account = { all: newCells(), own: newCells() };
+    const shared = new TenantQuota('tenant blue', account);
+    shared.quotas = { qps: 7, cqs: 5, mrs: 5, pinnedBytes: 1000 };
+    const engine = new TestEngine({ limits: LIMITS, shared, slots: 32, qpnCount: 64, queues: isFull ? 9 : 1000 });
     const other = engine.rnic.openContext(newPage(32));
     const names = new Names();
     for (const command of BASE) run(engine, engine.context, names, { command });
     for (const [i, each] of all.entries()) run(engine, i % 8 === 7 ? other : engine.context, names, each);
     engine.turn();
+    const { qps, cqs, mrs, registeredBytes: pinnedBytes } = engine.rnic.totals;
+    for (const cells of [account.all, account.own])
+      if (!isDeepStrictEqual(heldIn(cells), { qps, cqs, mrs, pinnedBytes })) throw new Error('what is held is not');
     engine.rnic.closeContext(engine.context, engine.now);
     engine.rnic.closeContext(other, engine.now);
     const { rnic, queues } = engine;
     if (JSON.stringify(rnic.totals) !== JSON.stringify(NOTHING)) throw new Error(JSON.stringify(rnic.totals));
+    for (const cells of [account.all, account.own])
+      if (new BigInt64Array(cells).some((held) => held !== 0n)) throw new Error('something is held for ever');
     const left = [queues.size, rnic.regions.size, rnic.qps.size, rnic.groups.size, rnic.reorderPool.held];
     if (left.some((count) => count !== 0)) throw new Error(`left: ${left}`);
     if (engine.events().length !== 0) throw new Error('an event of an application that has gone');

@@ -37,7 +37,7 @@ t.test('regMr: bad ranges, rights, memories and PDs are refused by name', async 
   t.equal(argumentOf({ iova: 2n ** 64n - 4095n }), 'length', 'the address space ends');
   for (const access of [1 << 30, -1, 'x']) t.equal(argumentOf({ access }), 'access');
   for (const memory of [undefined, null, 7, {}]) t.equal(argumentOf({ memory }), 'memory');
-  t.equal(engine.rnic.totals.regions, 0);
+  t.equal(engine.rnic.totals.mrs, 0);
   t.ok(engine.tryExecute({ ...plain, iova: 2n ** 64n - 4096n }).ok, 'up to the last address');
   t.ok(engine.tryExecute({ ...plain, length: 0 }).ok, 'an empty region is a region');
 });

@@ -1,7 +1,7 @@
 /** One vRNIC with one application and nothing around it: no wire, no thread. Queue memory is counted, so that a leak shows. */
 import { TransmitBurst } from '../../rnic/burst.ts';
 import type { Answers, Command, CommandOf, EngineEvent, QpAttributes, Refusal, Result } from '../../rnic/commands.ts';
-import { DEFAULT_LIMITS, type RnicHost, type RnicLimits } from '../../rnic/config.ts';
+import { DEFAULT_LIMITS, type RnicHost, type RnicLimits, type SharedLimits } from '../../rnic/config.ts';
 import { QpAttr, QpState, QpType } from '../../rnic/constants.ts';
 import { SharedMemory } from '../../rnic/memory/shared-memory.ts';
 import { PacketWriter } from '../../rnic/packet-writer.ts';
@@ -20,6 +20,7 @@ export const CAP = { maxSendWr: 7, maxRecvWr: 7, maxSendSge: 2, maxRecvSge: 2, m
 
 export interface EngineOptions {
   readonly limits?: Partial<RnicLimits>;
+  readonly shared?: SharedLimits;
   readonly slots?: number;
   readonly qpnBase?: number;
   readonly qpnCount?: number;
@@ -85,6 +86,7 @@ export class TestEngine {
         qpnBase,
         qpnCount,
         limits: { ...DEFAULT_LIMITS, ...limits },
+        ...(options.shared && { shared: options.shared }),
         strictTimers,
         reorderWindow,
         datagramsWait,

@@ -3,10 +3,13 @@ import * as PsnMath from '../wire/psn.ts';
 import type { Micros, Psn } from '../wire/types.ts';
 import { AwaitedResponses } from './awaited-responses.ts';
 import { CongestionWindow } from './congestion.ts';
+import type { PacketWriter } from './packet-writer.ts';
+import type { Path } from './path.ts';
 import { Recovery } from './recovery.ts';
 import { Repair } from './repair.ts';
 import { PACKET_COST_BYTES, SendWindow } from './send-window.ts';
 import { type SendWork, WorkKind } from './send-work.ts';
+import { mostInOne } from './span.ts';
 import type { Timer } from './timers.ts';
 
 /** Within a long message every so many packets ask for an acknowledgement: rxe does at 65. */
@@ -80,11 +83,17 @@ export class ActiveSends implements Timer {
   }
 
   /** R-051: at the end of each message, every so often inside, and where the window closes on packets none of which has asked. */
-  asksForAck(work: SendWork, index: number): boolean {
+  asksForAck(work: SendWork, index: number, span: number): boolean {
     const { window, congestion } = this;
-    if (index === work.packets - 1 || index % ACK_REQUEST_PACKETS === ACK_REQUEST_PACKETS - 1) return true;
-    if (congestion.admits(this.underWay + window.cost(work, index, 1))) return false;
+    const next = index + span;
+    if (next === work.packets || next % ACK_REQUEST_PACKETS < span) return true;
+    if (congestion.admits(this.underWay + window.cost(work, index, span))) return false;
     return !this.hasAsked;
+  }
+
+  /** Segments from `index` on that leave in one packet. What is sent again goes one by one: the peer may have part of it. */
+  span(work: SendWork, index: number, path: Path, out: PacketWriter): number {
+    return this.window.isResending ? 1 : Math.min(work.packets - index, mostInOne(path, out, this.#mtu));
   }
 
   /** The peer owes an acknowledgement. */

@@ -149,15 +149,21 @@ export class AwaitedResponses {
   /**
    * The response at `psn` was placed. True when it shows that others are lost: they are due now. What was asked after `since` cannot have been answered yet: what
    * comes is late, and an answer to an earlier question.
+   * @param span responses from `psn` on that came as one (span.ts).
    */
-  took(awaited: Awaited, psn: Psn, since: Micros): boolean {
+  took(awaited: Awaited, psn: Psn, since: Micros, span = 1): boolean {
     this.#bits ??= new Int32Array(EARLY_PACKETS / 32);
-    this.#bits[(psn & (EARLY_PACKETS - 1)) >> 5]! |= 1 << (psn & 31);
-    this.early++;
-    awaited.missing--;
-    const isEnd = psn === PsnMath.add(awaited.to, -1) && this.lose(awaited, since);
+    for (let i = 0; i < span; i++) this.#note(awaited, PsnMath.add(psn, i));
+    const isEnd = PsnMath.add(psn, span) === awaited.to && this.lose(awaited, since);
     if (awaited.missing === 0) this.#settle(awaited);
     return this.#losePassed(awaited, since) || isEnd;
+  }
+
+  #note(awaited: Awaited, psn: Psn): void {
+    if (this.has(psn)) return;
+    this.#bits![(psn & (EARLY_PACKETS - 1)) >> 5]! |= 1 << (psn & 31);
+    this.early++;
+    awaited.missing--;
   }
 
   /** What was asked before this one should have been answered before it. */

@@ -3,6 +3,7 @@ import * as PsnMath from '../wire/psn.ts';
 import type { Psn } from '../wire/types.ts';
 import type { ReceivedPacket } from './packet.ts';
 import type { PacketPool } from './packet-pool.ts';
+import { spanOf } from './span.ts';
 
 const EMPTY = -1;
 
@@ -23,9 +24,9 @@ export class EarlyPackets {
     this.#window = window;
   }
 
-  /** Keeps a packet that is `ahead` of the expected PSN. False when it is too far ahead or the pool is full; true also when it was here already. */
+  /** Keeps a packet that is `ahead` of the expected PSN. False when it is too far ahead, stands for several, or the pool is full; true also when it was here already. */
   hold(pool: PacketPool, packet: ReceivedPacket, expected: Psn, ahead: number): boolean {
-    if (ahead > this.#window) return false;
+    if (ahead > this.#window || spanOf(packet) > 1) return false;
     const psn = (expected + ahead) & 0xff_ffff;
     const index = psn & (this.#slots.length - 1);
     if (this.#slots[index] !== EMPTY) return true;

@@ -19,6 +19,7 @@ import type { ReceivedPacket } from './packet.ts';
 import type { Path } from './path.ts';
 import type { QueuePair } from './qp.ts';
 import type { QpTable } from './qp-table.ts';
+import { spanOf } from './span.ts';
 
 /** Who takes the management datagrams of QP 1: the connection manager. */
 export interface GsiSink {
@@ -168,7 +169,7 @@ export class Ingress {
   }
 
   #accepted(packet: ReceivedPacket): void {
-    this.#counters.add(Counter.rcvd_pkts);
+    this.#counters.add(Counter.rcvd_pkts, spanOf(packet));
     this.#counters.add(Counter.rcvd_bytes, packet.end - packet.bthAt);
   }
 }

@@ -9,6 +9,7 @@ import * as Udp from '../wire/udp.ts';
 import { SUPER_FRAME_BYTES, SUPER_FRAME_SEGMENTS, type TransmitBurst } from './burst.ts';
 import type { Memory } from './memory/memory.ts';
 import { Framing, type Path } from './path.ts';
+import { writeSpan } from './span.ts';
 
 /** Less than two super-frames, and more than one and a half: a turn goes on to the end of its frame, and a breath costs little beside two. */
 export const TURN_BYTES = 120_000;
@@ -81,6 +82,7 @@ export class PacketWriter {
   #path: Path | null = null;
   #joins = false;
   #packetBytes = 0;
+  #span = 1;
   #putAt = 0;
 
   /** @param bursts one for each port: `Path.port` is the index. @param unmetered the port whose packets need no allowance. */
@@ -125,8 +127,9 @@ export class PacketWriter {
    * Begins a packet of `headerBytes` (BTH and extension headers) and `payloadBytes`; pad and ICRC are added. False when the burst of the path's port has no
    * room for it: the caller stops, and comes back when the burst has been sent. So for want of allowance, but for short answers (`isAnswer`): they count, and do not
    * wait, or the peer would repeat what it sent.
+   * @param span packets that this one stands for (span.ts).
    */
-  begin(path: Path, headerBytes: number, payloadBytes: number, isAnswer = false): boolean {
+  begin(path: Path, headerBytes: number, payloadBytes: number, isAnswer = false, span = 1): boolean {
     const port = this.#ports[path.port]!;
     const { burst } = port;
     if (this.meteredBytes >= this.allowance && port.isMetered && !isAnswer) {
@@ -147,6 +150,7 @@ export class PacketWriter {
     this.#path = path;
     this.#joins = joins;
     this.#packetBytes = packetBytes;
+    this.#span = span;
     this.view = burst.view;
     this.bytes = burst.bytes;
     this.bthAt = start + prefixBytes;
@@ -198,10 +202,9 @@ export class PacketWriter {
     burst.end = icrcAt + Icrc.BYTES;
     burst.frameBytes[port.frame] = burst.end - frameAt;
     this.#writeLengths(port, path, headerAt, burst.end - headerAt - path.udpAt);
-    port.nextId = (port.nextId + 1) & 0xffff;
+    port.nextId = (port.nextId + this.#span) & 0xffff;
     this.laidOutBytes += packetBytes;
-    if (port.isMetered)
-      this.meteredBytes += (path.template.length - path.ethernetAt + packetBytes) * (path.copies ?? 1);
+    if (port.isMetered) this.meteredBytes += bytesOnWire(path, packetBytes, this.#span);
     if (packetBytes < port.segmentBytes) port.path = null;
     return packetBytes;
   }
@@ -237,7 +240,7 @@ export class PacketWriter {
   #writeIcrc(port: PortState, path: Path, headerAt: number, icrcAt: number): void {
     const { view } = this;
     if (path.icrcElided) {
-      view.setUint32(icrcAt, 0);
+      writeSpan(view, icrcAt, this.#span);
       return;
     }
     if (port.statePath !== path || port.stateBytes !== this.#packetBytes) this.#enterHeader(port, path, headerAt);
@@ -275,6 +278,12 @@ export class PacketWriter {
     view.setUint16(ipAt + 4, id);
     view.setUint16(ipAt + 10, ~sum & 0xffff);
   }
+}
+
+/** Of all copies, from the link's header to the ICRC; of a packet that stands for several, what they would come to. */
+function bytesOnWire(path: Path, packetBytes: number, span: number): number {
+  const headerBytes = path.template.length - path.ethernetAt;
+  return (packetBytes + headerBytes * span + (Bth.BYTES + Icrc.BYTES) * (span - 1)) * (path.copies ?? 1);
 }
 
 /** Words of an IPv4 header without length, identification and checksum. */

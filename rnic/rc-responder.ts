@@ -25,6 +25,7 @@ import { Put, packetsFor } from './request-packets.ts';
 import { putAck, putAcknowledge, putReadResponse, putShortResponse } from './response-packets.ts';
 import { type Answer, type Response, ResponseKind, ResponseQueue } from './response-queue.ts';
 import { MAX_MESSAGE_BYTES } from './send-work.ts';
+import { isFull, spanOf } from './span.ts';
 import { Verdict } from './verdict.ts';
 import { WriteTarget } from './write-target.ts';
 
@@ -214,7 +215,7 @@ export class RcResponder implements Responder, Teller {
       this.#checkOpSequence(flags) ||
       this.#checkOpAllowed(flags, view, at) ||
       this.#checkResources(flags) ||
-      this.#checkLength(flags, view, at, payloadBytes) ||
+      this.#checkLength(flags, view, at, payloadBytes, spanOf(packet)) ||
       this.#checkRKey(flags, view, at) ||
       this.#checkReceiveForWrite(flags) ||
       this.#execute(packet, flags, payloadAt, payloadBytes);
@@ -270,14 +271,11 @@ export class RcResponder implements Responder, Teller {
   }
 
   /** R-069 … R-074. */
-  #checkLength(flags: OpFlags, view: DataView, at: number, payloadBytes: number): Verdict {
-    const mtu = this.#qp.pathMtuBytes;
+  #checkLength(flags: OpFlags, view: DataView, at: number, payloadBytes: number, span: number): Verdict {
     const isData = (flags & (Opcode.IS_SEND | Opcode.IS_WRITE)) !== 0;
     if (!isData) return this.#checkShortLength(flags, view, at, payloadBytes);
     const ends = (flags & Opcode.ENDS) !== 0;
-    const isOnly = ends && (flags & Opcode.STARTS) !== 0;
-    if (!ends && payloadBytes !== mtu) return Verdict.LENGTH;
-    if (payloadBytes > mtu || (ends && !isOnly && payloadBytes === 0)) return Verdict.LENGTH;
+    if (!isFull(payloadBytes, this.#qp.pathMtuBytes, span, flags)) return Verdict.LENGTH;
     if ((flags & Opcode.IS_SEND) !== 0) {
       return this.#receivedBytes + payloadBytes > this.#receive!.totalBytes ? Verdict.RECV_TOO_SMALL : Verdict.ACCEPT;
     }
@@ -343,9 +341,8 @@ export class RcResponder implements Responder, Teller {
     } else if ((flags & Opcode.IS_WRITE) !== 0) {
       if (!this.#target!.place(packet.bytes, payloadAt, payloadBytes, mayWait(packet, flags))) return Verdict.KEY;
     } else return this.#executeShort(packet, flags, payloadAt);
-    const psn = this.#ePsn;
-    this.#ePsn = PsnMath.next(psn);
-    this.#ackPsn = psn;
+    this.#ackPsn = PsnMath.add(this.#ePsn, spanOf(packet) - 1);
+    this.#ePsn = PsnMath.next(this.#ackPsn);
     if (Bth.ackRequest(packet.view, packet.bthAt)) {
       if (this.#ackDue) counters.add(Counter.ack_deferred);
       this.#ackDue = true;
@@ -543,7 +540,7 @@ export class RcResponder implements Responder, Teller {
       put = putShortResponse(out, qp, response);
       if (put > 0) this.#responses!.sent(answer);
     }
-    if (put > 0) this.#countSent(put);
+    if (put > 0) this.#countSent(put, answer.span);
     return put;
   }
 
@@ -579,8 +576,8 @@ export class RcResponder implements Responder, Teller {
     return true;
   }
 
-  #countSent(bytes: number): void {
-    this.#core.counters.add(Counter.sent_pkts);
+  #countSent(bytes: number, span = 1): void {
+    this.#core.counters.add(Counter.sent_pkts, span);
     this.#core.counters.add(Counter.sent_bytes, bytes);
   }
 }

@@ -18,6 +18,7 @@ import * as Requests from './request-packets.ts';
 import { placeResponse } from './response-placement.ts';
 import { completeSend, flushSendQueue } from './send-completion.ts';
 import { type SendWork, WorkKind } from './send-work.ts';
+import { spanOf } from './span.ts';
 
 /** Verdict of one step of the transmit loop; positive values are octets sent. */
 const Step = { BLOCKED: 0, FULL: -1 } as const;
@@ -255,18 +256,20 @@ export class RcSender implements Sender, TimeoutHandler, RoomWaiter {
     if (work.awaitsResponse) return this.#request(active, work, out, now);
     const psn = window.cursor;
     const index = window.indexOf(work, psn);
-    const ackRequest = active.asksForAck(work, index);
     out.turnLeft = Math.min(out.turnLeft, congestion.bytes - active.underWay);
-    const put = Requests.putSegment(out, this.#qp, this.#core, Opcode.RC, work, index, ackRequest, psn);
+    const span = active.span(work, index, this.#qp.path!, out);
+    const ackRequest = active.asksForAck(work, index, span);
+    const put = Requests.putSegment(out, this.#qp, this.#core, Opcode.RC, work, index, ackRequest, psn, span);
     active.isHeld = put === Requests.Put.FULL && out.isPaced;
     if (put === Requests.Put.FULL) return Step.FULL;
     if (put === Requests.Put.PROTECTION) return this.#refuseSource(active, work);
-    if (ackRequest) window.asked = psn;
-    this.#countSent(put, window.isResending);
+    const last = PsnMath.add(psn, span - 1);
+    if (ackRequest) window.asked = last;
+    this.#countSent(put, window.isResending, span);
     // What is sent behind a gap is answered when the gap closes: no measure of the path.
     const isMeasure = !window.isResending && active.repair.psn === -1 && active.awaited.early === 0;
-    if (isMeasure) active.recovery.sent(psn, now, inFlight.isLow);
-    window.sent(work, 1);
+    if (isMeasure) active.recovery.sent(last, now, inFlight.isLow);
+    window.sent(work, span);
     this.#armFirst(active, now);
     return put;
   }
@@ -312,9 +315,9 @@ export class RcSender implements Sender, TimeoutHandler, RoomWaiter {
     return put;
   }
 
-  #countSent(bytes: number, isAgain: boolean): void {
+  #countSent(bytes: number, isAgain: boolean, span = 1): void {
     const { counters } = this.#core;
-    counters.add(Counter.sent_pkts);
+    counters.add(Counter.sent_pkts, span);
     counters.add(Counter.sent_bytes, bytes);
     if (isAgain) counters.add(Counter.retransmitted_pkts);
   }
@@ -558,7 +561,7 @@ export class RcSender implements Sender, TimeoutHandler, RoomWaiter {
       active.repair.nextKept = -1;
     }
     if (psn === request.from && request.tries === 1) recovery.measured(now - request.askedAt);
-    const isLoss = awaited.took(request, psn, recovery.answeredBy(now));
+    const isLoss = awaited.took(request, psn, recovery.answeredBy(now), spanOf(packet));
     this.#executed(active, PsnMath.add(request.end, -1), now);
     if (isLoss && this.#active === active) this.#impliedNak(active, now);
   }
@@ -590,8 +593,7 @@ export class RcSender implements Sender, TimeoutHandler, RoomWaiter {
   /** */
   #reportDrained(): void {
     if (this.#qp.state !== QpState.SQD || this.#drainReported) return;
-    const oldest = this.#active?.window.oldest() ?? null;
-    if (oldest?.isStarted) return;
+    if (this.#active?.window.oldest()?.isStarted) return;
     this.#drainReported = true;
     if (this.#qp.sqdAsyncNotify) this.#core.raise(this.#qp, AsyncEvent.SQ_DRAINED);
   }

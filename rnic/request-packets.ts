@@ -78,7 +78,7 @@ function putPayload(
   return work.sges.gather(core.regions, qp.pd, out, length);
 }
 
-/** Segment `index` of a SEND or WRITE. */
+/** Segment `index` of a SEND or WRITE; `span` of them, where one packet may stand for several. */
 export function putSegment(
   out: PacketWriter,
   qp: Qp,
@@ -88,12 +88,13 @@ export function putSegment(
   index: number,
   ackRequest: boolean,
   psn: Psn,
+  span = 1,
 ): number {
   const mtu = qp.pathMtuBytes;
-  const isLast = index === work.packets - 1;
-  const payloadBytes = work.segmentBytes(index, mtu);
+  const isLast = index + span === work.packets;
+  const payloadBytes = work.segmentBytes(index, mtu, span);
   const opcode = (transport | SEGMENT_OPCODES[work.opcode * 4 + (index === 0 ? 1 : 0) + (isLast ? 2 : 0)]!) as OpCode;
-  if (!out.begin(qp.path!, Opcode.headerBytes(opcode), payloadBytes)) return Put.FULL;
+  if (!out.begin(qp.path!, Opcode.headerBytes(opcode), payloadBytes, false, span)) return Put.FULL;
   const { view, bthAt } = out;
   const solicited = isLast && (work.flags & SendFlag.SOLICITED) !== 0 && maySolicit(work.opcode);
   const bits = (solicited ? Bth.SOLICITED : 0) | Bth.MIG_REQ | Bth.padBits(Bth.padCountFor(payloadBytes));

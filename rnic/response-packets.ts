@@ -10,6 +10,7 @@ import type { Qp } from './core.ts';
 import type { PacketWriter } from './packet-writer.ts';
 import { DEFAULT_PKEY, Put } from './request-packets.ts';
 import { type Answer, type Response, ResponseKind } from './response-queue.ts';
+import { mostInOne } from './span.ts';
 
 /** SRQs and software queues tell no credits. */
 const POSITIVE = Aeth.ackSyndrome(Aeth.UNLIMITED_CREDITS);
@@ -26,15 +27,16 @@ export function putAcknowledge(out: PacketWriter, qp: Qp, psn: Psn, syndrome: nu
 export const putAck = (out: PacketWriter, qp: Qp, psn: Psn, msn: number): number =>
   putAcknowledge(out, qp, psn, POSITIVE, msn);
 
-/** The next packet of a READ's answer. Put.PROTECTION when the region has gone. */
+/** The next packet of a READ's answer, or one that stands for the next few. Put.PROTECTION when the region has gone. */
 export function putReadResponse(out: PacketWriter, qp: Qp, answer: Answer): number {
   const { response } = answer;
   const mtu = qp.pathMtuBytes;
   const { next, from, end } = answer;
   const { packets, length } = response;
   const isFirst = next === from;
-  const isLast = next === end - 1;
-  const payloadBytes = next === packets - 1 ? length - next * mtu : mtu;
+  const span = Math.min(end - next, mostInOne(qp.path!, out, mtu));
+  const isLast = next + span === end;
+  const payloadBytes = next + span === packets ? length - next * mtu : mtu * span;
   if (payloadBytes !== 0 && !response.region?.valid) return Put.PROTECTION;
   const opcode = isFirst
     ? isLast
@@ -43,7 +45,8 @@ export function putReadResponse(out: PacketWriter, qp: Qp, answer: Answer): numb
     : isLast
       ? Opcode.RC_RDMA_READ_RESPONSE_LAST
       : Opcode.RC_RDMA_READ_RESPONSE_MIDDLE;
-  if (!out.begin(qp.path!, Opcode.headerBytes(opcode), payloadBytes)) return Put.FULL;
+  if (!out.begin(qp.path!, Opcode.headerBytes(opcode), payloadBytes, false, span)) return Put.FULL;
+  answer.span = span;
   const { view, bthAt } = out;
   const bits = Bth.MIG_REQ | Bth.padBits(Bth.padCountFor(payloadBytes));
   const psn = PsnMath.add(response.psn, next);

@@ -9,6 +9,7 @@ import { Access, WcStatus } from './constants.ts';
 import type { EngineCore, Qp } from './core.ts';
 import type { ReceivedPacket } from './packet.ts';
 import { type SendWork, WorkKind } from './send-work.ts';
+import { spanOf } from './span.ts';
 
 const ORIGINAL = new Uint8Array(8);
 const ORIGINAL_VIEW = new DataView(ORIGINAL.buffer);
@@ -35,10 +36,11 @@ export function placeResponse(
   if (hasSyndrome && !Aeth.isAck(Aeth.syndrome(view, bthAt + Bth.BYTES))) return WcStatus.BAD_RESP_ERR;
   switch (work.kind) {
     case WorkKind.READ: {
-      const isLast = index === work.packets - 1;
+      const span = spanOf(packet);
+      const isLast = index + span === work.packets;
       if (!isRead || (isLast && (flags & Opcode.ENDS) === 0)) return WcStatus.BAD_RESP_ERR;
       const mtu = qp.pathMtuBytes;
-      if (payloadBytes !== work.segmentBytes(index, mtu)) return WcStatus.LOC_LEN_ERR;
+      if (payloadBytes !== work.segmentBytes(index, mtu, span)) return WcStatus.LOC_LEN_ERR;
       work.sges.seek(index * mtu);
       return scatter(qp, core, work, packet.bytes, bthAt + headerBytes, payloadBytes, isFollowed && !isLast);
     }

@@ -38,8 +38,9 @@ export class Answer {
   psn = 0 as Psn;
   from = 0;
   end = 0;
-  /** The packet to be sent now. */
+  /** The packet to be sent now, and how many leave with it as one (span.ts). */
   next = 0;
+  span = 1;
 
   constructor(response: Response) {
     this.response = response;
@@ -103,9 +104,10 @@ export class ResponseQueue {
     return null;
   }
 
-  /** One packet of the first answer has left. */
+  /** The next packet of the first answer has left. */
   sent(answer: Answer): void {
-    if (++answer.next < answer.end) return;
+    answer.next += answer.span;
+    if (answer.next < answer.end) return;
     answer.response.isUnanswered = false;
     this.#drop();
   }
@@ -146,6 +148,7 @@ export class ResponseQueue {
     answer.psn = response.psn;
     answer.from = from;
     answer.next = from;
+    answer.span = 1;
     answer.end = end;
   }
 

@@ -118,9 +118,9 @@ export class SendWork {
     this.status = this.#check(qp, view, at);
   }
 
-  /** Octets of segment `index` of the message. */
-  segmentBytes(index: number, mtu: number): number {
-    return index === this.packets - 1 ? this.length - index * mtu : mtu;
+  /** Octets of segment `index` of the message, or of `span` of them. */
+  segmentBytes(index: number, mtu: number, span = 1): number {
+    return index + span === this.packets ? this.length - index * mtu : mtu * span;
   }
 
   #check(qp: Qp, view: DataView, at: number): WcStatus {

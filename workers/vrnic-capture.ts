@@ -9,7 +9,7 @@ import { LOOPBACK_PORT, WIRE_PORT } from './path-resolver.ts';
 import type { Port } from './port.ts';
 import { CapturePort } from './ports/capture.ts';
 import type { CaptureFile } from './ports/capture-file.ts';
-import { asItIs, EACH, type Lens, Recorder, withIcrc, withoutVxlan } from './ports/recorder.ts';
+import { asItIs, EACH, fromMemory, type Lens, Recorder, withoutVxlan } from './ports/recorder.ts';
 
 /** Whoever has a sink that others feed. */
 interface Fed<B extends TransmitBurst | ReceiveBurst> {
@@ -27,10 +27,10 @@ export class VrnicCapture {
     this.#ports = ports;
     const { link } = ports[WIRE_PORT]!;
     const wire = this.#tapPort(WIRE_PORT, link === 'vxlan' ? withoutVxlan : asItIs, link === 'ethernet' ? 0 : EACH);
-    this.#tapPort(LOOPBACK_PORT, withIcrc);
+    this.#tapPort(LOOPBACK_PORT, fromMemory);
     if (place === null) return;
     this.#tapSink(place.wire, wire);
-    this.#tapSink(place.local, this.#tapPort(LOCAL_PORT, withIcrc, Vxlan.BYTES));
+    this.#tapSink(place.local, this.#tapPort(LOCAL_PORT, fromMemory, Vxlan.BYTES));
     if (place.translation === null) return;
     this.#tapSink(place.translation.port, this.#tapPort(TRANSLATED_PORT, translated));
   }

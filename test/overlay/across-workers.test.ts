@@ -1,6 +1,6 @@
 /** Endpoints of one tenant on one host, in two workers: they talk by memory as in one, and what comes from other hosts finds them. */
 import t, { type Test } from 'tap';
-import { ReceiveBurst, TransmitBurst } from '../../rnic/burst.ts';
+import { ReceiveBurst, SUPER_FRAME_BYTES, TransmitBurst } from '../../rnic/burst.ts';
 import { macOf, type Tenant } from '../../vswitch/model.ts';
 import * as Gid from '../../wire/gid.ts';
 import * as Vxlan from '../../wire/vxlan.ts';
@@ -76,7 +76,7 @@ t.test('two workers of one host', { timeout: 300_000 }, async (t) => {
         await writeAll(t, apps[round % 2 ? 2 : 0], apps[round % 2 ? 0 : 2], round);
       for (const name of ['v0', 'v2']) {
         const { local, wire, drops } = await framesOf(host, name);
-        t.ok(local >= 2 * (BYTES / 4096), name);
+        t.ok(local >= 2 * (BYTES / SUPER_FRAME_BYTES), name);
         t.same([wire, drops], [0, 0], name);
       }
       t.match((await host.statistics('v2')).connections, [{ underlay: 'local' }]);

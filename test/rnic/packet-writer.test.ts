@@ -215,6 +215,20 @@ t.test('writer: inside this host four octets of zero stand for the ICRC', (t) =>
   t.end();
 });
 
+t.test('writer: a packet that stands for several says so, and counts as they would', async (t) => {
+  const burst = new TransmitBurst();
+  const path = pathBetween(A, B, { icrcElided: true });
+  const writer = new PacketWriter([burst], 9);
+  t.ok(writer.begin(path, Bth.BYTES, 2500, false, 3));
+  Bth.write(writer.view, writer.bthAt, Opcode.RC_SEND_ONLY, Bth.MIG_REQ, pKey(0xffff), qpn(5), false, psn(0));
+  writer.putBytes(PAYLOAD, 0, 2500);
+  t.equal(writer.end(), Bth.BYTES + 2500 + 4);
+  t.equal(burst.view.getUint32(burst.frameBytes[0]! - 4), 2, 'two more');
+  t.equal(writer.meteredBytes, 3 * (path.template.length + Bth.BYTES + 4) + 2500);
+  put(writer, path, 3, 8);
+  t.equal(Ipv4.identification(burst.view, burst.at[1]! + path.ipAt), 12, 'each has its identification');
+});
+
 t.test(
   'writer: an allowance counts octets from the link header on; the last packet may pass it, the next waits',
   async (t) => {

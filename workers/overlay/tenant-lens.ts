@@ -24,12 +24,12 @@ interface End {
 export function tenantLens(overlay: Overlay, mac: Uint8Array, connections: () => Connection[]): Lens {
   const octets = new Uint8Array(FRAME_BYTES_MAX);
   const view = new DataView(octets.buffer);
-  return (frame, frameView, length) => {
+  return (frame, frameView, length, write) => {
     const ipAt = Ethernet.headerBytes(frameView, 0);
     const isIpv6 = Ipv6.version(frameView, ipAt) === 6;
     const udpAt = ipAt + (isIpv6 ? Ipv6.BYTES : Ipv4.BYTES);
     // ARP and neighbour discovery of the host are no affair of the tenant.
-    if (length < udpAt + Udp.BYTES + Bth.BYTES || Udp.destinationPort(frameView, udpAt) !== Udp.PORT_ROCE) return null;
+    if (length < udpAt + Udp.BYTES + Bth.BYTES || Udp.destinationPort(frameView, udpAt) !== Udp.PORT_ROCE) return;
     const named = Bth.destQp(frameView, udpAt + Udp.BYTES);
     const hostAt = (at: number): Uint8Array => addressAt(frame, ipAt, isIpv6, at);
     for (const { qpn, destQpn, local, remote, transport, underlay } of connections()) {
@@ -43,9 +43,8 @@ export function tenantLens(overlay: Overlay, mac: Uint8Array, connections: () =>
       const isOurs = named === destQpn && Gid.isSame(hostAt(DESTINATION), way.host);
       if (!isOurs && !(named === qpn && Gid.isSame(hostAt(SOURCE), way.host))) continue;
       const [from, to] = isOurs ? [own, peer] : [peer, own];
-      return rewrite(frame, frameView, length, { ipAt, udpAt, isIpv6 }, from, to);
+      return write(rewrite(frame, frameView, length, { ipAt, udpAt, isIpv6 }, from, to));
     }
-    return null;
   };
 
   function rewrite(

@@ -7,6 +7,7 @@ import { type Command, type CommandOf, Errno, type QpAttributes } from '../../..
 import { QpState, QpType, WcFlag, WrOpcode } from '../../../rnic/constants.ts';
 import type { CounterName } from '../../../rnic/counters.ts';
 import type { Ring } from '../../../rnic/queue/ring.ts';
+import { writeSpan } from '../../../rnic/span.ts';
 import { AV, type EngineOptions, OURS, TestEngine, THEIRS } from '../../support/engine.ts';
 import { pathBetween } from '../../support/paths.ts';
 import { type Completion, openRing, readCompletion } from '../../support/sim/work.ts';
@@ -408,7 +409,9 @@ export class Drill {
   #receive(packets: readonly Packet[], icrcElided: boolean): void {
     for (const packet of packets) {
       this.#log('→', packet);
-      this.#port.receive(frameOf(packet, this.#defaults()), icrcElided, this.engine.now);
+      const frame = frameOf(packet, this.#defaults());
+      if (icrcElided) writeSpan(new DataView(frame.buffer), frame.length - 4, packet.span ?? 1);
+      this.#port.receive(frame, icrcElided, this.engine.now);
     }
     this.#turn();
   }

@@ -71,6 +71,8 @@ export interface Packet {
   /** Only sent: octets between the BTH and the ICRC cut to so many; a wrong ICRC. */
   readonly cutTo?: number;
   readonly badIcrc?: boolean;
+  /** Only sent by memory: packets that it stands for (rnic/span.ts). */
+  readonly span?: number;
   /** Only sent: so many octets more behind the ICRC. */
   readonly trailer?: number;
   /** Only sent: changes octets of the whole frame, ICRC and all, on the way. */

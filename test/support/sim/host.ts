@@ -19,9 +19,11 @@ import type { Framing, Path } from '../../../rnic/path.ts';
 import { DoorbellPage, doorbellBytes } from '../../../rnic/queue/doorbell.ts';
 import type { Ring } from '../../../rnic/queue/ring.ts';
 import { Rnic } from '../../../rnic/rnic.ts';
+import { spanOf } from '../../../rnic/span.ts';
 import * as Ipv4 from '../../../wire/ipv4.ts';
 import * as Ipv6 from '../../../wire/ipv6.ts';
 import type { Micros } from '../../../wire/types.ts';
+import { eachPacket } from '../../../workers/ports/spans.ts';
 import { framesOf, pathBetween } from '../paths.ts';
 import { Broken } from './broken.ts';
 import type { Random } from './random.ts';
@@ -44,6 +46,8 @@ export interface HostOptions {
   readonly address: number;
   readonly isIpv6: boolean;
   readonly framing: Framing;
+  /** What it sends never leaves this host's memory. */
+  readonly isByMemory?: boolean;
   readonly memoryBytes: number;
   readonly mtu: number;
   readonly strictTimers: boolean;
@@ -106,6 +110,8 @@ export class SimHost {
   readonly options: HostOptions;
   readonly gid: Uint8Array;
   readonly events: EngineEvent[] = [];
+  /** Packets that came. */
+  arrived = 0;
   /** Sees each frame that arrives, before the engine does. */
   witness: ((frame: Uint8Array<ArrayBuffer>) => void) | null = null;
   readonly #burst: TransmitBurst;
@@ -241,8 +247,8 @@ export class SimHost {
   }
 
   pathTo(address: number): Path {
-    const { framing, isIpv6 } = this.options;
-    return pathBetween(this.options.address, address, { framing, isIpv6 });
+    const { framing, isIpv6, isByMemory = false } = this.options;
+    return pathBetween(this.options.address, address, { framing, isIpv6, icrcElided: isByMemory });
   }
 
   /** INIT, RTR, RTS of an RC or UC QP. */
@@ -341,8 +347,17 @@ export class SimHost {
   // ── For the world ──
 
   receive(frame: Uint8Array<ArrayBuffer>, now: Micros): void {
-    this.witness?.(frame);
-    this.rnic.handlePacket(packetOf(frame, this.options.isIpv6), now);
+    if (this.witness !== null) this.onWire(frame, this.witness);
+    const packet = packetOf(frame, this.options.isIpv6);
+    packet.icrcElided = this.options.isByMemory === true;
+    this.arrived += spanOf(packet);
+    this.rnic.handlePacket(packet, now);
+  }
+
+  /** A frame of one of its kind as a wire would see it. */
+  onWire(frame: Uint8Array<ArrayBuffer>, see: (frame: Uint8Array<ArrayBuffer>) => void): void {
+    if (this.options.isByMemory) eachPacket(frame, new DataView(frame.buffer), frame.length, see);
+    else see(frame);
   }
 
   /** Doorbells and timers in, all packets out. */

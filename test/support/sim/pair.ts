@@ -27,6 +27,8 @@ export interface PairOptions {
   readonly faults?: Partial<Faults>;
   readonly strictTimers?: boolean;
   readonly reorderWindow?: number;
+  readonly isByMemory?: boolean;
+  readonly isIpv6?: boolean;
   readonly a?: Partial<Connection>;
   readonly b?: Partial<Connection>;
 }
@@ -40,11 +42,12 @@ export interface Pair {
 }
 
 export function connectedPair(options: PairOptions = {}): Pair {
-  const { type = QpType.RC, strictTimers = false, reorderWindow = 128 } = options;
+  const { type = QpType.RC, strictTimers = false, reorderWindow = 128, isByMemory = false, isIpv6 = false } = options;
   const random = new Random(1);
   const host = {
-    isIpv6: false,
+    isIpv6,
     framing: Framing.SINGLE,
+    isByMemory,
     memoryBytes: 65_536,
     mtu: 4500,
     strictTimers,

@@ -45,7 +45,7 @@ export class Wire {
   /** While true nothing arrives. */
   isCut = false;
   sent = 0;
-  delivered = 0;
+  sentBytes = 0;
   lost = 0;
   duplicated = 0;
   reordered = 0;
@@ -65,6 +65,7 @@ export class Wire {
   send(to: Receiver, frame: Uint8Array<ArrayBuffer>, now: Micros): void {
     const { faults } = this;
     this.sent++;
+    this.sentBytes += frame.length;
     const free = Math.max(this.#freeAt.get(to) ?? 0, now);
     if ((free - now) * faults.bytesPerMicro > faults.queueFrames * 1500) {
       this.lost++;
@@ -85,7 +86,6 @@ export class Wire {
   deliver(now: Micros): void {
     while (this.nextArrival() <= now) {
       const flight = this.#pop();
-      this.delivered++;
       flight.to.receive(flight.frame, now);
     }
   }

@@ -44,7 +44,7 @@ export class World {
   }
 
   #send(to: SimHost, frame: Uint8Array<ArrayBuffer>): void {
-    this.trace?.push({ timeMicros: this.now, octets: Buffer.from(frame) });
+    to.onWire(frame, (seen) => this.trace?.push({ timeMicros: this.now, octets: Buffer.from(seen) }));
     this.wire.send(to, frame, this.now);
   }
 }

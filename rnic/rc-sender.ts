@@ -263,12 +263,11 @@ export class RcSender implements Sender, TimeoutHandler, RoomWaiter {
     active.isHeld = put === Requests.Put.FULL && out.isPaced;
     if (put === Requests.Put.FULL) return Step.FULL;
     if (put === Requests.Put.PROTECTION) return this.#refuseSource(active, work);
-    const last = PsnMath.add(psn, span - 1);
-    if (ackRequest) window.asked = last;
+    if (ackRequest) window.asked = PsnMath.add(psn, span - 1);
     this.#countSent(put, window.isResending, span);
     // What is sent behind a gap is answered when the gap closes: no measure of the path.
     const isMeasure = !window.isResending && active.repair.psn === -1 && active.awaited.early === 0;
-    if (isMeasure) active.recovery.sent(last, now, inFlight.isLow);
+    if (isMeasure) active.recovery.sent(psn, now, inFlight.isLow);
     window.sent(work, span);
     this.#armFirst(active, now);
     return put;

@@ -1,6 +1,6 @@
 /**
- * In which order the vRNICs of a worker breathe, and which of them may send: those below their guarantee first, and last those whom their limit has stopped. Where several
- * have something to do, each has as much of the worker's time: start-time fair queueing (Goyal, Vin and Cheng, 1996), by the time that breaths took.
+ * In which order the vRNICs and switch ports of a worker breathe, and which of them may send: those below their guarantee first, and last those whom their limit has
+ * stopped. Where several have something to do, each has as much of the worker's time: start-time fair queueing (Goyal, Vin and Cheng, 1996), by the time that breaths took.
  */
 import type { Micros } from '../wire/types.ts';
 import { clock } from './clock.ts';
@@ -20,6 +20,8 @@ export interface Breather {
   readonly hasRunOut: boolean;
 }
 
+/** Frames that a breath receives where others have something to do, so that they need not wait for long. */
+export const CROWD_FRAMES = 4;
 /** So many breaths, and those without a guarantee have their turn. */
 const HELD_BREATHS_MAX = 16;
 /** Who has had so much more than the least served waits for that one. */

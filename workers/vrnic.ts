@@ -43,7 +43,7 @@ import { RandomWords } from './random-words.ts';
 import { Receiver } from './receive.ts';
 import type { Sleeper } from './sleeper.ts';
 import { Transmitter } from './transmitter.ts';
-import { Share } from './turns.ts';
+import { CROWD_FRAMES, Share } from './turns.ts';
 import { VrnicCapture } from './vrnic-capture.ts';
 import type { VrnicConfig } from './vrnic-config.ts';
 
@@ -52,8 +52,6 @@ const QPN_BASE = 2;
 const QPN_COUNT = 0xff_fffd;
 const REORDER_WINDOW = 1024; // as much as a congestion window holds: less, and one loss among many packets costs a go-back
 const TIMERS_PUT_OFF_MAX = 16;
-/** Frames that a breath receives where others have something to do, so that they need not wait for long. */
-const CROWD_FRAMES = 4;
 /** The first may have fired a timer, whose packet the second sends. */
 const QUIET_BREATHS = 2;
 /** Frames wait for room that no descriptor announces (a full qdisc). */

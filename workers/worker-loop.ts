@@ -50,6 +50,8 @@ export class WorkerLoop {
   readonly #parts: EngineParts;
   readonly #vrnics: Vrnic[] = [];
   readonly #ports: SwitchPort[] = [];
+  /** Both, as they have their turns. */
+  #breathers: readonly (Vrnic | SwitchPort)[] = [];
   readonly #attachments = new Map<MessagePort, Attachment>();
   readonly #sleeper = new Sleeper();
   readonly #clock = new IdleClock();
@@ -140,8 +142,7 @@ export class WorkerLoop {
     let isBusy = this.#bell.takeMail();
     if (isBusy) this.#readMail(now);
     this.#bell.takeSummons(this.#summoned.length, this.#stir);
-    if (this.#turns.breathe(this.#vrnics, now)) isBusy = true;
-    for (const port of this.#ports) if (port.breathe(now)) isBusy = true;
+    if (this.#turns.breathe(this.#breathers, now)) isBusy = true;
     if (breatheLinks(now)) isBusy = true;
     return isBusy;
   }
@@ -264,11 +265,12 @@ export class WorkerLoop {
   #handleControl(message: ControlMessage, now: Micros): void {
     try {
       const value = this.#obey(message, now);
-      this.#turns.hasGuarantees = this.#vrnics.some(({ hasGuarantee }) => hasGuarantee);
       this.#answer({ id: message.id, ok: true, value });
     } catch (error) {
       this.#answer({ id: message.id, ok: false, reason: error instanceof Error ? error.message : String(error) });
     }
+    this.#breathers = [...this.#vrnics, ...this.#ports];
+    this.#turns.hasGuarantees = this.#breathers.some(({ hasGuarantee }) => hasGuarantee);
   }
 
   #obey(message: ControlMessage, now: Micros): unknown {

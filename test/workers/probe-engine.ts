@@ -5,8 +5,14 @@ import { Counters } from '../../rnic/counters.ts';
 import type { DoorbellPage } from '../../rnic/queue/doorbell.ts';
 import type { Engine, EngineParts } from '../../workers/engine.ts';
 
-/** What `deallocPd` of these handles does. */
-export const Fault = { THROW: 0xdead_0001, EXIT: 0xdead_0002, FILL_HEAP: 0xdead_0003, HANG: 0xdead_0004 } as const;
+/** What `deallocPd` of these handles does. `GREED`: it has something to send from then on, always. */
+export const Fault = {
+  THROW: 0xdead_0001,
+  EXIT: 0xdead_0002,
+  FILL_HEAP: 0xdead_0003,
+  HANG: 0xdead_0004,
+  GREED: 0xdead_0005,
+} as const;
 
 class ProbeEngine implements Engine {
   resources(): [] {
@@ -62,7 +68,7 @@ class ProbeEngine implements Engine {
     while (this.#fault === Fault.HANG);
     const heap: object[] = [];
     while (this.#fault === Fault.FILL_HEAP) heap.push(new Array(1000).fill({}));
-    return false;
+    return this.#fault === Fault.GREED;
   }
 
   pollCmEvent(): undefined {}
@@ -83,7 +89,7 @@ class ProbeEngine implements Engine {
   }
 
   pollTimeout(): number {
-    return Number.POSITIVE_INFINITY;
+    return this.#fault === Fault.GREED ? 0 : Number.POSITIVE_INFINITY;
   }
 
   settle(): void {}

@@ -28,6 +28,7 @@ import { CaptureFile, type CaptureTarget } from '../ports/capture-file.ts';
 import { NetdevBurst, NetdevFrames, NetdevPort } from '../ports/netdev-port.ts';
 import { segmentCount } from '../ports/super-frame.ts';
 import type { Sleeper } from '../sleeper.ts';
+import { type Breather, CROWD_FRAMES, Share } from '../turns.ts';
 import { dropSocket, joinVtep, type VxlanMember } from './vxlan-hub.ts';
 
 export interface SwitchPortConfig {
@@ -88,8 +89,9 @@ function openNetdev({ kind, netdev, mtu }: SwitchPortConfig): NetdevPort {
   return new NetdevPort(netdev);
 }
 
-export class SwitchPort {
+export class SwitchPort implements Breather {
   readonly name: string;
+  readonly share = new Share();
   readonly #config: SwitchPortConfig;
   readonly #member: VxlanMember;
   #netdev: NetdevPort;
@@ -109,6 +111,8 @@ export class SwitchPort {
   readonly #run = new SegmentJoiner();
   #capture: CaptureFile | null = null;
   readonly #pace: Pace;
+  /** Its machine had sent something when that was last looked at. */
+  #isSending = false;
   /** Octets that the machine has sent in this breath, as the tenant sees them. */
   #sentBytes = 0;
 
@@ -129,10 +133,37 @@ export class SwitchPort {
     this.#answersAddress = addressOf(this.#answers.bytes);
   }
 
-  breathe(now: Micros): boolean {
+  /** `mayTransmit` false: others go first, and what the machine sends waits in the interface's queue. */
+  breathe(now: Micros, mayTransmit = true, crowd = 1): boolean {
     this.#member.hub.now = now;
+    this.#member.errandMicros = 0;
+    const most = crowd > 1 ? CROWD_FRAMES : BURST_FRAMES;
+    this.#fromNetwork.limit = most;
     const isBusy = this.#takeFromNetwork(now);
-    return (this.#flush() && this.#takeFromNetdev(now)) || isBusy;
+    if (!mayTransmit) return (this.#isSending && !this.#pace.isWaiting) || isBusy;
+    return (this.#flush() && this.#takeFromNetdev(now, most)) || isBusy;
+  }
+
+  /** It is always asked: nobody says what its machine sends. */
+  dozes(): boolean {
+    return false;
+  }
+
+  get errandMicros(): Micros {
+    return this.#member.errandMicros;
+  }
+
+  get hasGuarantee(): boolean {
+    return this.#pace.hasGuarantee;
+  }
+
+  /** Its machine has sent less than it is guaranteed, and sends. */
+  isOwed(now: Micros): boolean {
+    return this.#isSending && this.#pace.isOwed(now);
+  }
+
+  get hasRunOut(): boolean {
+    return this.#pace.hasRunOut;
   }
 
   setSleeping(asleep: boolean): boolean {
@@ -246,13 +277,14 @@ export class SwitchPort {
     if (this.#capture) for (let i = 0; i < sent; i++) this.#capture.write(bytes.subarray(at[i]!, at[i]! + octets[i]!));
   }
 
-  /** What the machine behind the interface sends. */
-  #takeFromNetdev(now: Micros): boolean {
+  /** What the machine behind the interface sends. @param frames at most. */
+  #takeFromNetdev(now: Micros, frames: number): boolean {
     const burst = this.#fromNetdev;
     const allowance = this.#pace.allowance(now);
     // Its frames wait where they are: in the interface's queue, and when that is full they are lost, as on a wire of this rate.
-    const most = allowance > 0 ? 1 + Math.floor(allowance / SUPER_FRAME_BYTES) : 0;
+    const most = allowance > 0 ? Math.min(frames, 1 + Math.floor(allowance / SUPER_FRAME_BYTES)) : 0;
     const read = most > 0 ? this.#netdev.receive(burst, most) : 0;
+    if (most > 0) this.#isSending = read > 0;
     this.#sentBytes = 0;
     for (let i = 0; i < read; i++) this.#forward(i, now);
     const answers = this.#answers;

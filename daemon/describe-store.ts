@@ -1,7 +1,7 @@
 /** What `urnic store show` tells: which store it is, whether it answers, what is known of it here, and which hosts live in it. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { ControlStore, Entry } from './store/control-store.ts';
-import { hostOfKey, vtepsOf } from './tenant-entries.ts';
+import { hostOfKey, hostTextOf } from './tenant-entries.ts';
 
 /** How the configuration names it. */
 export interface StoreSettings {
@@ -43,7 +43,7 @@ export async function describeStore(
   const entries = [...known.entries.values()].sort((a, b) => (a.key < b.key ? -1 : 1));
   const hosts = entries.flatMap(({ key, value }) => {
     const name = hostOfKey(key);
-    return name === undefined ? [] : [{ name, vteps: vtepsOf(key, value) ?? [] }];
+    return name === undefined ? [] : [{ name, vteps: hostTextOf(key, value)?.vteps ?? [] }];
   });
   const answers = reason === undefined;
   return { ...settings, answers, ...(!answers && { reason }), revision: known.revision, hosts, entries };

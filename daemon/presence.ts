@@ -1,9 +1,9 @@
 /** What this host says of itself in a store that it shares with others: that it lives, and which endpoints live on it. All under one lease. */
-import { setTimeout as sleep } from 'node:timers/promises';
 import type { TenantText } from './configuration.ts';
 import type { ControlStore, Lease } from './store/control-store.ts';
+import { type Sleep, sleep } from './store/sleep.ts';
 import type { TenantDirectory } from './tenant-directory.ts';
-import { hostKey } from './tenant-entries.ts';
+import { type HostText, hostKey } from './tenant-entries.ts';
 
 /** An endpoint that a vRNIC of this host stands for. */
 export interface Claim {
@@ -21,6 +21,7 @@ export interface PresenceOptions {
   /** Seconds after which a host that is not heard of is gone. */
   readonly ttl: number;
   readonly complain: (reason: string) => void;
+  readonly sleep?: Sleep;
 }
 
 const RETRY_MILLIS = 1000;
@@ -31,12 +32,15 @@ export class Presence {
   readonly #store: ControlStore;
   readonly #directory: TenantDirectory;
   readonly #options: PresenceOptions;
+  readonly #sleep: Sleep;
   /** Every endpoint that could live here; those that do; and those that do no more, until the store knows. */
   readonly #claims = new Map<string, Claim>();
   readonly #held = new Set<string>();
   readonly #leaving = new Map<string, Claim>();
   /** Null once it has ended, until there is another one. */
   #lease: Lease | null = null;
+  /** The one that all who live here are under: with another one they are not back yet. */
+  #wholeLease: Lease | null = null;
   /** One thing after the other. */
   #last: Promise<unknown> = Promise.resolve();
   /** The store may not have what is here. */
@@ -60,16 +64,34 @@ export class Presence {
     this.#store = store;
     this.#directory = directory;
     this.#options = options;
+    this.#sleep = options.sleep ?? sleep;
   }
 
-  /** Those that nobody else has are ours from now on; the others once they move here. @throws Error: no such tenant, a collision, the store. */
+  /** Those that nobody else has are ours from now on; the others once they move here. @throws Error: no such tenant, a collision, the store. None of them is claimed then. */
   claim(claims: readonly Claim[]): Promise<void> {
     return this.#inTurn(async () => {
+      const fresh = claims.filter((claim) => !this.#claims.has(keyOf(claim)));
+      const absent = fresh.filter(({ tenant, address }) => this.#directory.hostOf(tenant, address) === undefined);
       for (const claim of claims) this.#claims.set(keyOf(claim), claim);
-      await this.#sayHost();
-      await this.#announce(claims);
+      try {
+        await this.#sayHost();
+        await this.#announce(claims);
+      } catch (error) {
+        this.#unclaim(fresh, absent);
+        throw error;
+      }
       for (const claim of claims) this.#leaving.delete(keyOf(claim));
     });
+  }
+
+  /** @param absent Those that the store may have from us nevertheless: whoever did not hear its answer cannot know. */
+  #unclaim(claims: readonly Claim[], absent: readonly Claim[]): void {
+    for (const claim of claims) {
+      this.#claims.delete(keyOf(claim));
+      this.#held.delete(keyOf(claim));
+    }
+    for (const claim of absent) this.#leaving.set(keyOf(claim), claim);
+    if (absent.length > 0) void this.#mend();
   }
 
   /** The vRNIC is no more, and so is its endpoint if it was here: where the store is away, once it is back. */
@@ -88,6 +110,7 @@ export class Presence {
 
   /** The store has changed: what has moved here is announced, what has moved away is ours no more. */
   review(): void {
+    if (this.#isStopping) return;
     this.#inTurn(async () => {
       const arrived: Claim[] = [];
       for (const claim of this.#claims.values()) {
@@ -106,7 +129,7 @@ export class Presence {
   async stop(): Promise<void> {
     this.#isStopping = true;
     // What waits for a store that does not answer waits no longer.
-    await Promise.race([this.#last.catch(() => {}), sleep(PATIENCE_MILLIS, undefined, { ref: false })]);
+    await Promise.race([this.#last.catch(() => {}), this.#sleep(PATIENCE_MILLIS)]);
     try {
       await this.#directory.withdraw(this.#here);
       await this.#lease?.revoke();
@@ -125,12 +148,19 @@ export class Presence {
     return done;
   }
 
-  /** The store has of this host what is so. @throws Error of the store. */
+  /** The store has of this host what is so. Until all are back it says that it is returning: who lists the store meanwhile takes none of them for deleted. @throws Error of the store. */
   async #appear(): Promise<void> {
-    await this.#sayHost();
+    const revision = await this.#sayHost();
+    const lease = this.#lease;
     const possible = new Set(this.#directory.possible(this.#here));
     for (const claim of this.#here) if (!possible.has(claim)) this.#forgo(claim);
     await this.#announce([...possible]);
+    const wasReturning = this.#isReturning;
+    this.#wholeLease = lease;
+    if (wasReturning) await this.#sayHost();
+    if (this.#leaving.size === 0) return;
+    // What we did before is known here then, whether we heard the answer or not.
+    await this.#directory.until(revision);
     await this.#leave();
   }
 
@@ -155,14 +185,19 @@ export class Presence {
       } catch (error) {
         this.#isStale = true;
         this.#options.complain((error as Error).message);
-        await sleep(RETRY_MILLIS, undefined, { ref: false });
+        await this.#sleep(RETRY_MILLIS);
       }
     }
     this.#isMending = false;
   }
 
+  get #isReturning(): boolean {
+    return this.#held.size > 0 && this.#lease !== this.#wholeLease;
+  }
+
   async #livingLease(): Promise<Lease> {
     if (this.#lease) return this.#lease;
+    if (this.#isStopping) throw new Error('this host is leaving');
     const lease = await this.#store.lease(this.#options.ttl);
     this.#lease = lease;
     void lease.ended.then(() => {
@@ -172,10 +207,13 @@ export class Presence {
     return lease;
   }
 
-  async #sayHost(): Promise<void> {
+  /** The revision that made it so. */
+  async #sayHost(): Promise<number> {
     const vteps = [...new Set([...this.#claims.values()].map(({ host }) => host))];
     const lease = await this.#livingLease();
-    await this.#store.commit([{ key: hostKey(this.#options.name), value: JSON.stringify({ vteps }), lease }]);
+    const host: HostText = { vteps, ...(this.#isReturning && { isReturning: true }) };
+    const key = hostKey(this.#options.name);
+    return (await this.#store.commit([{ key, value: JSON.stringify(host), lease }]))!;
   }
 
   async #announce(claims: readonly Claim[]): Promise<void> {

@@ -4,20 +4,22 @@ import { faultOf, faultOfTenants, fitting, type Interfaces, interfacesOf } from 
 import type { TenantText } from './configuration.ts';
 import { editsOf } from './declare.ts';
 import type { Claim } from './presence.ts';
-import type { Batch, Condition, ControlStore, Edit, Lease } from './store/control-store.ts';
-import { Mirror } from './store/mirror.ts';
+import type { Condition, ControlStore, Edit, Lease } from './store/control-store.ts';
+import { Mirror, type MirrorEvents, type News } from './store/mirror.ts';
+import type { Sleep } from './store/sleep.ts';
 import { type Change, edited, joined, type TenantOp } from './tenant-edits.ts';
 import {
   difference,
   ENDPOINTS,
   endpointKey,
   entriesOf,
+  type HostText,
+  hostTextOf,
   isTenantItself,
   TenantPieces,
   tenantKey,
   tenantOfKey,
   vniKey,
-  vtepsOf,
 } from './tenant-entries.ts';
 import { toEndpoint, toTenant } from './tenants.ts';
 
@@ -56,18 +58,19 @@ export class TenantDirectory {
   readonly #known = new Map<string, Known>();
   /** Tenants that stay as they were, since what the store says of them cannot be. */
   readonly #impossible = new Set<string>();
-  /** VTEPs of the hosts that live, by key. */
-  readonly #hosts = new Map<string, readonly string[]>();
+  /** Those that live, by key. */
+  readonly #hosts = new Map<string, HostText>();
   /** Connections that a revision ended. */
   readonly #ended = new Map<number, number>();
 
   /** @throws Error of the store. */
-  static async open(store: ControlStore, events: DirectoryEvents): Promise<TenantDirectory> {
+  static async open(store: ControlStore, events: DirectoryEvents, sleep?: Sleep): Promise<TenantDirectory> {
     const directory = new TenantDirectory(store, events);
-    directory.#mirror = await Mirror.start(store, '', {
-      changed: (batch) => directory.#take(batch),
+    const kept: MirrorEvents = {
+      changed: (news) => directory.#take(news),
       failed: (error) => events.complained(error.message),
-    });
+    };
+    directory.#mirror = await Mirror.start(store, '', kept, sleep);
     return directory;
   }
 
@@ -170,6 +173,11 @@ export class TenantDirectory {
   /** …and here that is known. */
   async remove(claims: readonly Claim[]): Promise<void> {
     await this.#mirror.until(await this.withdraw(claims));
+  }
+
+  /** Resolves once that revision is known here. */
+  until(revision: number): Promise<void> {
+    return this.#mirror.until(revision);
   }
 
   /** Undefined: the tenant has no such endpoint. */
@@ -312,18 +320,16 @@ export class TenantDirectory {
     if (found) throw new Error(`the configuration and the control store disagree: ${found.text}`);
   }
 
-  async #take({ edits, revision }: Batch): Promise<void> {
+  async #take(news: News): Promise<void> {
+    const { edits, revision } = news;
     const touched = new Set<string>();
-    const lostVteps = new Set(
-      edits.filter(({ value }) => value === undefined).flatMap(({ key }) => this.#hosts.get(key) ?? []),
-    );
+    const lostVteps = this.#takeHosts(news);
     for (const { key, value } of edits) {
       try {
-        this.#takeHost(key, value);
         const name = take(this.#pieces, key, value, lostVteps);
         if (name !== undefined) touched.add(name);
       } catch (error) {
-        this.#events.complained(`${key} in the control store is no such entry: ${(error as Error).message}`);
+        this.#complainOf(key, error as Error);
       }
     }
     // What was impossible may be possible now; and who goes makes room for who comes.
@@ -335,10 +341,26 @@ export class TenantDirectory {
     this.#remember(revision, await this.#events.changed(changed));
   }
 
+  /** VTEPs whose endpoints are lost where they go with these edits: of hosts that go, too, and in a listing of those that are returning. */
+  #takeHosts({ edits, isListed }: News): Set<string> {
+    const gone = edits.flatMap(({ key, value }) => (value === undefined ? (this.#hosts.get(key) ?? []) : []));
+    for (const { key, value } of edits) this.#takeHost(key, value);
+    const returning = isListed ? [...this.#hosts.values()].filter((host) => host.isReturning) : [];
+    return new Set([...gone, ...returning].flatMap(({ vteps }) => vteps));
+  }
+
   #takeHost(key: string, value: string | undefined): void {
-    const vteps = value === undefined ? undefined : vtepsOf(key, value);
-    if (vteps) this.#hosts.set(key, vteps);
-    else this.#hosts.delete(key);
+    try {
+      const host = value === undefined ? undefined : hostTextOf(key, value);
+      if (host) this.#hosts.set(key, host);
+      else this.#hosts.delete(key);
+    } catch (error) {
+      this.#complainOf(key, error as Error);
+    }
+  }
+
+  #complainOf(key: string, { message }: Error): void {
+    this.#events.complained(`${key} in the control store is no such entry: ${message}`);
   }
 
   /** The tenant as its pieces now make it; undefined when that is as before, or impossible. */

@@ -15,10 +15,16 @@ export const endpointKey = (tenant: string, address: string): string => `${ENDPO
 
 export const hostKey = (name: string): string => HOSTS + name;
 
-/** VTEPs of a host; undefined: the entry is not one. */
-export function vtepsOf(key: string, value: string): readonly string[] | undefined {
-  return key.startsWith(HOSTS) ? (JSON.parse(value) as { vteps: string[] }).vteps : undefined;
+/** What a host says of itself. */
+export interface HostText {
+  readonly vteps: readonly string[];
+  /** Its endpoints went with a lease, and are not all back yet. */
+  readonly isReturning?: true;
 }
+
+/** Undefined: the entry is not a host's. */
+export const hostTextOf = (key: string, value: string): HostText | undefined =>
+  key.startsWith(HOSTS) ? (JSON.parse(value) as HostText) : undefined;
 
 /** A host's name; undefined: the entry is none. */
 export const hostOfKey = (key: string): string | undefined =>
@@ -63,7 +69,7 @@ export class TenantPieces {
   /** Endpoints that went with their host, which nobody has heard of: live connections to them end by themselves or not at all. */
   readonly #lost = new Map<string, EndpointOf>();
 
-  /** @param lostVteps Of hosts that went in the same commit. @throws Error: not such an entry. It changes nothing then. */
+  /** @param lostVteps Of hosts whose endpoints go with them. @throws Error: not such an entry. It changes nothing then. */
   take(key: string, value: string | undefined, lostVteps: ReadonlySet<string>): void {
     const before = this.#endpoints.get(key);
     const read = value === undefined ? undefined : (JSON.parse(value) as object);

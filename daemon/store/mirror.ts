@@ -1,13 +1,18 @@
 /** A local copy of a store's entries: listed once, then kept up by a watch that survives the store's restarts, its silences and its forgetting. */
-import { setTimeout as sleep } from 'node:timers/promises';
 import { type Batch, CompactedError, type ControlStore, type Edit, type Entry } from './control-store.ts';
+import { type Sleep, sleep } from './sleep.ts';
 
 const RETRY_MILLIS = 100;
 const RETRY_MILLIS_MAX = 2000;
 
+/** What has changed in the copy: by one commit, or by all those that a listing makes up for. */
+export interface News extends Batch {
+  readonly isListed: boolean;
+}
+
 export interface MirrorEvents {
   /** After the copy has changed: what did. Before the next change comes, this has resolved. */
-  changed(batch: Batch): Promise<void>;
+  changed(news: News): Promise<void>;
   /** The store cannot be reached; it is tried again until it can. */
   failed(error: Error): void;
 }
@@ -17,6 +22,7 @@ export class Mirror {
   readonly #store: ControlStore;
   readonly #prefix: string;
   readonly #events: MirrorEvents;
+  readonly #sleep: Sleep;
   readonly #abort = new AbortController();
   #revision = 0;
   #running: Promise<void> = Promise.resolve();
@@ -24,17 +30,18 @@ export class Mirror {
   readonly #waiting = new Set<{ revision: number; resolve: () => void }>();
 
   /** The first listing is in it. @throws Error of the store. */
-  static async start(store: ControlStore, prefix: string, events: MirrorEvents): Promise<Mirror> {
-    const mirror = new Mirror(store, prefix, events);
+  static async start(store: ControlStore, prefix: string, events: MirrorEvents, wait: Sleep = sleep): Promise<Mirror> {
+    const mirror = new Mirror(store, prefix, events, wait);
     await mirror.#list();
     mirror.#running = mirror.#follow();
     return mirror;
   }
 
-  private constructor(store: ControlStore, prefix: string, events: MirrorEvents) {
+  private constructor(store: ControlStore, prefix: string, events: MirrorEvents, wait: Sleep) {
     this.#store = store;
     this.#prefix = prefix;
     this.#events = events;
+    this.#sleep = wait;
   }
 
   /** All changes up to this are in the copy, and have been told. */
@@ -66,7 +73,7 @@ export class Mirror {
         if (signal.aborted) return;
         if (error instanceof CompactedError && (await this.#relist())) continue;
         this.#events.failed(error as Error);
-        await sleep(delay, undefined, { signal }).catch(() => {});
+        await this.#sleep(delay, signal);
         delay = Math.min(delay * 2, RETRY_MILLIS_MAX);
       }
     }
@@ -91,7 +98,7 @@ export class Mirror {
     for (const { key, value } of entries) if (this.entries.get(key)?.value !== value) edits.push({ key, value });
     this.entries.clear();
     for (const [key, entry] of listed) this.entries.set(key, entry);
-    await this.#tell({ revision, edits });
+    await this.#tell({ revision, edits, isListed: true });
   }
 
   async #take(batch: Batch): Promise<void> {
@@ -99,13 +106,13 @@ export class Mirror {
       if (value === undefined) this.entries.delete(key);
       else this.entries.set(key, { key, value, revision: batch.revision });
     }
-    await this.#tell(batch);
+    await this.#tell({ ...batch, isListed: false });
   }
 
-  async #tell(batch: Batch): Promise<void> {
-    if (batch.edits.length > 0) await this.#events.changed(batch);
-    this.#revision = batch.revision;
-    this.#wake(batch.revision);
+  async #tell(news: News): Promise<void> {
+    if (news.edits.length > 0) await this.#events.changed(news);
+    this.#revision = news.revision;
+    this.#wake(news.revision);
   }
 
   #wake(revision: number): void {

@@ -64,6 +64,18 @@ async function endLease(etcd: Etcd, prefix: string): Promise<void> {
   await etcd.ask('/v3/lease/revoke', { ID: kvs[0]!.lease });
 }
 
+/** Whoever has not heard of it until now can no longer. */
+async function forget(etcd: Etcd): Promise<void> {
+  const { header } = await etcd.ask<{ header: { revision: string } }>('/v3/kv/range', { key: 'AA==' });
+  await etcd.ask('/v3/kv/compaction', { revision: header.revision });
+}
+
+/** The first request for a path is not `isIt`; those behind it are. */
+function butTheFirst(path: string): (asked: string) => boolean {
+  let count = 0;
+  return (asked) => asked === path && ++count > 1;
+}
+
 t.test('a host and an etcd that is away at times', { skip: lacks('etcd'), timeout: 600_000 }, async (t) => {
   const etcd = await Etcd.here(t);
   const wire = await CutWire.before(t, etcd.url);
@@ -120,4 +132,56 @@ t.test('a host and an etcd that is away at times', { skip: lacks('etcd'), timeou
       t.ok(await eventually(() => endpointsOf(two) === '2'), 'it stays');
     },
   );
+
+  await t.test('who lists the store while a host is coming back takes its endpoints for lost', async (t) => {
+    const prefix = 'back/';
+    const away = await CutWire.before(t, etcd.url);
+    const one = await present(t, wire.url, prefix, 6);
+    const two = await newHost(t, away.url, prefix);
+    const areLost = () => two.directory.find('blue')!.endpoints.map(({ isLost = false }) => isLost);
+    await one.presence.claim(['10.0.0.1', '10.0.0.2'].map(claim));
+    t.ok(await eventually(() => endpointsOf(two) === '1,2'));
+    away.isCut = () => true;
+    t.ok(await eventually(() => two.complaints.some((reason) => /does not answer/.test(reason))));
+
+    // The host is heard of again, and its endpoints are not yet.
+    wire.isCut = butTheFirst(COMMIT);
+    await endLease(etcd, prefix);
+    t.ok(await eventually(() => one.complaints.some((reason) => /does not answer/.test(reason)), 90_000));
+    t.match(await one.store.get('hosts/host-1'), { value: /"isReturning":true/ });
+    await forget(etcd);
+    away.isCut = () => false;
+    const here = (await two.store.get('hosts/host-1'))!.revision;
+    t.ok(await eventually(() => two.directory.known.revision >= here));
+    t.strictSame(areLost(), [true, true], 'live connections to them stay');
+
+    wire.isCut = () => false;
+    t.ok(await eventually(() => endpointsOf(two) === '1,2'), endpointsOf(two));
+    t.strictSame(areLost(), [false, false]);
+    const host = () => two.directory.known.entries.get('hosts/host-1')?.value;
+    t.ok(await eventually(() => host() === `{"vteps":["${VTEP}"]}`), 'it is back');
+  });
+
+  await t.test('a claim that fails is none: not now, not later, and not where its answer alone was lost', async (t) => {
+    const prefix = 'failed/';
+    const one = await present(t, wire.url, prefix, 60);
+    const two = await newHost(t, etcd.url, prefix);
+    await two.directory.change('blue', 'addEndpoint', { endpoint: { address: '10.0.0.1', host: '192.0.2.9' } });
+    t.ok(await eventually(() => endpointsOf(one) === '1'));
+    wire.isCut = (path) => path === COMMIT;
+    await t.rejects(one.presence.claim([claim('10.0.0.1')]), /does not answer/);
+    wire.isCut = () => false;
+    await two.directory.change('blue', 'moveEndpoint', { endpoint: { address: '10.0.0.1', host: VTEP } });
+    t.ok(await eventually(() => one.directory.hostOf('blue', '10.0.0.1') === VTEP));
+    await one.presence.claim([claim('10.0.0.2')]);
+    const key = Buffer.from(`${prefix}endpoints/blue/10.0.0.1`).toString('base64');
+    const { kvs } = await etcd.ask<{ kvs: { lease?: string }[] }>('/v3/kv/range', { key });
+    t.equal(kvs[0]!.lease, undefined, 'it is under no lease of ours');
+
+    wire.isMute = butTheFirst(COMMIT);
+    await t.rejects(one.presence.claim([claim('10.0.0.3')]), /does not answer/);
+    t.ok(await eventually(() => endpointsOf(two) === '1,2,3'), 'it was done');
+    wire.isMute = () => false;
+    t.ok(await eventually(() => endpointsOf(two) === '1,2'), endpointsOf(two));
+  });
 });

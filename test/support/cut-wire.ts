@@ -11,6 +11,8 @@ export class CutWire {
   readonly seen: string[] = [];
   /** Whether a request for this path finds nobody. */
   isCut: (path: string) => boolean = () => false;
+  /** Whether what is asked for there is done, and nobody hears of it. */
+  isMute: (path: string) => boolean = () => false;
 
   private constructor(url: string) {
     this.url = url;
@@ -21,8 +23,10 @@ export class CutWire {
       const path = asked.url!;
       wire.seen.push(path);
       if (wire.isCut(path)) return asked.socket.destroy();
+      const isMute = wire.isMute(path);
       const { method, headers } = asked;
       const forwarded = request(new URL(path, target), { method: method!, headers }, (response) => {
+        if (isMute) return void asked.socket.destroy();
         answer.writeHead(response.statusCode!, response.headers);
         response.pipe(answer).on('close', () => response.destroy());
       });

@@ -21,6 +21,7 @@ import type { ControlStore } from './store/control-store.ts';
 import { SwitchPorts } from './switch-ports.ts';
 import { TenantDirectory } from './tenant-directory.ts';
 import { EndpointChange, TENANT_OPS, type TenantOp } from './tenant-edits.ts';
+import type { EndpointOf } from './tenant-entries.ts';
 import { connectionText, describeTenant, mtuOf, placeIn } from './tenants.ts';
 import { vrnicsDirectory } from './vrnic-directory.ts';
 import { type Definition, Vrnics } from './vrnics.ts';
@@ -74,6 +75,8 @@ export class Daemon {
   readonly #qpns = new QpnRanges();
   /** By commands, by name. */
   readonly #added = new Map<string, VrnicText>();
+  /** Those that are not there yet. */
+  readonly #adding = new Map<string, VrnicText>();
   /** Of them, those whose endpoints came with them, where no lease takes these along. */
   readonly #announced = new Set<string>();
   readonly #ports: SwitchPorts;
@@ -312,28 +315,46 @@ export class Daemon {
     return { name, ...placeIn(found, address!, vrnic, vtepOf(this.#configuration.tenants, vrnic)) };
   }
 
-  /** Returns it as it is listed. @param isTaken Its endpoint moves here from wherever it is. */
+  /** Returns it as it is listed; of one that fails nothing stays. @param isTaken Its endpoint moves here from wherever it is. */
   async #addVrnic(vrnic: VrnicText, isTaken: boolean): Promise<unknown> {
     const { name, tenant, address } = vrnic;
-    if (this.#vrnics.isDefined(name)) throw new Error(`there is a vRNIC named ${name} already`);
+    if (this.#vrnics.isDefined(name) || this.#adding.has(name))
+      throw new Error(`there is a vRNIC named ${name} already`);
     const claim = claimOf(this.#configuration.tenants, vrnic);
-    const all = [...this.#configuration.vrnics, ...this.#added.values()];
+    const all = [...this.#configuration.vrnics, ...this.#added.values(), ...this.#adding.values()];
     if (claim && all.some((one) => one.tenant === tenant && one.address === address))
       throw new Error(`endpoint ${address} of tenant ${tenant} has a vRNIC on this host already`);
-    if (claim && isTaken && this.#directory.hostOf(claim.tenant, claim.address) !== undefined) {
-      const endpoint = { address: claim.address, host: claim.host };
-      await this.#directory.change(claim.tenant, 'moveEndpoint', { endpoint });
-    }
-    const held = await this.#claim(claim ? [claim] : []);
-    if (held.length > 0) this.#announced.add(name);
+    const before = claim && this.#directory.endpointOf(claim.tenant, claim.address);
+    this.#adding.set(name, vrnic);
     try {
+      if (claim && before && isTaken) {
+        const endpoint = { address: claim.address, host: claim.host };
+        await this.#directory.change(claim.tenant, 'moveEndpoint', { endpoint });
+      }
+      const held = await this.#claim(claim ? [claim] : []);
       await this.#vrnics.define(this.#definitionOf(vrnic));
+      if (held.length > 0) this.#announced.add(name);
+      this.#added.set(name, vrnic);
     } catch (error) {
-      await this.#removeVrnic(name, vrnic);
+      this.#qpns.release(name);
+      if (claim) await this.#takeBack(claim, before, isTaken);
       throw error;
+    } finally {
+      this.#adding.delete(name);
     }
-    this.#added.set(name, vrnic);
     return this.#vrnics.list().find((one) => one.name === name);
+  }
+
+  /** What was claimed in vain. @param before its endpoint then; undefined: there was none. One of another host we have not touched, unless it was to move. */
+  async #takeBack(claim: Claim, before: EndpointOf | undefined, isTaken: boolean): Promise<void> {
+    if (before && before.host !== claim.host && !isTaken) return this.#presence?.release(claim);
+    if (this.#presence) return this.#presence.takeBack(claim, before);
+    try {
+      await this.#directory.undo(claim, before);
+    } catch (error) {
+      const { tenant, address } = claim;
+      this.#log.warn({ tenant, endpoint: address, error: (error as Error).message }, 'may not have been taken back');
+    }
   }
 
   async #deleteVrnic(name: string): Promise<void> {

@@ -3,7 +3,7 @@ import type { TenantText } from './configuration.ts';
 import type { ControlStore, Lease } from './store/control-store.ts';
 import { type Sleep, sleep } from './store/sleep.ts';
 import type { TenantDirectory } from './tenant-directory.ts';
-import { type HostText, hostKey } from './tenant-entries.ts';
+import { type EndpointOf, type HostText, hostKey } from './tenant-entries.ts';
 
 /** An endpoint that a vRNIC of this host stands for. */
 export interface Claim {
@@ -33,10 +33,10 @@ export class Presence {
   readonly #directory: TenantDirectory;
   readonly #options: PresenceOptions;
   readonly #sleep: Sleep;
-  /** Every endpoint that could live here; those that do; and those that do no more, until the store knows. */
+  /** Every endpoint that could live here; those that do; and those that do no more, until the store knows, with what is to be there again. */
   readonly #claims = new Map<string, Claim>();
   readonly #held = new Set<string>();
-  readonly #leaving = new Map<string, Claim>();
+  readonly #leaving = new Map<string, { readonly claim: Claim; readonly before: EndpointOf | undefined }>();
   /** Null once it has ended, until there is another one. */
   #lease: Lease | null = null;
   /** The one that all who live here are under: with another one they are not back yet. */
@@ -67,44 +67,36 @@ export class Presence {
     this.#sleep = options.sleep ?? sleep;
   }
 
-  /** Those that nobody else has are ours from now on; the others once they move here. @throws Error: no such tenant, a collision, the store. None of them is claimed then. */
+  /** Those that nobody else has are ours from now on; the others once they move here. @throws Error: no such tenant, a collision, the store. None of them is claimed then, and what the store may have of them is for `takeBack`. */
   claim(claims: readonly Claim[]): Promise<void> {
     return this.#inTurn(async () => {
       const fresh = claims.filter((claim) => !this.#claims.has(keyOf(claim)));
-      const absent = fresh.filter(({ tenant, address }) => this.#directory.hostOf(tenant, address) === undefined);
       for (const claim of claims) this.#claims.set(keyOf(claim), claim);
       try {
         await this.#sayHost();
         await this.#announce(claims);
       } catch (error) {
-        this.#unclaim(fresh, absent);
+        for (const claim of fresh) this.#unclaim(claim);
         throw error;
       }
       for (const claim of claims) this.#leaving.delete(keyOf(claim));
     });
   }
 
-  /** @param absent Those that the store may have from us nevertheless: whoever did not hear its answer cannot know. */
-  #unclaim(claims: readonly Claim[], absent: readonly Claim[]): void {
-    for (const claim of claims) {
-      this.#claims.delete(keyOf(claim));
-      this.#held.delete(keyOf(claim));
-    }
-    for (const claim of absent) this.#leaving.set(keyOf(claim), claim);
-    if (absent.length > 0) void this.#mend();
-  }
-
   /** The vRNIC is no more, and so is its endpoint if it was here: where the store is away, once it is back. */
   release(claim: Claim): Promise<void> {
     return this.#inTurn(async () => {
-      this.#claims.delete(keyOf(claim));
-      if (!this.#held.delete(keyOf(claim))) return;
-      this.#leaving.set(keyOf(claim), claim);
-      await this.#leave().catch((error: Error) => {
-        const { tenant, address } = claim;
-        this.#options.complain(`${error.message}; endpoint ${address} of tenant ${tenant} goes once that is over`);
-        void this.#mend();
-      });
+      if (this.#unclaim(claim)) await this.#leaveWith(claim, undefined);
+    });
+  }
+
+  /** The claim failed, or what it was for, and is as if it had never been: where the store is away, once it is back. @param before its endpoint then; undefined: there was none. */
+  takeBack(claim: Claim, before: EndpointOf | undefined): Promise<void> {
+    return this.#inTurn(async () => {
+      this.#unclaim(claim);
+      const last = this.#leaving.get(keyOf(claim));
+      // Where one before it is not taken back yet, what was before that one.
+      await this.#leaveWith(claim, last ? last.before : before);
     });
   }
 
@@ -142,6 +134,12 @@ export class Presence {
     return [...this.#claims.values()].filter((claim) => this.#held.has(keyOf(claim)));
   }
 
+  /** Whether its endpoint was here. */
+  #unclaim(claim: Claim): boolean {
+    this.#claims.delete(keyOf(claim));
+    return this.#held.delete(keyOf(claim));
+  }
+
   #inTurn<T>(act: () => Promise<T>): Promise<T> {
     const done = this.#last.then(act, act);
     this.#last = done.catch(() => {});
@@ -150,7 +148,7 @@ export class Presence {
 
   /** The store has of this host what is so. Until all are back it says that it is returning: who lists the store meanwhile takes none of them for deleted. @throws Error of the store. */
   async #appear(): Promise<void> {
-    const revision = await this.#sayHost();
+    await this.#sayHost();
     const lease = this.#lease;
     const possible = new Set(this.#directory.possible(this.#here));
     for (const claim of this.#here) if (!possible.has(claim)) this.#forgo(claim);
@@ -158,9 +156,6 @@ export class Presence {
     const wasReturning = this.#isReturning;
     this.#wholeLease = lease;
     if (wasReturning) await this.#sayHost();
-    if (this.#leaving.size === 0) return;
-    // What we did before is known here then, whether we heard the answer or not.
-    await this.#directory.until(revision);
     await this.#leave();
   }
 
@@ -207,28 +202,32 @@ export class Presence {
     return lease;
   }
 
-  /** The revision that made it so. */
-  async #sayHost(): Promise<number> {
+  async #sayHost(): Promise<void> {
     const vteps = [...new Set([...this.#claims.values()].map(({ host }) => host))];
     const lease = await this.#livingLease();
     const host: HostText = { vteps, ...(this.#isReturning && { isReturning: true }) };
     const key = hostKey(this.#options.name);
-    return (await this.#store.commit([{ key, value: JSON.stringify(host), lease }]))!;
+    await this.#store.commit([{ key, value: JSON.stringify(host), lease }]);
   }
 
   async #announce(claims: readonly Claim[]): Promise<void> {
     for (const claim of await this.#directory.announce(claims, await this.#livingLease())) this.#held.add(keyOf(claim));
   }
 
+  async #leaveWith(claim: Claim, before: EndpointOf | undefined): Promise<void> {
+    this.#leaving.set(keyOf(claim), { claim, before });
+    await this.#leave().catch((error: Error) => {
+      const { tenant, address } = claim;
+      const then = before ? 'is as it was' : 'goes';
+      this.#options.complain(`${error.message}; endpoint ${address} of tenant ${tenant} ${then} once that is over`);
+      void this.#mend();
+    });
+  }
+
   /** @throws Error of the store: those that are still there leave later. */
   async #leave(): Promise<void> {
-    for (const [key, claim] of this.#leaving) {
-      const isThere = (): boolean => this.#directory.hostOf(claim.tenant, claim.address) === claim.host;
-      try {
-        if (isThere()) await this.#directory.change(claim.tenant, 'deleteEndpoint', { key: claim.address });
-      } catch (error) {
-        if (isThere()) throw error; // else somebody was faster
-      }
+    for (const [key, { claim, before }] of this.#leaving) {
+      await this.#directory.undo(claim, before);
       this.#leaving.delete(key);
     }
   }

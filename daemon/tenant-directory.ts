@@ -11,6 +11,7 @@ import { type Change, edited, joined, type TenantOp } from './tenant-edits.ts';
 import {
   difference,
   ENDPOINTS,
+  type EndpointOf,
   endpointKey,
   entriesOf,
   type HostText,
@@ -155,6 +156,22 @@ export class TenantDirectory {
     });
   }
 
+  /**
+   * What a claim has changed, or may have, is as it was before: a commit that was not answered, too, for it was under a condition on the tenant's own entry, which this
+   * changes. What others have made of the endpoint since stays. @param before the endpoint; undefined: there was none. @throws as change.
+   */
+  async undo({ tenant, address, host }: Claim, before: EndpointOf | undefined): Promise<void> {
+    const key = endpointKey(tenant, address);
+    for (let attempt = 0; attempt < ATTEMPTS_MAX; attempt++) {
+      const text = this.#known.get(tenant)?.text;
+      if (!text) return; // gone with all that it had
+      const edit = before ? { key, value: JSON.stringify(before) } : { key };
+      const edits = touching(tenant, this.hostOf(tenant, address) === host ? [edit] : [], text);
+      if (await this.#putAll(tenant, [edits], this.#conditions(tenant, text, text, edits))) return;
+    }
+    throw new Error(`tenant ${tenant} changes all the time: try again`);
+  }
+
   /** They are no more, wherever they are. The revision that tells of it. */
   async withdraw(claims: readonly Claim[]): Promise<number> {
     let last = 0;
@@ -175,14 +192,13 @@ export class TenantDirectory {
     await this.#mirror.until(await this.withdraw(claims));
   }
 
-  /** Resolves once that revision is known here. */
-  until(revision: number): Promise<void> {
-    return this.#mirror.until(revision);
-  }
-
   /** Undefined: the tenant has no such endpoint. */
   hostOf(tenant: string, address: string): string | undefined {
-    return this.#known.get(tenant)?.text.endpoints.find((one) => one.address === address)?.host;
+    return this.endpointOf(tenant, address)?.host;
+  }
+
+  endpointOf(tenant: string, address: string): EndpointOf | undefined {
+    return this.#known.get(tenant)?.text.endpoints.find((one) => one.address === address);
   }
 
   /** It went with its host. */

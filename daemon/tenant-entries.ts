@@ -57,7 +57,7 @@ export function difference(before: ReadonlyMap<string, string>, after: ReadonlyM
   return [...gone.reverse(), ...changed.map(([key, value]) => ({ key, value }))];
 }
 
-type EndpointOf = TenantText['endpoints'][number];
+export type EndpointOf = TenantText['endpoints'][number];
 
 const LOST_MAX = 1024;
 

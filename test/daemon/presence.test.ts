@@ -181,6 +181,7 @@ t.test('a host and an etcd that is away at times', { skip: lacks('etcd'), timeou
     wire.isMute = butTheFirst(COMMIT);
     await t.rejects(one.presence.claim([claim('10.0.0.3')]), /does not answer/);
     t.ok(await eventually(() => endpointsOf(two) === '1,2,3'), 'it was done');
+    await one.presence.takeBack(claim('10.0.0.3'), undefined);
     wire.isMute = () => false;
     t.ok(await eventually(() => endpointsOf(two) === '1,2'), endpointsOf(two));
   });

@@ -26,6 +26,10 @@ export function addressArgument(text: string): string {
   throw new InvalidArgumentError('must be an IPv4 or IPv6 address');
 }
 
+/** Which tenant a command looks at: names begin with a letter. */
+export const tenantOrVni = (text: string): { tenant: string } | { vni: number } =>
+  /^\d+$/.test(text) ? { vni: Number(text) } : { tenant: text };
+
 const parsed =
   (parse: (text: string) => number, example: string) =>
   (text: string): number => {

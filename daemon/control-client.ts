@@ -24,6 +24,7 @@ export interface ControlRequest {
     | ('vrnics' | 'wake' | 'addVrnic' | 'deleteVrnic')
     | TenantOp;
   readonly tenant?: string;
+  readonly vni?: number;
   readonly settings?: Record<string, unknown>;
   readonly rule?: object;
   readonly endpoint?: object;

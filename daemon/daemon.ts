@@ -45,6 +45,8 @@ const Request = z.strictObject({
     ...TENANT_OPS,
   ]),
   tenant: NameText.optional(),
+  /** Of a tenant, in place of its name, where one is looked at. */
+  vni: z.number().optional(),
   rule: RuleText.optional(),
   endpoint: EndpointChange.optional(),
   /** Of a tenant, as in urnic.yaml. */
@@ -193,7 +195,7 @@ export class Daemon {
     if (request.op === 'store') return describeStore(this.#store!, this.#storeSettings, this.#directory.known);
     if (request.op === 'switchPorts') return this.#ports.names;
     if (request.op === 'tenants' || isTenantOp(request.op)) return this.#executeTenant(request);
-    if (request.op === 'connections' && request.vrnic === undefined) return this.#connectionsIn(request.tenant);
+    if (request.op === 'connections' && request.vrnic === undefined) return this.#connectionsIn(request);
     const name = request.vrnic ?? '';
     if (this.#ports.has(name)) return this.#executePort(request, name);
     if (request.op === 'deleteVrnic') return this.#deleteVrnic(name);
@@ -216,9 +218,9 @@ export class Daemon {
   }
 
   /** Of all vRNICs that run here, or of a tenant's. */
-  async #connectionsIn(tenant: string | undefined): Promise<object[]> {
-    if (tenant !== undefined) this.#checkTenant(tenant);
-    const names = tenant === undefined ? this.#vrnics.running : this.#vrnics.runningOf(tenant);
+  async #connectionsIn(request: Request): Promise<object[]> {
+    const isOfAll = request.tenant === undefined && request.vni === undefined;
+    const names = isOfAll ? this.#vrnics.running : this.#vrnics.runningOf(this.#tenantIn(request));
     const lists = names.map((name) =>
       this.#connectionsOf(name).catch((error: Error) => {
         if (this.#supervisor.runs(name)) throw error;
@@ -228,14 +230,16 @@ export class Daemon {
     return (await Promise.all(lists)).flat();
   }
 
-  #checkTenant(name: string): void {
-    if (!this.#directory.find(name)) throw new Error(`no tenant named ${JSON.stringify(name)}`);
+  /** The name of the tenant that is named, or whose VNI is given. @throws Error: there is none. */
+  #tenantIn({ tenant = '', vni }: Request): string {
+    const found = this.#directory.tenants.find((one) => (vni === undefined ? one.name === tenant : one.vni === vni));
+    if (found) return found.name;
+    throw new Error(vni === undefined ? `no tenant named ${JSON.stringify(tenant)}` : `no tenant has VNI ${vni}`);
   }
 
   /** All that a tenant has here, in one file; those that come later are not in it. */
   #captureTenant(request: Request): Promise<Held> {
-    const { tenant = '' } = request;
-    this.#checkTenant(tenant);
+    const tenant = this.#tenantIn(request);
     return this.#capture([...this.#vrnics.runningOf(tenant), ...this.#ports.namesOf(tenant)], request);
   }
 

@@ -4,7 +4,7 @@ import type { Command } from 'commander';
 import { QpState, QpType } from '../../rnic/constants.ts';
 import type { ContextResources } from '../../rnic/resources.ts';
 import type { AttachedProgram } from '../../verbs/uverbs/server.ts';
-import { number } from '../arguments.ts';
+import { number, tenantOrVni } from '../arguments.ts';
 import { ask, type ControlRequest, DEFAULT_SOCKET, hold } from '../control-client.ts';
 import type { DeviceDescription } from '../describe-device.ts';
 import { type HostFlags, hostFlags } from '../device-flags.ts';
@@ -57,7 +57,7 @@ export function addDevice(program: Command): void {
       'write the frames of a vRNIC or port of the daemon to a pcapng file, until interrupted (no --json: the file is what it has to say)',
     )
     .argument('<names...>', "a vRNIC or a port of a tenant's switch, and a file: absolute, or from here")
-    .option('--tenant <name>', "all of a tenant's vRNICs and ports here, in one file, as the tenant sees them")
+    .option('--tenant <name or VNI>', "all of a tenant's vRNICs and ports here, in one file, as the tenant sees them")
     .option('--socket <path>', 'the daemon', DEFAULT_SOCKET)
     .option('--seconds <count>', 'end by itself after so long', number(0, SECONDS_MAX))
     .action(capture);
@@ -200,7 +200,9 @@ async function capture(names: string[], { socket, seconds, tenant }: CaptureFlag
   if (file === undefined || names.length > 2 || (vrnic === undefined) === (tenant === undefined))
     throw new Error('give a vRNIC or --tenant, and a file');
   const what =
-    tenant === undefined ? { op: 'capture' as const, vrnic: vrnic! } : { op: 'captureTenant' as const, tenant };
+    tenant === undefined
+      ? { op: 'capture' as const, vrnic: vrnic! }
+      : { op: 'captureTenant' as const, ...tenantOrVni(tenant) };
   const held = await hold(socket, { ...what, file: resolve(file) });
   console.log(`capturing ${tenant === undefined ? vrnic : `tenant ${tenant}`} to ${file}; interrupt to end`);
   const ended = new Promise<'ended'>((resolve) => {

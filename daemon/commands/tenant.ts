@@ -4,7 +4,7 @@ import { burstOf } from '../../vswitch/bucket.ts';
 import { type Limit, type Quotas, TRANSPORT_NAMES } from '../../vswitch/model.ts';
 import type { Held } from '../../vswitch/quota.ts';
 import { FLOOD_MAX } from '../../vswitch/stages/flood.ts';
-import { rateArgument, sizeArgument, wholeNumber } from '../arguments.ts';
+import { rateArgument, sizeArgument, tenantOrVni, wholeNumber } from '../arguments.ts';
 import { ask, type ControlRequest, DEFAULT_SOCKET } from '../control-client.ts';
 import { rateText } from '../rates.ts';
 
@@ -86,11 +86,11 @@ function addConn(conn: Command): void {
   common(conn.command('list').argument('[vrnic]', 'as --vrnic'))
     .description('connections of a vRNIC, of a tenant, or of all tenants here, one a line')
     .option('--vrnic <name>', 'of this vRNIC')
-    .option('--tenant <name>', 'of all vRNICs of this tenant here')
+    .option('--tenant <name or VNI>', 'of all vRNICs of this tenant here')
     .action(async (name: string | undefined, { socket, json, vrnic = name, tenant }: ConnFlags) => {
       if ((name ?? vrnic) !== vrnic || (vrnic !== undefined && tenant !== undefined))
         throw new Error('give a vRNIC, or --tenant, or neither');
-      const of = { ...(vrnic !== undefined && { vrnic }), ...(tenant !== undefined && { tenant }) };
+      const of = { ...(vrnic !== undefined && { vrnic }), ...(tenant !== undefined && tenantOrVni(tenant)) };
       const found = (await ask(socket, { op: 'connections', ...of })) as ConnectionView[];
       if (json) console.log(JSON.stringify(found));
       else for (const connection of found) console.log(connectionLine(connection, vrnic === undefined));

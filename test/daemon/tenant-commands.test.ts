@@ -228,10 +228,10 @@ t.test(
       t.match({ code, output }, { code: 0, output: `capturing tenant ${tenant} to ` });
       return readFileSync(file, 'latin1');
     };
-    const blue = await captured('blue');
-    t.match(blue, /of-blue/);
-    t.notMatch(blue, /of-red/);
-    t.equal(await captured('100'), blue);
+    const red = await captured('red');
+    t.match(red, /of-red/);
+    t.notMatch(red, /of-blue/);
+    t.equal(await captured('200'), red);
     for (const what of [
       ['capture', join(folder, 'none')],
       ['conn', 'list'],

@@ -28,7 +28,7 @@ const BYTES = 20_000;
 const GRH_BYTES = 40;
 const Q_KEY = 0x1234;
 const PSN = 5;
-const RIGHTS = Access.LOCAL_WRITE | Access.REMOTE_WRITE;
+const RIGHTS = Access.LOCAL_WRITE | Access.REMOTE_READ | Access.REMOTE_WRITE | Access.REMOTE_ATOMIC;
 const FAMILIES = ['ipv4', 'ipv6'] as const;
 type Family = (typeof FAMILIES)[number];
 /** The same in all tenants of a family. */
@@ -46,6 +46,7 @@ const PORTS: Record<Underlay, string> = { vxlan: 'udp_vxlan', translate: 'af_pac
 interface Host {
   readonly name: string;
   readonly context: Context;
+  readonly tenant: Tenant;
   readonly gid: Uint8Array;
 }
 
@@ -76,7 +77,7 @@ async function start(
   await supervisor.startVrnic({ name, port, ...place, ...ranges.allot(name, path, true) });
   const context = new Context(await connect(await supervisor.endpoint(name)));
   t.teardown(() => context.close());
-  return { name, context, gid: address };
+  return { name, context, tenant, gid: address };
 }
 
 interface Side {
@@ -99,14 +100,20 @@ async function open({ context }: Host, type: QpType): Promise<Side> {
   return { pd, qp, mr, close };
 }
 
-/** A WRITE of several packets. */
-async function write(t: Test, from: Host, to: Host, type: QpType, underlay: Underlay): Promise<void> {
+/** @param underlay undefined: as the tenant says. */
+async function connected(from: Host, to: Host, type: QpType, underlay?: Underlay): Promise<[Side, Side]> {
   const [a, b] = await Promise.all([open(from, type), open(to, type)]);
   const join = async (one: Side, gid: Uint8Array, qpNum: number): Promise<void> => {
-    await one.qp.toRtr({ gid, qpNum, psn: PSN }, { sgidIndex: 1, underlay });
+    await one.qp.toRtr({ gid, qpNum, psn: PSN }, { sgidIndex: 1, ...(underlay && { underlay }) });
     await one.qp.toRts(PSN);
   };
   await Promise.all([join(a, to.gid, b.qp.qpNum), join(b, from.gid, a.qp.qpNum)]);
+  return [a, b];
+}
+
+/** A WRITE of several packets. */
+async function write(t: Test, from: Host, to: Host, type: QpType, underlay?: Underlay): Promise<void> {
+  const [a, b] = await connected(from, to, type, underlay);
   const octets = Uint8Array.from({ length: BYTES }, (_, i) => (i * 7 + type) & 0xff);
   a.mr.bytes.set(octets);
   b.qp.postRecv({ sgList: [] });
@@ -121,6 +128,27 @@ async function write(t: Test, from: Host, to: Host, type: QpType, underlay: Unde
   t.match(await a.qp.sendCq.next(), [{ status: WcStatus.SUCCESS }]);
   t.match(await b.qp.recvCq.next(), [{ status: WcStatus.SUCCESS }]);
   t.equal(Buffer.compare(b.mr.bytes, octets), 0, 'arrives whole');
+  await Promise.all([a.close(), b.close()]);
+}
+
+/** A READ of several packets, and atomics on what was read. */
+async function fetch(t: Test, from: Host, to: Host, underlay?: Underlay): Promise<void> {
+  const [a, b] = await connected(from, to, QpType.RC, underlay);
+  const octets = Uint8Array.from({ length: BYTES }, (_, i) => (i * 11) & 0xff);
+  b.mr.bytes.set(octets);
+  const far = { sendFlags: SendFlag.SIGNALED, remoteAddr: b.mr.addr, rKey: b.mr.rKey };
+  a.qp.postSend({ ...far, opcode: WrOpcode.RDMA_READ, sgList: [{ mr: a.mr, length: BYTES }] });
+  t.match(await a.qp.sendCq.next(), [{ status: WcStatus.SUCCESS }]);
+  t.equal(Buffer.compare(a.mr.bytes, octets), 0, 'READ brings all');
+  const word = ({ mr: { bytes } }: Side): bigint => new BigUint64Array(bytes.buffer, bytes.byteOffset, 1)[0]!;
+  const was = word(b);
+  const sgList = [{ mr: a.mr, length: 8 }];
+  a.qp.postSend({ ...far, opcode: WrOpcode.ATOMIC_FETCH_AND_ADD, compareAdd: 3n, sgList });
+  t.match(await a.qp.sendCq.next(), [{ status: WcStatus.SUCCESS }]);
+  t.strictSame([word(a), word(b)], [was, was + 3n], 'FETCH_ADD');
+  a.qp.postSend({ ...far, opcode: WrOpcode.ATOMIC_CMP_AND_SWP, compareAdd: was + 3n, swap: 7n, sgList });
+  t.match(await a.qp.sendCq.next(), [{ status: WcStatus.SUCCESS }]);
+  t.strictSame([word(a), word(b)], [was + 3n, 7n], 'CMP_SWAP');
   await Promise.all([a.close(), b.close()]);
 }
 
@@ -239,6 +267,13 @@ t.test('underlays', { skip: lacks('root'), timeout: 600_000 }, async (t) => {
             await t.test(`${type === QpType.RC ? 'RC' : 'UC'}: ${underlay}, ${a} to ${b}`, (t) =>
               both(t, a, b, underlay, (from, to) => write(t, from, to, type, underlay)),
             );
+        for (const [a, b, underlay] of [
+          [0, 2, 'translate'],
+          [3, 2, 'vxlan'],
+        ] as const)
+          await t.test(`READ and atomics: ${underlay}, ${a} to ${b}`, (t) =>
+            both(t, a, b, underlay, (from, to) => fetch(t, from, to, underlay)),
+          );
         await t.test('memory to another host is refused in words', async (t) => {
           const [one, , far] = tenants[0]!;
           const { qp } = await open(one!, QpType.RC);
@@ -259,6 +294,12 @@ t.test('underlays', { skip: lacks('root'), timeout: 600_000 }, async (t) => {
             both(t, a, b, underlay, (from, to) => meet(t, from, to)),
           );
         }
+        for (const underlay of ['translate', 'vxlan'] as const)
+          await t.test(`as the tenant says: ${underlay}`, async (t) => {
+            for (const { name, tenant } of tenants.flat()) await supervisor.setTenant(name, { ...tenant, underlay });
+            await both(t, 2, 0, underlay, (from, to) => write(t, from, to, QpType.UC));
+            await both(t, 0, 3, underlay, (from, to) => fetch(t, from, to));
+          });
         for (const all of tenants)
           for (const { name } of all) {
             const { counters } = await supervisor.statistics(name);

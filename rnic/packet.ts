@@ -34,8 +34,11 @@ export interface ReceivedPacket {
 export const goesOn = (packet: ReceivedPacket, flags: OpFlags): boolean =>
   packet.isFollowed && (flags & Opcode.ENDS) === 0;
 
-/** One that holds nothing yet, over an arena: its reader fills it again and again. */
-export const newReceivedPacket = (bytes: Uint8Array, view: DataView): ReceivedPacket => ({
+/**
+ * One that holds nothing yet, over an arena: its reader fills it again and again. All are made here, and none by copying another: to V8 each copy would be of a kind of its own,
+ * and whoever reads packets of hundreds of vRNICs would look up each member.
+ */
+export const newReceivedPacket = (bytes: Uint8Array, view: DataView, connectedOnly = false): ReceivedPacket => ({
   bytes,
   view,
   ethernetAt: -1,
@@ -45,8 +48,10 @@ export const newReceivedPacket = (bytes: Uint8Array, view: DataView): ReceivedPa
   end: 0,
   isIpv6: false,
   ipId: 0,
+  frame: 0,
   isFollowed: false,
   port: 0,
   source: 0,
+  connectedOnly,
   icrcElided: false,
 });

@@ -52,7 +52,7 @@ export class Receiver {
     this.#sink = sink;
     this.#neighbours = neighbours;
     this.#overlay = overlay;
-    this.#packet = { ...newReceivedPacket(first.bytes, first.view), connectedOnly, frame: 0 };
+    this.#packet = newReceivedPacket(first.bytes, first.view, connectedOnly);
   }
 
   /** @param portIndex of `port` among the vRNIC's. @param icrcElided true for a port whose frames never left this host's memory. */

@@ -10,7 +10,8 @@ import { LOOPBACK_PORT } from './path-resolver.ts';
 import type { Port } from './port.ts';
 import { TransmitBursts } from './transmit-bursts.ts';
 
-const LOOPBACK_BURST_BYTES = 1 << 18;
+/** By memory: as much as the longest turn, and both caches of a core have room for it. */
+const MEMORY_BURST_BYTES = 1 << 19;
 /**
  * Beside a few other vRNICs a breath is one super-frame, for they wait meanwhile, and as much longer as there are more of them: what a vRNIC needs has gone from the caches
  * when it is its turn again, and each turn fetches it anew.
@@ -22,8 +23,8 @@ const LONGEST_TURN = 4;
 const LAST_BURSTS = 16;
 
 const wireBursts = new TransmitBursts(() => new TransmitBurst(BURST_BYTES, BURST_FRAMES, FRAME_HEADROOM));
-const memoryBursts = new TransmitBursts(() => new TransmitBurst(LOOPBACK_BURST_BYTES));
-const loopbackBursts = new TransmitBursts(() => new TransmitBurst(LOOPBACK_BURST_BYTES));
+const memoryBursts = new TransmitBursts(() => new TransmitBurst(MEMORY_BURST_BYTES));
+const loopbackBursts = new TransmitBursts(() => new TransmitBurst(MEMORY_BURST_BYTES));
 const hostBursts = new TransmitBursts(() => new TransmitBurst(BURST_BYTES, BURST_FRAMES, FRAME_HEADROOM));
 /** By port of a vRNIC, and for all vRNICs of a thread. */
 const BURSTS: readonly TransmitBursts[] = [wireBursts, loopbackBursts, memoryBursts, hostBursts];

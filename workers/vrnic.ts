@@ -52,8 +52,6 @@ const QPN_BASE = 2;
 const QPN_COUNT = 0xff_fffd;
 const REORDER_WINDOW = 1024; // as much as a congestion window holds: less, and one loss among many packets costs a go-back
 const TIMERS_PUT_OFF_MAX = 16;
-/** The first may have fired a timer, whose packet the second sends. */
-const QUIET_BREATHS = 2;
 /** Frames wait for room that no descriptor announces (a full qdisc). */
 const BLOCKED_MICROS: Micros = 500;
 
@@ -128,8 +126,8 @@ export class Vrnic {
   readonly #clock: BreathClock = { now: 0 };
   readonly #random = new RandomWords();
   #capture: VrnicCapture | null = null;
-  /** Breaths in a row that found nothing to do. */
-  #quietBreaths = 0;
+  /** Its last breath found nothing to do. */
+  #isQuiet = false;
   /** Breaths in a row that have put off the timers. */
   #timersPutOff = 0;
   readonly #event: EngineEvent = { kind: 0, context: 0, code: 0, handle: 0, channel: 0, cookie: 0n };
@@ -226,7 +224,7 @@ export class Vrnic {
 
   /** Something has come to it from outside of its breath. */
   stir(): void {
-    this.#quietBreaths = 0;
+    this.#isQuiet = false;
     this.isDozing = false;
   }
 
@@ -240,17 +238,18 @@ export class Vrnic {
     return this.isDozing && !this.applications.hasPages;
   }
 
-  /** After two breaths in vain only doorbells and frames are looked for until its next deadline: a worker has many vRNICs, of which few have something to do. */
+  /**
+   * After a breath in vain only doorbells and frames are looked for until its next deadline: a worker has many vRNICs, of which few have something to do. What a timer of that
+   * breath wants sent is due at once.
+   */
   #isDue(now: Micros): boolean {
-    if (this.#quietBreaths >= QUIET_BREATHS && now < this.dueAt) return false;
-    if (this.#quietBreaths >= QUIET_BREATHS) this.#quietBreaths = 0;
-    return true;
+    return !this.#isQuiet || now >= this.dueAt;
   }
 
   #settle(isBusy: boolean, now: Micros): void {
-    this.#quietBreaths = isBusy ? 0 : this.#quietBreaths + 1;
-    if (this.#quietBreaths === QUIET_BREATHS) this.dueAt = this.#nextDeadline(now);
-    this.isDozing = this.#quietBreaths >= QUIET_BREATHS && this.#isFed();
+    this.#isQuiet = !isBusy;
+    if (!isBusy) this.dueAt = this.#nextDeadline(now);
+    this.isDozing = !isBusy && this.#isFed();
   }
 
   /** What comes for it comes by sinks. */
@@ -261,7 +260,7 @@ export class Vrnic {
 
   /** The moment at which something is due; Infinity when nothing is. */
   pollTimeout(now: Micros): Micros {
-    return this.#quietBreaths >= QUIET_BREATHS ? this.dueAt : this.#nextDeadline(now);
+    return this.#isQuiet ? this.dueAt : this.#nextDeadline(now);
   }
 
   #nextDeadline(now: Micros): Micros {
@@ -408,10 +407,10 @@ export class Vrnic {
   }
 
   /** Looks what has become of its interface; of addresses, MTU and link unless the GIDs were configured. False: another one has its name, and no frame comes here any more. */
-  refresh(): boolean {
+  refresh(find = findNetdev): boolean {
     if (this.#netdev === null) return !this.#place?.translation?.port.isStale;
     const { name, index, mac, mtu } = this.#netdev;
-    const found = findNetdev(name);
+    const found = find(name);
     const isThere = found?.index === index;
     this.stir(); // there may be an event to deliver
     this.engine.setLink(isThere && found.isRunning);

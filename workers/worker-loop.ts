@@ -9,6 +9,7 @@ import type { EngineParts } from './engine.ts';
 import { useLedger } from './linux/descriptors.ts';
 import * as Libc from './linux/libc.ts';
 import { enterNetworkNamespace } from './linux/namespace.ts';
+import { eachOnce, findNetdev } from './linux/netdev.ts';
 import { Crowd, preferThisThread } from './linux/scheduling.ts';
 import type { ControlAnswer, ControlMessage, ControlNotice, HostedProgram, LinkMessage } from './messages.ts';
 import { Naps } from './naps.ts';
@@ -83,8 +84,9 @@ export class WorkerLoop {
   async run(): Promise<void> {
     while (!this.#isStopped) {
       this.#spin();
+      const find = eachOnce(findNetdev);
       for (const vrnic of this.#vrnics)
-        if (!vrnic.refresh()) this.#control.postMessage({ stale: vrnic.name } satisfies ControlNotice);
+        if (!vrnic.refresh(find)) this.#control.postMessage({ stale: vrnic.name } satisfies ControlNotice);
       for (const port of this.#ports) port.refresh();
       this.#sleeper.clearErrors();
       await nextTurn();

@@ -64,6 +64,15 @@ export function findNetdev(name: string): Netdev | undefined {
   }
 }
 
+/** Asks once for each name: hundreds of vRNICs look at one interface, and each look is a dozen system calls. */
+export function eachOnce(find: typeof findNetdev): typeof findNetdev {
+  const known = new Map<string, Netdev | undefined>();
+  return (name) => {
+    if (!known.has(name)) known.set(name, find(name));
+    return known.get(name);
+  };
+}
+
 /** What drives the interface that `ifreq` names, or nothing: not every driver says (linux/ethtool.h, struct ethtool_drvinfo). */
 function driverOf(fd: number, ifreq: Arena): string {
   const info = new Arena(DRVINFO_BYTES);

@@ -15,10 +15,14 @@ const QUANTUM_BYTES_MAX = 65_536;
 /** Debts are shorter: one burst of frames at the lowest rate. */
 const DEBT_MICROS = 2 ** 30;
 
-/** Cells of a bucket's memory: the moment when it is empty, microseconds modulo 2^32, and whether that has been set. */
+/** Cells of a bucket's memory: the moment when it is empty, microseconds modulo 2^32, and the look in which somebody last asked for its level; 0: nobody has. */
 const EMPTY_AT = 0;
-const IS_SET = 1;
+const LOOKED_AT = 1;
 const CELLS_BYTES = 8;
+/** About a second. After so many of them without a question all debts are paid, and the first cell may have gone round. */
+const LOOK_MICROS = 2 ** 20;
+const SILENCE_LOOKS = DEBT_MICROS / LOOK_MICROS;
+const lookAt = (now: Micros): number => (Math.floor(now / LOOK_MICROS) + 1) | 0;
 
 /** Buckets of a tenant's meter: its limit, its guarantee, and its connections. */
 export const TenantBucket = { LIMIT: 0, GUARANTEE: 1, CONNECTIONS: 2 } as const;
@@ -47,20 +51,23 @@ export class Bucket {
     this.#microsPerByte = 8e6 / rate;
     this.#burstMicros = Math.ceil(burst * this.#microsPerByte);
     this.#cells = new Int32Array(meter, index * CELLS_BYTES, 2);
-    if (Atomics.compareExchange(this.#cells, IS_SET, 0, 1) === 0)
+    if (Atomics.compareExchange(this.#cells, LOOKED_AT, 0, lookAt(now)) === 0)
       Atomics.store(this.#cells, EMPTY_AT, (Math.floor(now) - this.#burstMicros) | 0);
   }
 
-  /** Octets that may leave now; below zero when more have left than should. To be asked every few minutes at least, or the clock's cell wraps. */
+  /** Octets that may leave now; below zero when more have left than should. */
   level(now: Micros): number {
     const whole = Math.floor(now);
+    const look = lookAt(now);
+    const silence = (look - this.#cells[LOOKED_AT]!) | 0;
     const emptyAt = Atomics.load(this.#cells, EMPTY_AT);
     let micros = (whole - emptyAt) | 0;
-    if (micros > this.#burstMicros || micros < -DEBT_MICROS) {
+    if (micros > this.#burstMicros || micros < -DEBT_MICROS || silence > SILENCE_LOOKS) {
       micros = this.#burstMicros;
       // Whoever spends meanwhile has looked too: next time.
       Atomics.compareExchange(this.#cells, EMPTY_AT, emptyAt, (whole - micros) | 0);
     }
+    if (silence !== 0) Atomics.store(this.#cells, LOOKED_AT, look);
     return (Math.min(micros + now - whole, this.#burstMicros) - this.#rest) / this.#microsPerByte;
   }
 

@@ -2,6 +2,7 @@
 import t from 'tap';
 import { Bucket, burstOf, newMeter } from '../../vswitch/bucket.ts';
 import { Pacer } from '../../vswitch/pacer.ts';
+import { ConnectionQuota } from '../../vswitch/quota.ts';
 
 const RATES = [10_000, 10e6, 33_333_333, 1e9, 10e9, 100e9];
 /** A small generator of numbers between 0 and 1. */
@@ -48,6 +49,22 @@ t.test('T-43: after a pause a burst leaves, and no more; a pause longer than the
   t.equal(bucket.level(1e6 + 2 ** 31 + 5), -10_000, 'what left too much is owed');
   t.equal(bucket.level(1e6 + 2 ** 31 + 10_005), 0);
   t.equal(bucket.readyAt(1e6 + 2 ** 31 + 10_005), 1e6 + 2 ** 31 + 10_005 + bucket.quantum);
+});
+
+t.test('T-43: a pause of any length, of one bucket or of all of a meter, is followed by a burst', async (t) => {
+  const minute = 60e6;
+  for (let minutes = 1; minutes < 300; minutes++) {
+    const meter = newMeter();
+    const begin = 1e9 + minutes * 1e7;
+    const [one, other] = [0, 1].map(() => new Bucket(8e6, 20_000, begin, meter)) as [Bucket, Bucket];
+    one.spend(25_000);
+    const end = begin + minutes * minute;
+    if (other.level(end) !== 20_000 || one.level(end) !== 20_000) t.fail(`${one.level(end)} after ${minutes} minutes`);
+    const quota = new ConnectionQuota(1, begin);
+    quota.take();
+    if (!quota.hasRoom(end)) t.fail(`no connection after ${minutes} minutes`);
+  }
+  t.pass();
 });
 
 t.test('those who share a meter have one rate together, whenever each of them came', async (t) => {

@@ -8,8 +8,5 @@ export const sameLimit = (a: Limit, b: Limit): boolean =>
 /** Frames a second that a port may send to everybody. @param own of its endpoint. */
 export const portFlood = (own: Limit = {}, tenant: Limit = {}): number => own.flood ?? tenant.flood ?? FLOOD_PER_SECOND;
 
-/** The same of a vRNIC: a rate bounds its multicast as well, for every copy counts, and waits where a bound of frames would drop. */
-export function vrnicFlood(own: Limit = {}, tenant: Limit = {}): number {
-  const isLimited = own.rate !== undefined || tenant.rate !== undefined;
-  return own.flood ?? tenant.flood ?? (isLimited ? UNBOUNDED : FLOOD_PER_SECOND);
-}
+/** The same of a vRNIC: its multicast is what a program sends, and a rate holds it without loss, for every copy counts. So it is bounded where somebody says so. */
+export const vrnicFlood = (own: Limit = {}, tenant: Limit = {}): number => own.flood ?? tenant.flood ?? UNBOUNDED;

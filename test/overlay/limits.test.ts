@@ -22,8 +22,15 @@ tenants:
     endpoints:
       - { address: 10.0.0.1, host: 192.0.2.1 }
       - { address: 10.0.0.2, host: 192.0.2.2, limit: { rate: ${RATE} } }
+  - name: red
+    vni: 200
+    underlay: translate
+    endpoints:
+      - { address: 10.0.0.1, host: 192.0.2.1 }
+      - { address: 10.0.0.2, host: 192.0.2.2, limit: { rate: ${RATE} } }
 vrnics:
   - { name: v, tenant: blue, address: ${address}, netdev: eth0 }
+  - { name: translated, tenant: red, address: ${address}, netdev: eth0 }
 `;
 
 t.test('limits', { skip: lacks('root', 'gcc', 'ib_write_bw'), timeout: 600_000 }, async (t) => {
@@ -32,34 +39,34 @@ t.test('limits', { skip: lacks('root', 'gcc', 'ib_write_bw'), timeout: 600_000 }
   const a = await UrnicHost.start(t, here, 'eth0', configuration('10.0.0.1'));
   const b = await UrnicHost.start(t, there, 'eth0', configuration('10.0.0.2'));
   const control = (...args: string[]) => b.urnic(...args, '--socket', b.socket);
-  const count = async (host: UrnicHost, ...names: string[]): Promise<number[]> => {
-    const { output } = await host.urnic('stat', 'v', '--json', '--socket', host.socket);
-    const { counters } = (JSON.parse(output) as { v: { counters: Record<string, number> } }).v;
+  const count = async (host: UrnicHost, vrnic: string, ...names: string[]): Promise<number[]> => {
+    const { output } = await host.urnic('stat', vrnic, '--json', '--socket', host.socket);
+    const { counters } = (JSON.parse(output) as Record<string, { counters: Record<string, number> }>)[vrnic]!;
     return names.map((name) => counters[name]!);
   };
   /** Octets of the tenant's frames that have arrived. */
-  const arrived = async (): Promise<number> => {
-    const [bytes, packets] = await count(a, 'rcvd_bytes', 'rcvd_pkts');
+  const arrived = async (vrnic: string): Promise<number> => {
+    const [bytes, packets] = await count(a, vrnic, 'rcvd_bytes', 'rcvd_pkts');
     return bytes! + packets! * HEADER_BYTES;
   };
-  const flood = async (port: number) => {
+  const flood = async (port: number, vrnic = 'v') => {
     const program = `ib_write_bw -d rxe0 -x 1 -F -s 65536 -p ${port} -D 300`.split(' ');
-    const server = a.spawn(t, program);
+    const server = a.spawn(t, program, vrnic);
     await server.waits();
-    const client = b.spawn(t, [...program, '192.0.2.1']);
-    const before = await arrived();
-    await eventually(async () => (await arrived()) > before + 1e6);
+    const client = b.spawn(t, [...program, '192.0.2.1'], vrnic);
+    const before = await arrived(vrnic);
+    await eventually(async () => (await arrived(vrnic)) > before + 1e6);
     return async () => {
       await client.stop('SIGKILL');
       await server.stop('SIGKILL');
     };
   };
   /** The most that may have arrived in what passes meanwhile, and what has. */
-  const look = async (rate: number): Promise<{ most: number; got: number }> => {
+  const look = async (rate: number, vrnic = 'v'): Promise<{ most: number; got: number }> => {
     const since = performance.now();
-    const before = await arrived();
+    const before = await arrived(vrnic);
     await pause(LOOK_MILLIS);
-    const got = (await arrived()) - before;
+    const got = (await arrived(vrnic)) - before;
     return { most: (rate * (performance.now() - since)) / 8000 + burstOf(rate) + UNDER_WAY_BYTES, got };
   };
 
@@ -69,8 +76,8 @@ t.test('limits', { skip: lacks('root', 'gcc', 'ib_write_bw'), timeout: 600_000 }
       const { most, got } = await look(RATE);
       t.ok(got > 0 && got <= most, `${got} octets, at most ${most}`);
     }
-    t.ok((await count(b, 'limited_micros'))[0]! > 0);
-    t.equal((await count(b, 'retry_exceeded_err'))[0], 0);
+    t.ok((await count(b, 'v', 'limited_micros'))[0]! > 0);
+    t.equal((await count(b, 'v', 'retry_exceeded_err'))[0], 0);
   });
 
   await t.test('a limit of its tenant counts too, the lesser of both', async (t) => {
@@ -102,4 +109,17 @@ t.test('limits', { skip: lacks('root', 'gcc', 'ib_write_bw'), timeout: 600_000 }
     t.ok(isFaster);
   });
   await stop();
+
+  await t.test('a limit holds a translated connection as well, and one of its tenant when that comes', async (t) => {
+    const stop = await flood(18_702, 'translated');
+    t.match(await control('conn', 'list', 'translated'), { output: /underlay translate\n$/ });
+    for (const [rate, ...args] of [[RATE], [10e6, '--rate', '10mbit', '--burst', '32kb']] as const) {
+      if (args.length > 0) t.match(await control('limit', 'set', 'red', ...args), { code: 0 });
+      const { most, got } = await look(rate, 'translated');
+      t.ok(got > 0 && got <= most, `${got} octets, at most ${most}`);
+    }
+    t.ok((await count(b, 'translated', 'limited_micros'))[0]! > 0);
+    t.equal((await count(b, 'translated', 'retry_exceeded_err'))[0], 0);
+    await stop();
+  });
 });

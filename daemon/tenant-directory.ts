@@ -338,11 +338,11 @@ export class TenantDirectory {
 
   async #take(news: News): Promise<void> {
     const { edits, revision } = news;
-    const touched = new Set<string>();
-    const lostVteps = this.#takeHosts(news);
+    const { lost, returned } = this.#takeHosts(news);
+    const touched = new Set([...this.#pieces].flatMap(([name, one]) => (one.forget(returned) ? name : [])));
     for (const { key, value } of edits) {
       try {
-        const name = take(this.#pieces, key, value, lostVteps);
+        const name = take(this.#pieces, key, value, lost);
         if (name !== undefined) touched.add(name);
       } catch (error) {
         this.#complainOf(key, error as Error);
@@ -357,12 +357,21 @@ export class TenantDirectory {
     this.#remember(revision, await this.#events.changed(changed));
   }
 
-  /** VTEPs whose endpoints are lost where they go with these edits: of hosts that go, too, and in a listing of those that are returning. */
-  #takeHosts({ edits, isListed }: News): Set<string> {
-    const gone = edits.flatMap(({ key, value }) => (value === undefined ? (this.#hosts.get(key) ?? []) : []));
+  /**
+   * VTEPs whose endpoints are lost where they go with these edits: of hosts that go, too, and in a listing of those that are returning. And those of hosts that have returned: what
+   * is lost there still was deleted.
+   */
+  #takeHosts({ edits, isListed }: News): { lost: Set<string>; returned: Set<string> } {
+    const before = new Map(this.#hosts);
     for (const { key, value } of edits) this.#takeHost(key, value);
+    const changes = edits.map(({ key }) => ({ was: before.get(key), is: this.#hosts.get(key) }));
+    const gone = changes.flatMap(({ was, is }) => (is ? [] : (was ?? [])));
+    const returned = changes.flatMap(({ was, is }) =>
+      is && !is.isReturning && (was ? was.isReturning : isListed) ? is : [],
+    );
     const returning = isListed ? [...this.#hosts.values()].filter((host) => host.isReturning) : [];
-    return new Set([...gone, ...returning].flatMap(({ vteps }) => vteps));
+    const vtepsOf = (hosts: readonly HostText[]): Set<string> => new Set(hosts.flatMap(({ vteps }) => vteps));
+    return { lost: vtepsOf([...gone, ...returning]), returned: vtepsOf(returned) };
   }
 
   #takeHost(key: string, value: string | undefined): void {

@@ -90,6 +90,13 @@ export class TenantPieces {
     if (this.#lost.size > LOST_MAX) this.#lost.delete(oldest!);
   }
 
+  /** What is lost at these VTEPs is not coming back. False: nothing is. */
+  forget(vteps: ReadonlySet<string>): boolean {
+    const gone = [...this.#lost].filter(([, { host }]) => vteps.has(host));
+    for (const [key] of gone) this.#lost.delete(key);
+    return gone.length > 0;
+  }
+
   get isEmpty(): boolean {
     return this.settings === undefined && this.#rules.size === 0 && this.#endpoints.size === 0;
   }

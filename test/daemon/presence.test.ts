@@ -138,9 +138,11 @@ t.test('a host and an etcd that is away at times', { skip: lacks('etcd'), timeou
     const away = await CutWire.before(t, etcd.url);
     const one = await present(t, wire.url, prefix, 6);
     const two = await newHost(t, away.url, prefix);
+    const three = await newHost(t, etcd.url, prefix);
     const areLost = () => two.directory.find('blue')!.endpoints.map(({ isLost = false }) => isLost);
+    await three.directory.change('blue', 'addEndpoint', { endpoint: { address: '10.0.0.3', host: VTEP } });
     await one.presence.claim(['10.0.0.1', '10.0.0.2'].map(claim));
-    t.ok(await eventually(() => endpointsOf(two) === '1,2'));
+    t.ok(await eventually(() => endpointsOf(two) === '1,2,3'));
     away.isCut = () => true;
     t.ok(await eventually(() => two.complaints.some((reason) => /does not answer/.test(reason))));
 
@@ -149,17 +151,18 @@ t.test('a host and an etcd that is away at times', { skip: lacks('etcd'), timeou
     await endLease(etcd, prefix);
     t.ok(await eventually(() => one.complaints.some((reason) => /does not answer/.test(reason)), 90_000));
     t.match(await one.store.get('hosts/host-1'), { value: /"isReturning":true/ });
+    await three.directory.change('blue', 'deleteEndpoint', { key: '10.0.0.3' });
     await forget(etcd);
     away.isCut = () => false;
     const here = (await two.store.get('hosts/host-1'))!.revision;
     t.ok(await eventually(() => two.directory.known.revision >= here));
-    t.strictSame(areLost(), [true, true], 'live connections to them stay');
+    t.strictSame(areLost(), [true, true, true], 'live connections to them stay');
 
     wire.isCut = () => false;
     t.ok(await eventually(() => endpointsOf(two) === '1,2'), endpointsOf(two));
-    t.strictSame(areLost(), [false, false]);
     const host = () => two.directory.known.entries.get('hosts/host-1')?.value;
     t.ok(await eventually(() => host() === `{"vteps":["${VTEP}"]}`), 'it is back');
+    t.ok(await eventually(() => areLost().join() === 'false,false'), 'what is not back with it was deleted');
   });
 
   await t.test('a claim that fails is none: not now, not later, and not where its answer alone was lost', async (t) => {

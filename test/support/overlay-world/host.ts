@@ -119,14 +119,15 @@ export class Host {
     this.#vrnics.set(keyOf(vrnic), vrnic);
     return this.#command(async () => {
       const claim = claimOf(vrnic, this.index);
+      const before = this.directory.endpointOf(claim.tenant, claim.address);
+      const endpoint = { address: claim.address, host: claim.host };
       try {
-        if (isTaken && this.directory.hostOf(claim.tenant, claim.address) !== undefined)
-          await this.directory.change(claim.tenant, 'moveEndpoint', {
-            endpoint: { address: claim.address, host: claim.host },
-          });
+        if (before && isTaken) await this.directory.change(claim.tenant, 'moveEndpoint', { endpoint });
         await this.#presence!.claim([claim]);
       } catch (error) {
         this.#vrnics.delete(keyOf(vrnic));
+        const isOthers = before && before.host !== claim.host && !isTaken;
+        await (isOthers ? this.#presence!.release(claim) : this.#presence!.takeBack(claim, before));
         throw error;
       }
       this.claimed.add(keyOf(vrnic));

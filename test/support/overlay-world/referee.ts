@@ -141,6 +141,9 @@ export class Ledger {
       const [folder, name = '', id = ''] = key.split('/');
       if (folder === 'hosts') takeHost(hosts, name, value);
       if (folder === 'tenants') takeTenant(tenants, name, value);
+      // What it had goes with it, also what was lost then.
+      if (folder === 'tenants' && value === undefined)
+        for (const one of this.wanted.keys()) if (one.startsWith(`${name} `)) this.wanted.delete(one);
       // What comes before its tenant, or goes behind it, is of none.
       const facts = tenants.get(name);
       if (folder === 'rules' && facts) tenants.set(name, withRule(facts, id, value));

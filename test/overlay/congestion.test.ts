@@ -7,6 +7,7 @@ import { lacks } from '../support/skip.ts';
 import { UrnicHost } from '../uverbs/lab.ts';
 
 const DSCP = 10;
+const MESSAGES = 200;
 /** By the underlay, and what the VTEPs' addresses begin with. */
 const WAYS = [
   { name: 'vxlan', underlay: 'vxlan', prefix: '192.0.2.' },
@@ -59,7 +60,7 @@ t.test('DSCP and ECN', { skip: lacks('root', 'gcc', 'nft', 'ibv_rc_pingpong'), t
     const { output } = await there.run(['nft', 'list', 'counter', 'netdev', 'hop', counter]);
     return Number(/packets (\d+)/.exec(output)?.[1]);
   };
-  const pingpong = (port: number): string[] => `ibv_rc_pingpong -d rxe0 -g 1 -n 500 -p ${port}`.split(' ');
+  const pingpong = (port: number): string[] => `ibv_rc_pingpong -d rxe0 -g 1 -n ${MESSAGES} -p ${port}`.split(' ');
 
   for (const [i, { name: vrnic, prefix }] of WAYS.entries())
     await t.test(`${vrnic}: packets carry the tenant’s DSCP, marks are answered`, async (t) => {
@@ -70,12 +71,12 @@ t.test('DSCP and ECN', { skip: lacks('root', 'gcc', 'nft', 'ibv_rc_pingpong'), t
       const client = await b.run([...pingpong(18_800 + i), '192.0.2.1'], { timeoutMillis: 90_000 }, vrnic);
       t.equal(client.code, 0, client.output);
       t.equal(await server.end(), 0, server.output);
-      t.ok((await count(a, vrnic, 'np_ecn_marked_roce_packets')) >= 500);
+      t.ok((await count(a, vrnic, 'np_ecn_marked_roce_packets')) >= MESSAGES);
       t.ok((await count(a, vrnic, 'np_cnp_sent')) > 0);
       t.ok(await eventually(async () => (await count(b, vrnic, 'rp_cnp_handled')) > 0));
       t.equal(await count(b, vrnic, 'np_ecn_marked_roce_packets'), 0, 'nobody marks the other way');
       t.equal(await count(a, vrnic, 'rx_icrc_encapsulated'), 0);
-      t.ok((await packets(ours)) >= before + 500);
+      t.ok((await packets(ours)) >= before + MESSAGES);
       t.equal(await packets('other'), 0);
     });
 });

@@ -264,7 +264,7 @@ export class Daemon {
     return { ended: await this.#directory.change(tenant, op as TenantOp, { rule, endpoint, limit, settings, key }) };
   }
 
-  /** With what their vRNICs hold here, where they have had any. */
+  /** With what their vRNICs hold here, where they have any. */
   #describeTenants(): object[] {
     return this.#directory.tenants.map((tenant) => {
       const held = this.#supervisor.heldBy(tenant.name);

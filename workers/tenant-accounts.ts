@@ -2,15 +2,15 @@
 import { type Account, type Held, heldIn, newCells, settle } from '../vswitch/quota.ts';
 
 export class TenantAccounts {
-  /** By tenant. */
+  /** By tenant, of those that have vRNICs here. */
   readonly #all = new Map<string, SharedArrayBuffer>();
-  /** By vRNIC. */
-  readonly #open = new Map<string, Account>();
+  /** By vRNIC, with its tenant. */
+  readonly #open = new Map<string, Account & { readonly tenant: string }>();
 
   /** For a vRNIC that starts. */
   open(vrnic: string, tenant: string): Account {
     const all = this.#all.get(tenant) ?? newCells();
-    const account = { all, own: newCells() };
+    const account = { tenant, all, own: newCells() };
     this.#all.set(tenant, all);
     this.#open.set(vrnic, account);
     return account;
@@ -19,11 +19,14 @@ export class TenantAccounts {
   /** It has ended, or its worker has, or it did not start. */
   close(vrnic: string): void {
     const account = this.#open.get(vrnic);
+    if (!account) return;
     this.#open.delete(vrnic);
-    if (account) settle(account);
+    settle(account);
+    const { tenant } = account;
+    if (![...this.#open.values()].some((other) => other.tenant === tenant)) this.#all.delete(tenant);
   }
 
-  /** Undefined: the tenant has had no vRNIC here. */
+  /** Undefined: the tenant has no vRNIC here. */
   heldBy(tenant: string): Held | undefined {
     const all = this.#all.get(tenant);
     return all && heldIn(all);

@@ -13,6 +13,7 @@ import type { PacketWriter } from './packet-writer.ts';
 import { flushReceiveQueue } from './receive-completion.ts';
 import { ReceiveWork } from './receive-work.ts';
 import { MAX_MESSAGE_BYTES } from './send-work.ts';
+import { isFull } from './span.ts';
 import { Verdict } from './verdict.ts';
 import { WriteTarget } from './write-target.ts';
 
@@ -98,24 +99,15 @@ export class UcResponder implements Responder {
     const payloadAt = bthAt + Opcode.headerBytes(Bth.opcode(view, bthAt));
     const payloadBytes = packet.end - Icrc.BYTES - Bth.padCount(view, bthAt) - payloadAt;
     const isSend = (flags & Opcode.IS_SEND) !== 0;
-    const verdict =
-      this.#checkLength(flags, payloadBytes) ||
-      (isSend
-        ? this.#placeSend(packet, flags, payloadAt, payloadBytes)
-        : this.#placeWrite(packet, flags, payloadAt, payloadBytes));
+    if (!isFull(payloadBytes, this.#qp.pathMtuBytes, 1, flags)) return Verdict.LENGTH;
+    const verdict = isSend
+      ? this.#placeSend(packet, flags, payloadAt, payloadBytes)
+      : this.#placeWrite(packet, flags, payloadAt, payloadBytes);
     if (verdict !== Verdict.ACCEPT) return verdict;
     const ends = (flags & Opcode.ENDS) !== 0;
     this.#inside = ends ? NO_FLAGS : ((flags & (Opcode.IS_SEND | Opcode.IS_WRITE)) as OpFlags);
     if (ends) this.#endMessage(packet, flags, payloadAt);
     return Verdict.ACCEPT;
-  }
-
-  #checkLength(flags: OpFlags, payloadBytes: number): Verdict {
-    const mtu = this.#qp.pathMtuBytes;
-    const ends = (flags & Opcode.ENDS) !== 0;
-    if (!ends && payloadBytes !== mtu) return Verdict.LENGTH;
-    const isOnly = ends && (flags & Opcode.STARTS) !== 0;
-    return payloadBytes > mtu || (ends && !isOnly && payloadBytes === 0) ? Verdict.LENGTH : Verdict.ACCEPT;
   }
 
   #placeSend(packet: ReceivedPacket, flags: OpFlags, payloadAt: number, payloadBytes: number): Verdict {

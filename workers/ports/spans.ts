@@ -2,13 +2,12 @@
 import * as Bth from '../../wire/bth.ts';
 import * as Ethernet from '../../wire/ethernet.ts';
 import * as Icrc from '../../wire/icrc.ts';
-import * as Ipv4 from '../../wire/ipv4.ts';
-import * as Ipv6 from '../../wire/ipv6.ts';
 import * as Opcode from '../../wire/opcode.ts';
 import * as PsnMath from '../../wire/psn.ts';
 import * as Reth from '../../wire/reth.ts';
 import type { OpCode } from '../../wire/types.ts';
 import * as Udp from '../../wire/udp.ts';
+import { setLengths, sharedHeaderBytes } from './super-frame.ts';
 
 const SMALLEST_MTU = 256;
 const KIND = Opcode.IS_REQUEST | Opcode.IS_RESPONSE | Opcode.IS_SEND | Opcode.IS_WRITE | Opcode.IS_READ;
@@ -27,8 +26,7 @@ export function eachPacket(
   take: (frame: Uint8Array<ArrayBuffer>) => void,
 ): void {
   const ipAt = Ethernet.BYTES;
-  const udpAt = ipAt + (Ipv6.version(view, ipAt) === 6 ? Ipv6.BYTES : Ipv4.BYTES);
-  const bthAt = udpAt + Udp.BYTES;
+  const bthAt = sharedHeaderBytes(view, 0);
   const span = view.getUint32(length - Icrc.BYTES) + 1;
   const opcode = Bth.opcode(view, bthAt);
   const payloadAt = bthAt + Opcode.headerBytes(opcode);
@@ -45,7 +43,7 @@ export function eachPacket(
     packet.set(octets.subarray(from, from + bytes), pieceAt);
     const icrcAt = pieceAt + bytes + Bth.padCountFor(bytes);
     packet.fill(0, pieceAt + bytes, icrcAt);
-    writeLengths(ipAt, udpAt, icrcAt + Icrc.BYTES, i);
+    setLengths(packetView, bthAt - Udp.BYTES, ipAt, icrcAt + Icrc.BYTES - bthAt, i);
     Icrc.write(packetView, icrcAt, Icrc.compute(packetView, packet, ipAt, icrcAt));
     take(packet.subarray(0, icrcAt + Icrc.BYTES));
   }
@@ -91,10 +89,4 @@ function copyExtensions(octets: Uint8Array, bthAt: number, payloadAt: number, pi
   const lastBytes = pieceAt - at - rethBytes;
   packet.set(octets.subarray(at, at + rethBytes), at);
   packet.set(octets.subarray(payloadAt - lastBytes, payloadAt), at + rethBytes);
-}
-
-function writeLengths(ipAt: number, udpAt: number, end: number, index: number): void {
-  packetView.setUint16(udpAt + 4, end - udpAt);
-  if (udpAt - ipAt === Ipv6.BYTES) packetView.setUint16(ipAt + 4, end - udpAt);
-  else Ipv4.renumber(packetView, ipAt, end - ipAt, (Ipv4.identification(packetView, ipAt) + index) & 0xffff);
 }

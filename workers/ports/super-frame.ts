@@ -18,7 +18,7 @@ export function sharedHeaderBytes(view: DataView, at: number): number {
 }
 
 /** IP and UDP lengths, IPv4 identification and checksum of a HEADER_ONCE frame, set for segment `index` of `payloadBytes`. */
-function setLengths(view: DataView, udpAt: number, ipAt: number, payloadBytes: number, index: number): void {
+export function setLengths(view: DataView, udpAt: number, ipAt: number, payloadBytes: number, index: number): void {
   const udpBytes = Udp.BYTES + payloadBytes;
   view.setUint16(udpAt + 4, udpBytes);
   if (view.getUint8(ipAt) >> 4 === 6) view.setUint16(ipAt + 4, udpBytes);
